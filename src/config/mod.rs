@@ -1,0 +1,365 @@
+//! Configuration: the checked form that the rest of the gateway reads.
+//!
+//! Raw text and checked configuration are two things. [`load`](load::load) reads the compiled-in
+//! `gateway.toml`, the operator's file and the environment, collects *every* problem, and only where there is
+//! none is there a [`Config`]. Nothing behind this floor parses, defaults or validates a setting.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+
+use crate::domain::cost::Outcome;
+use crate::domain::key::Scope;
+use crate::domain::limit::Caps;
+use crate::domain::path::Pattern;
+
+/// Everything that can be set, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The clients' side.
+    pub data: Data,
+    /// The operators' side.
+    pub control: Control,
+    /// Where keys, people and the request log live.
+    pub record: RecordUrl,
+    /// Where limits are counted.
+    pub counters: Counters,
+    /// The request log's spool.
+    pub logs: Logs,
+    /// Built-in logins.
+    pub session: Session,
+    /// What keys look like and where they are found.
+    pub keys: Keys,
+    /// Blocking of addresses that guess keys.
+    pub ip_guard: IpGuard,
+    /// Money.
+    pub billing: Billing,
+    /// Plans by name, in the order of the file; never empty.
+    pub plans: Vec<Plan>,
+    /// Upstreams, in the order of the file.
+    pub upstreams: Vec<Upstream>,
+    /// Routes; the first that matches is taken.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// `[data]`
+#[derive(Debug)]
+pub struct Data {
+    /// Where clients connect; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Certificate and key in PEM: turns on HTTPS and HTTP/2.
+    pub tls: Option<Tls>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// I/O threads, each with a listener and runtime of its own.
+    pub threads: usize,
+    /// Open client connections over all threads; more are closed at once, and counted.
+    pub connections_max: usize,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// Request line and headers together, in bytes.
+    pub head_bytes_max: usize,
+    /// Headers of a request.
+    pub headers_max: usize,
+    /// Request target, in bytes.
+    pub target_bytes_max: usize,
+    /// How long a connection may be open without a request.
+    pub idle_timeout: Duration,
+    /// How long a request body or an answer's reader may stand still.
+    pub stall_timeout: Duration,
+    /// How long in-flight requests may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Certificate chain and private key, as PEM files.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// `[control]`
+#[derive(Debug)]
+pub struct Control {
+    /// Where operators connect; port 0 picks a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[record]`
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecordUrl {
+    /// A file; made where it does not exist.
+    Sqlite(PathBuf),
+}
+
+/// `[counters]`
+#[derive(Debug)]
+pub struct Counters {
+    /// The engine.
+    pub engine: CountersEngine,
+    /// Keys with live counts; a request of one more is refused as overloaded.
+    pub keys_max: usize,
+}
+
+/// Where limits are counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum CountersEngine {
+    /// In this process.
+    Memory,
+}
+
+/// `[logs]`
+#[derive(Debug)]
+pub struct Logs {
+    /// The spool's directory; made where it does not exist.
+    pub dir: PathBuf,
+    /// How long rows are kept.
+    pub retention: Duration,
+    /// The spool's size on disk, over all its segments.
+    pub spool_bytes_max: u64,
+    /// One segment's size.
+    pub segment_bytes: u64,
+    /// What happens to requests when the spool is full.
+    pub when_full: WhenFull,
+    /// How often the spool is forced to disk; what a power cut can lose.
+    pub sync_every: Duration,
+    /// How often rows are moved to the record.
+    pub ship_every: Duration,
+    /// Rows moved in one transaction.
+    pub batch_rows_max: usize,
+}
+
+/// What happens to requests when the spool is full.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum WhenFull {
+    /// They are refused with 503 before anything is claimed.
+    Refuse,
+    /// They are served; their rows are dropped and counted as lost.
+    Drop,
+}
+
+/// `[session]`
+#[derive(Debug)]
+pub struct Session {
+    /// The HS256 secret of tokens; `None` where no built-in login is wanted.
+    pub secret: Option<Masked>,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq)]
+pub struct Masked(pub String);
+
+impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(masked)")
+    }
+}
+
+/// `[keys]`
+#[derive(Debug)]
+pub struct Keys {
+    /// What a made key begins with.
+    pub prefix: String,
+    /// Where a key is looked for; the first source present decides.
+    pub sources: Vec<Source>,
+    /// Keys kept in memory.
+    pub cache_max: usize,
+    /// Unknown digests remembered as unknown.
+    pub cache_absent_max: usize,
+    /// How long an unknown digest is remembered as unknown.
+    pub cache_absent_for: Duration,
+    /// How often changes made elsewhere are looked for.
+    pub follow_every: Duration,
+}
+
+/// A place where a client may put its key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// `header:NAME`
+    Header(HeaderName),
+    /// `bearer`: `Authorization: Bearer KEY` (RFC 6750)
+    Bearer,
+    /// `basic`: `Authorization: Basic`, the key as user name (password empty) or as password (RFC 7617)
+    Basic,
+    /// `query:NAME`
+    Query(String),
+}
+
+/// `[ip_guard]`
+#[derive(Debug)]
+pub struct IpGuard {
+    /// Failed authentications that block an address; 0 switches the guard off.
+    pub failures: u32,
+    /// The time in which they count.
+    pub within: Duration,
+    /// How long the address stays blocked.
+    pub block_for: Duration,
+    /// Addresses watched at one time.
+    pub addresses_max: usize,
+}
+
+/// `[billing]`
+#[derive(Debug)]
+pub struct Billing {
+    /// What a credit costs where only credits are known, and the other way round.
+    pub microcents_per_credit: u64,
+}
+
+/// `[plans.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// Its caps.
+    pub caps: Caps,
+}
+
+/// `[[upstreams]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Its name, for routes and metrics.
+    pub name: String,
+    /// `host:port`, each with a weight; several are balanced.
+    pub targets: Vec<Target>,
+    /// The gateway's own credential towards it.
+    pub credential: Option<UpstreamCredential>,
+    /// To make a connection.
+    pub connect_timeout: Duration,
+    /// From the request sent to the head of the answer.
+    pub answer_timeout: Duration,
+    /// How long an answer's body may stand still.
+    pub stall_timeout: Duration,
+    /// Connections kept open without a request, per I/O thread and target.
+    pub idle_max: usize,
+    /// How long they are kept.
+    pub idle_timeout: Duration,
+    /// Further targets tried where no byte of the request was sent.
+    pub retries: usize,
+    /// Whether and how targets are probed.
+    pub health: Health,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// `host:port`; a name is resolved at start and at reload.
+    pub address: String,
+    /// Its share of requests.
+    pub weight: usize,
+}
+
+/// The gateway's own credential: set on every forwarded request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpstreamCredential {
+    /// `{ header = NAME, value = … }`
+    Header(HeaderName, Masked),
+    /// `{ query = NAME, value = … }`
+    Query(String, Masked),
+}
+
+/// `[upstreams.health]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Health {
+    /// Between two probes of a target; zero switches probing off.
+    pub every: Duration,
+    /// For one probe.
+    pub timeout: Duration,
+    /// A path that must answer 2xx; `None` probes by connecting only.
+    pub path: Option<String>,
+    /// Probes in a row that make a target healthy.
+    pub rise: usize,
+    /// Probes in a row that make it unhealthy.
+    pub fall: usize,
+}
+
+/// `[[routes]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// The path pattern; a parameter `{project}` locks keys to that project.
+    pub path: Pattern,
+    /// Methods it takes; empty is every method.
+    pub methods: Vec<Method>,
+    /// The position in [`Config::upstreams`].
+    pub upstream: usize,
+    /// Who may use it.
+    pub auth: Auth,
+    /// How its refusals are spelled.
+    pub dialect: Dialect,
+    /// Credits charged where the upstream names none.
+    pub price: u64,
+    /// The scope it needs; `None` goes by method.
+    pub scope: Option<Scope>,
+    /// Request body, in bytes.
+    pub body_bytes_max: u64,
+    /// In the place of the upstream's.
+    pub answer_timeout: Option<Duration>,
+    /// Whether an `Upgrade` (WebSocket) is let through.
+    pub upgrade: bool,
+    /// Whether `%2F` may stand in a path.
+    pub encoded_slashes: bool,
+    /// Who names the credits, tried in order.
+    pub cost: Vec<Finder>,
+    /// Who names the microcents, tried in order.
+    pub cost_microcents: Vec<Finder>,
+    /// Who names the tier, tried in order.
+    pub tier: Vec<Finder>,
+    /// Who names the target's status, by which success is judged; empty goes by the answer's own status.
+    pub outcome: Vec<Finder>,
+    /// Statuses that count as success; empty is 200 to 299.
+    pub success: Vec<u16>,
+    /// Outcomes that are charged.
+    pub charge: Vec<Outcome>,
+    /// How much of a JSON answer is looked into; a longer one is streamed on unread.
+    pub inspect_bytes_max: usize,
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Auth {
+    /// A key.
+    Key,
+    /// Anyone; nothing is counted.
+    None,
+}
+
+/// How refusals are spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `{"error","code","request_id"}`
+    Native,
+    /// `{"error","message","detail","code"}`
+    AlterLab,
+    /// `{"success":false,"error":{"code","message","details":[]}}`
+    AzScraper,
+    /// As native.
+    Piloterr,
+}
+
+/// One place to look for a value in an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finder {
+    /// `header:NAME`
+    Header(HeaderName),
+    /// `json:/pointer` (RFC 6901)
+    Json(String),
+    /// `2xx=1`: a fixed value for a class of statuses; the class is the first digit.
+    Status(u8, String),
+}
+
+impl Config {
+    /// The caps of the plan called `name`; of no plan known any more, the strictest of all plans, as a limit
+    /// must never become unlimited by an edit.
+    pub fn caps(&self, name: &str) -> Caps {
+        self.plans.iter().find(|plan| plan.name == name).map_or_else(
+            || self.plans.iter().fold(Caps::default(), |caps, plan| caps.strictest(plan.caps)),
+            |plan| plan.caps,
+        )
+    }
+}

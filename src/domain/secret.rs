@@ -1,0 +1,150 @@
+//! API keys as text: how they are made, recognised and digested.
+//!
+//! A key is a prefix (`sk_live_`), 26 random base62 characters (154 bits) and 6 base62 characters of a
+//! CRC-32 over everything before them. The checksum is no security: it lets a mistyped or invented key be
+//! refused without asking any store. Only the SHA-256 digest of a key is ever kept.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Random characters of a key.
+pub const RANDOM_CHARS: usize = 26;
+/// Checksum characters of a key.
+pub const CHECKSUM_CHARS: usize = 6;
+/// Characters of a key after its prefix.
+pub const BODY_CHARS: usize = RANDOM_CHARS + CHECKSUM_CHARS;
+/// Longest text that is taken for a credential at all, in bytes. Imported keys may have any shape below this.
+pub const SECRET_BYTES_MAX: usize = 512;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A key's secret. Its `Debug` is masked; it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Makes a key from `entropy`, which must be fresh from the operating system. Bytes are rejected where
+    /// they would favour a character, so more are taken than characters are made; `None` where they ran out
+    /// (one call in 10^20 with 64 bytes).
+    pub fn from_entropy(prefix: &str, entropy: &[u8; 64]) -> Option<Self> {
+        let mut text = String::with_capacity(prefix.len() + BODY_CHARS);
+        text.push_str(prefix);
+        let fair = entropy.iter().filter(|byte| **byte < 62 * 4).take(RANDOM_CHARS);
+        text.extend(fair.map(|byte| char::from(BASE62[usize::from(byte % 62)])));
+        if text.len() != prefix.len() + RANDOM_CHARS {
+            return None;
+        }
+        let sum = checksum(text.as_bytes());
+        text.extend(sum.map(char::from));
+        Some(Self(text))
+    }
+
+    /// A secret that came from elsewhere.
+    pub fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself: for the one answer that shows it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The last four characters, by which people tell their keys apart.
+    pub fn hint(&self) -> &str {
+        self.0.char_indices().nth_back(3).map_or("", |(at, _)| &self.0[at..])
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Whether `text` has the shape of our keys: prefix, length, alphabet and checksum.
+pub fn is_well_formed(text: &[u8], prefix: &str) -> bool {
+    let Some(body) = text.strip_prefix(prefix.as_bytes()) else { return false };
+    if body.len() != BODY_CHARS || !body.iter().all(u8::is_ascii_alphanumeric) {
+        return false;
+    }
+    let (head, sum) = text.split_at(text.len() - CHECKSUM_CHARS);
+    sum == checksum(head)
+}
+
+fn checksum(head: &[u8]) -> [u8; CHECKSUM_CHARS] {
+    let mut rest = u64::from(crc32fast::hash(head));
+    let mut chars = [b'0'; CHECKSUM_CHARS];
+    for place in chars.iter_mut().rev() {
+        *place = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    chars
+}
+
+/// SHA-256 of a key's text: what every store knows a key by.
+#[derive(Clone, Copy, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of a key's text.
+    pub fn of(text: &[u8]) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+}
+
+/// Constant time in the digest's content.
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(seed: u8) -> Secret {
+        let mut entropy = [0; 64];
+        for (at, byte) in entropy.iter_mut().enumerate() {
+            *byte = seed.wrapping_add((at * 7) as u8);
+        }
+        Secret::from_entropy("sk_live_", &entropy).unwrap()
+    }
+
+    #[test]
+    fn a_made_key_is_well_formed_and_hides_in_debug() {
+        let key = made(3);
+        assert_eq!(key.expose().len(), 40);
+        assert!(is_well_formed(key.expose().as_bytes(), "sk_live_"));
+        assert_eq!(format!("{key:?}"), "Secret(…)");
+        assert!(key.expose().ends_with(key.hint()) && key.hint().len() == 4);
+    }
+
+    #[test]
+    fn any_changed_character_is_noticed() {
+        let key = made(9);
+        for at in 0..key.expose().len() {
+            let mut bytes = key.expose().as_bytes().to_vec();
+            bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
+            assert!(!is_well_formed(&bytes, "sk_live_"), "changed at {at}");
+        }
+        for wrong in ["", "sk_live_", "sk_live_short", "sk_test_0000000000000000000000000000000"] {
+            assert!(!is_well_formed(wrong.as_bytes(), "sk_live_"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn biased_bytes_are_not_used() {
+        assert!(Secret::from_entropy("sk_", &[255; 64]).is_none());
+    }
+}

@@ -1,0 +1,9 @@
+//! What the gateway remembers, each behind the question that is asked of it.
+//!
+//! - [`record`]: durable truth about organizations, people, keys, and the request log.
+//! - [`counters`]: live limits.
+//! - [`keyring`]: digest to grant, found fast and gone at once.
+
+pub mod counters;
+pub mod keyring;
+pub mod record;

@@ -1,1 +1,10 @@
-//! (placeholder)
+//! Wiring: the commands that run a gateway.
+
+pub mod demo;
+pub mod gateway;
+mod listen;
+mod reload;
+pub mod scrape;
+mod signals;
+mod status;
+pub mod tracing;

@@ -1,1 +1,4 @@
-//! (placeholder)
+//! What a request may do (placeholder).
+
+pub mod credentials;
+pub mod guard;

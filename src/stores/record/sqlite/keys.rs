@@ -121,27 +121,33 @@ impl SqliteRecord {
     ) -> Result<Key, RecordError> {
         let mut tx = self.write().await?;
         let before = find_living(&mut tx, id).await?;
-        // The old secrets change, and are told before they can be gone; the new one is told with the key.
-        key_changed(&mut tx, id, now).await?;
-        sqlx::query("DELETE FROM key_secrets WHERE key = ?1 AND (?2 IS NULL OR valid_until <= ?3)")
-            .bind(bytes(&id.0))
-            .bind(opt_micros(old_until))
-            .bind(micros(now))
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("UPDATE key_secrets SET valid_until = min(coalesce(valid_until, ?1), ?1) WHERE key = ?2")
-            .bind(opt_micros(old_until))
-            .bind(bytes(&id.0))
-            .execute(&mut *tx)
-            .await?;
         insert_secret(&mut tx, &digest, id).await?;
+        let after = Key { hint: hint.to_owned(), ..before.clone() };
+        // Told while the old secrets are still there, so that what becomes of them is told too.
+        changed(&mut tx, "key.rotate", Some(&before), Some(&after), actor, now).await?;
+        sqlx::query(
+            "DELETE FROM key_secrets WHERE key = ?1 AND digest <> ?2 AND (?3 IS NULL OR valid_until <= ?4)",
+        )
+        .bind(bytes(&id.0))
+        .bind(digest.0.as_slice())
+        .bind(opt_micros(old_until))
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "UPDATE key_secrets SET valid_until = min(coalesce(valid_until, ?1), ?1)
+             WHERE key = ?2 AND digest <> ?3",
+        )
+        .bind(opt_micros(old_until))
+        .bind(bytes(&id.0))
+        .bind(digest.0.as_slice())
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("UPDATE keys SET hint = ? WHERE id = ?")
             .bind(hint)
             .bind(bytes(&id.0))
             .execute(&mut *tx)
             .await?;
-        let after = Key { hint: hint.to_owned(), ..before.clone() };
-        changed(&mut tx, "key.rotate", Some(&before), Some(&after), actor, now).await?;
         tx.commit().await?;
         Ok(after)
     }

@@ -27,6 +27,8 @@ mod log_sums;
 mod organizations;
 mod people;
 mod projects;
+#[cfg(test)]
+mod tests;
 mod trail;
 
 use std::fs::{DirBuilder, File, OpenOptions};

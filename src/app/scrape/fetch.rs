@@ -84,7 +84,10 @@ impl Fetcher {
         let sent = reach.client.get(url.clone()).timeout(self.page_timeout).send();
         let mut answer = sent.await.map_err(|why| self.failure(&url, &why))?;
         let too_large = || {
-            bad_gateway(&format!("the page is larger than {} MiB, which is the most this service takes", BODY_BYTES_MAX >> 20))
+            bad_gateway(&format!(
+                "the page is larger than {} MiB, which is the most this service takes",
+                BODY_BYTES_MAX >> 20
+            ))
         };
         if answer.content_length().is_some_and(|length| length > BODY_BYTES_MAX as u64) {
             return Err(too_large());
@@ -117,7 +120,10 @@ impl Fetcher {
     fn failure(&self, url: &Url, why: &reqwest::Error) -> Failure {
         if why.is_timeout() {
             let seconds = self.page_timeout.as_secs_f32();
-            return Failure::new(StatusCode::GATEWAY_TIMEOUT, format!("{url} did not answer whole within {seconds} s"));
+            return Failure::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                format!("{url} did not answer whole within {seconds} s"),
+            );
         }
         // Each error repeats or hides its cause; the last one is the one that says what happened.
         let mut cause: &dyn Error = why;

@@ -85,8 +85,15 @@ fn router() -> Router {
         .route(SCRAPE_PATH, post(scrape))
         .route(HELLO_PATH, get(hello))
         .route("/health", get(health))
-        .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, format!("POST {SCRAPE_PATH}, GET {HELLO_PATH} and GET /health are all there is")) })
-        .method_not_allowed_fallback(|| async { Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("scrape with POST {SCRAPE_PATH}")) })
+        .fallback(|| async {
+            Failure::new(
+                StatusCode::NOT_FOUND,
+                format!("POST {SCRAPE_PATH}, GET {HELLO_PATH} and GET /health are all there is"),
+            )
+        })
+        .method_not_allowed_fallback(|| async {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("scrape with POST {SCRAPE_PATH}"))
+        })
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(from_fn(local_only))
         .with_state(service)
@@ -174,10 +181,16 @@ async fn scrape(
 ) -> Result<Json<Scraped>, Failure> {
     let body = body.map_err(|why| Failure::new(why.status(), format!("the request's body: {why}")))?;
     let Wanted { url } = serde_json::from_slice(&body).map_err(|why| {
-        Failure::new(StatusCode::BAD_REQUEST, format!("send JSON such as {{\"url\": \"https://example.com/\"}}: {why}"))
+        Failure::new(
+            StatusCode::BAD_REQUEST,
+            format!("send JSON such as {{\"url\": \"https://example.com/\"}}: {why}"),
+        )
     })?;
     let _slot = service.slots.try_acquire().map_err(|_| {
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("{FETCHES_MAX} pages are being fetched already"))
+        Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{FETCHES_MAX} pages are being fetched already"),
+        )
     })?;
     let page = service.fetcher.fetch(&url).await?;
     // Decoding and parsing megabytes would hold up every other request of this thread.
@@ -212,7 +225,8 @@ fn headers(page: &Page) -> Map<String, Value> {
     page.headers
         .keys()
         .map(|name| {
-            let values = page.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let values =
+                page.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
             (name.to_string(), Value::String(values.collect::<Vec<_>>().join(", ")))
         })
         .collect()

@@ -134,9 +134,12 @@ mod tests {
 
     #[test]
     fn only_html_has_a_title() {
-        for (content_type, expected) in
-            [("text/html; charset=utf-8", true), ("", true), ("Application/XHTML+XML", true), ("text/plain", false)]
-        {
+        for (content_type, expected) in [
+            ("text/html; charset=utf-8", true),
+            ("", true),
+            ("Application/XHTML+XML", true),
+            ("text/plain", false),
+        ] {
             assert_eq!(is_html(content_type), expected, "{content_type}");
         }
     }

@@ -1,9 +1,10 @@
 //! Wiring: the commands that run a gateway.
 
-pub mod demo;
-pub mod gateway;
+
+
 mod listen;
-mod reload;
+
+pub mod gateway;
 pub mod scrape;
 mod signals;
 mod status;

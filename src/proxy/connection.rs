@@ -24,7 +24,7 @@ use super::exchange::Exchange;
 use super::refuse;
 use super::service::{self, Peer};
 use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
-use super::tls::Acceptor;
+use super::tls::{self, Acceptor};
 
 /// Streams that one HTTP/2 connection may have open (RFC 9113 section 5.1.2).
 const H2_STREAMS_MAX: u32 = 100;
@@ -44,8 +44,9 @@ pub async fn serve(
     drain: watch::Receiver<bool>,
 ) {
     let Some(acceptor) = tls else { return http1(core, peer, socket, drain).await };
-    match acceptor.accept(socket).await {
-        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => http2(core, peer, stream, drain).await,
+    let within = core.shared.live.load().config.data.head_timeout;
+    match acceptor.accept(socket, within).await {
+        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, stream, drain).await,
         Ok(stream) => http1(core, peer, stream, drain).await,
         Err(error) => tracing::debug!(%error, "TLS handshake failed"),
     }

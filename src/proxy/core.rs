@@ -21,6 +21,7 @@ use crate::pipeline::admit::Gate;
 
 use super::deadline::Deadlines;
 use super::ids::RequestIds;
+use super::upload::Upload;
 use super::upstream::balance::Balancers;
 use super::upstream::pool::Pool;
 
@@ -56,7 +57,7 @@ pub struct Core {
     /// What every thread shares.
     pub shared: Arc<Shared>,
     /// Connections to upstreams.
-    pub pool: Pool,
+    pub pool: Pool<Upload>,
     /// Coarse timeouts.
     pub deadlines: Deadlines,
     spool: RefCell<SpoolWriter>,
@@ -70,7 +71,7 @@ impl Core {
     ///
     /// # Errors
     /// Where the spool's directory or the operating system's randomness cannot be used.
-    pub fn new(shared: Arc<Shared>, thread: usize, pool: Pool, deadlines: Deadlines) -> std::io::Result<Rc<Self>> {
+    pub fn new(shared: Arc<Shared>, thread: usize, pool: Pool<Upload>, deadlines: Deadlines) -> std::io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
             spool: RefCell::new(shared.spool.writer(thread)?),
             ids: RefCell::new(RequestIds::new().map_err(std::io::Error::other)?),

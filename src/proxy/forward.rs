@@ -37,7 +37,7 @@ use super::upstream::pool::{Lease, SendError};
 /// An answer's head, and what it came by.
 struct Answered {
     response: Response<Incoming>,
-    lease: Lease,
+    lease: Lease<Upload>,
     target: Arc<Target>,
 }
 

@@ -14,6 +14,7 @@ use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
 use super::strict::InService;
+use super::upload::Upload;
 use super::upstream::pool::Lease;
 
 /// What the client's connection reads.
@@ -21,7 +22,7 @@ use super::upstream::pool::Lease;
 pub struct Answer {
     content: Content,
     /// On HTTP/1 the next request is looked at when this is dropped.
-    in_service: Option<InService>,
+    _in_service: Option<InService>,
 }
 
 #[derive(Debug)]
@@ -35,22 +36,22 @@ enum Content {
 impl Answer {
     /// Text of our own.
     pub const fn text(text: Bytes) -> Self {
-        Self { content: Content::Own(Some(text)), in_service: None }
+        Self { content: Content::Own(Some(text)), _in_service: None }
     }
 
     /// No body.
     pub const fn empty() -> Self {
-        Self { content: Content::Own(None), in_service: None }
+        Self { content: Content::Own(None), _in_service: None }
     }
 
     /// The upstream's body.
     pub fn relay(relay: Relay) -> Self {
-        Self { content: Content::Relay(Box::new(relay)), in_service: None }
+        Self { content: Content::Relay(Box::new(relay)), _in_service: None }
     }
 
     /// The same, whose request is in service until the last of it has been taken.
     pub fn in_service(self, in_service: InService) -> Self {
-        Self { in_service: Some(in_service), ..self }
+        Self { _in_service: Some(in_service), ..self }
     }
 }
 
@@ -60,7 +61,7 @@ pub struct Relay {
     body: Incoming,
     exchange: Exchange,
     /// Goes back to the pool when the body has been read whole.
-    lease: Option<Lease>,
+    lease: Option<Lease<Upload>>,
     stall: Watch,
     stall_timeout: Duration,
 }
@@ -72,10 +73,10 @@ pub struct BrokeOff;
 
 impl Relay {
     /// The body of an answer whose head is on its way.
-    pub const fn new(
+    pub fn new(
         body: Incoming,
         exchange: Exchange,
-        lease: Lease,
+        lease: Lease<Upload>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {
         Self { body, exchange, lease: Some(lease), stall, stall_timeout }

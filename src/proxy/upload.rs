@@ -63,7 +63,7 @@ pub struct StoppedShort;
 
 impl Upload {
     /// The body, to be counted in `progress`. `stall` and `answer` are watches of this thread.
-    pub const fn new(
+    pub fn new(
         body: Incoming,
         progress: Rc<Uploaded>,
         bytes_max: u64,

@@ -295,6 +295,8 @@ pub trait Record: Send + Sync + 'static {
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError>;
     /// One key, revoked or not.
     async fn key(&self, id: KeyId) -> Result<Key, RecordError>;
+    /// The key of this name that is not revoked.
+    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError>;
     /// Changes a key. A revoked key cannot be changed.
     async fn edit_key(
         &self,

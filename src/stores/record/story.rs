@@ -165,7 +165,7 @@ pub(crate) async fn a_user_owns_a_personal_organization([one, two]: Handles) {
     assert_eq!(user.email, "ann@example.com");
     assert_eq!(user.memberships, [(slug("ann"), Role::Admin), (slug("ann-x7"), Role::Owner)]);
     assert_eq!(two.user("ANN@example.COM").await.unwrap(), user);
-    assert_eq!(two.users().await.unwrap(), [user.clone()]);
+    assert_eq!(two.users().await.unwrap(), std::slice::from_ref(&user));
     conflict(two.create_user(&new_user("ann@example.com", "b"), &actor(), at(2)).await, "ann@example.com");
     let stranded = NewUser { membership: Some((slug("none"), Role::Member)), ..new_user("b@x.org", "b") };
     not_found(two.create_user(&stranded, &actor(), at(2)).await, "`none`");
@@ -243,12 +243,14 @@ pub(crate) async fn a_name_is_free_again_once_its_key_is_revoked([one, two]: Han
     let first = one.create_key(&new_key("acme", "k"), &actor(), at(1)).await.unwrap();
     let second = NewKey { digest: digest("k again"), ..new_key("acme", "k") };
     conflict(two.create_key(&second, &actor(), at(2)).await, "named `k` already");
+    assert_eq!(two.key_named(&slug("acme"), "k").await.unwrap(), first);
     let other = one.create_key(&new_key("acme", "other"), &actor(), at(2)).await.unwrap();
     let rename = KeyEdit { name: Some("k".into()), ..KeyEdit::default() };
     conflict(two.edit_key(other.id, &rename, &actor(), at(2)).await, "named `k` already");
     let revoke = KeyEdit { revoke: true, ..KeyEdit::default() };
     let revoked = one.edit_key(first.id, &revoke, &actor(), at(3)).await.unwrap();
     assert_eq!(revoked.revoked_at, Some(at(3)));
+    not_found(two.key_named(&slug("acme"), "k").await, "no key named `k`");
     two.create_key(&second, &actor(), at(4)).await.unwrap();
     let filter = |revoked| KeyFilter { organization: Some(slug("acme")), revoked };
     assert_eq!(two.keys(&filter(false)).await.unwrap().len(), 2);

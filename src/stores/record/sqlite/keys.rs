@@ -83,6 +83,19 @@ impl SqliteRecord {
         find(&mut *self.readers.acquire().await?, id).await
     }
 
+    pub(super) async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
+        let row =
+            sqlx::query(select_keys!("WHERE k.organization = ? AND k.name = ? AND k.revoked_at IS NULL"))
+                .bind(org.as_str())
+                .bind(name)
+                .fetch_optional(&self.readers)
+                .await?;
+        row.map_or_else(
+            || Err(RecordError::NotFound(format!("`{org}` has no key named `{name}`"))),
+            |row| key(&row),
+        )
+    }
+
     pub(super) async fn edit_key(
         &self,
         id: KeyId,

@@ -235,6 +235,9 @@ impl Record for SqliteRecord {
     async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
         self.key(id).await
     }
+    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
+        self.key_named(org, name).await
+    }
     async fn edit_key(
         &self,
         id: KeyId,

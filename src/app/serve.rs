@@ -44,7 +44,9 @@ pub fn serve(told: Serve) -> Result<ExitCode> {
         format!("tollgate is ready: clients on {}, operators on {}", gateway.data_addr, gateway.control_addr)
     };
     say(&ready)?;
-    let reread = move || load(told.config.as_deref(), &environment(), &told.flags).map_err(|problems| problems.to_string());
+    let reread = move || {
+        load(told.config.as_deref(), &environment(), &told.flags).map_err(|problems| problems.to_string())
+    };
     gateway.run_until_told(Box::new(reread))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -57,5 +59,7 @@ pub(super) fn say(line: &str) -> Result<()> {
 
 /// The environment, without what is no Unicode: no setting could be.
 pub fn environment() -> HashMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

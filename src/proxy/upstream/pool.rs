@@ -326,4 +326,3 @@ impl<B> fmt::Debug for SendError<B> {
         write!(f, "{self}")
     }
 }
-

@@ -370,7 +370,7 @@ async fn take(step: Step, stream: &mut TcpStream) -> std::io::Result<bool> {
             stream.write_all(b"0\r\n\r\n").await?;
         }
         Step::Zeros(mut left) => {
-            let block = [0; 64 * 1024];
+            let block = vec![0; 64 * 1024];
             while left > 0 {
                 let part = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
                 stream.write_all(&block[..part]).await?;

@@ -7,6 +7,8 @@
 //!
 //! Not seen: a path that is put together by a macro, and what a function with an innocent name does inside.
 
+#![allow(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
+
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
@@ -297,131 +299,132 @@ fn finish(path: &Prefix, module: &[String], named: &mut Vec<Named>) {
     }
 }
 
-/// A planted source and the only thing to be said about it; empty where nothing is.
+/// Planted sources, and the only thing to be said about each; empty where nothing is.
+const PLANTED: &[(&str, &str, &str)] = &[
+    // Down is lawful, in every spelling.
+    ("api/native.rs", "use crate::pipeline::{admit, Facts};", ""),
+    ("proxy/mod.rs", "fn f() { crate::api::router(); }", ""),
+    ("stores/record/mod.rs", "use super::record::X; use crate::config;", ""),
+    ("stores/record/sqlite.rs", "use super::super::counters::X;", ""),
+    ("cli/mod.rs", "use crate::app::run;", ""),
+    ("main.rs", "fn main() { tollgate::cli::run(); }", ""),
+    ("domain/time.rs", "use std::net::IpAddr; use std::time::Duration; use jiff::Timestamp;", ""),
+    ("domain/mod.rs", "/// See crate::app and tokio::spawn.\nconst TEXT: &str = \"crate::app::x\";", ""),
+    ("pipeline/mod.rs", "pub(crate) fn f() {} fn g(self_: u8) { self_; }", ""),
+    ("proxy/mod.rs", "use hyper::Request;", ""),
+    // Up, and sideways.
+    (
+        "domain/key.rs",
+        "\nuse crate::config::Keys;",
+        "src/domain/key.rs:2: `crate::config::Keys`: `domain` lies below `config`",
+    ),
+    (
+        "stores/mod.rs",
+        "fn f() {\n  let x = crate::logs::y();\n}",
+        "src/stores/mod.rs:2: `crate::logs::y`: `stores` lies below `logs`",
+    ),
+    (
+        "config/mod.rs",
+        "use crate::{domain::x,\n metrics::{y}};",
+        "src/config/mod.rs:2: `crate::metrics::y`: `config` and `metrics` are neighbours",
+    ),
+    (
+        "pipeline/admit.rs",
+        "use crate::admin;",
+        "src/pipeline/admit.rs:1: `crate::admin`: `pipeline` and `admin` are neighbours",
+    ),
+    (
+        "proxy/mod.rs",
+        "use crate::app::scrape;",
+        "src/proxy/mod.rs:1: `crate::app::scrape`: `proxy` lies below `app`",
+    ),
+    // Hidden in `super`, in a macro, in an attribute, in an inline module, behind a glob.
+    (
+        "logs/query.rs",
+        "use super::super::api::X;",
+        "src/logs/query.rs:1: `crate::api::X`: `logs` lies below `api`",
+    ),
+    (
+        "logs/mod.rs",
+        "mod tests { use super::super::api; }",
+        "src/logs/mod.rs:1: `crate::api`: `logs` lies below `api`",
+    ),
+    (
+        "logs/mod.rs",
+        "fn f() { println!(\"{}\", crate::api::NAME); }",
+        "src/logs/mod.rs:1: `crate::api::NAME`: `logs` lies below `api`",
+    ),
+    (
+        "logs/mod.rs",
+        "#[derive(crate::app::Magic)] struct X;",
+        "src/logs/mod.rs:1: `crate::app::Magic`: `logs` lies below `app`",
+    ),
+    (
+        "logs/mod.rs",
+        "macro_rules! m { () => { $crate::api::f() } }",
+        "src/logs/mod.rs:1: `crate::api::f`: `logs` lies below `api`",
+    ),
+    ("logs/mod.rs", "use crate::*;", "src/logs/mod.rs:1: `crate::*`: name the module that is meant"),
+    (
+        "logs/mod.rs",
+        "use tollgate::proxy::X;",
+        "src/logs/mod.rs:1: `tollgate::proxy::X`: `logs` lies below `proxy`",
+    ),
+    // Modules that nobody has placed.
+    ("utils.rs", "", "src/utils.rs:1: `utils` has no floor: put it into FLOORS"),
+    (
+        "api/mod.rs",
+        "use crate::helpers::x;",
+        "src/api/mod.rs:1: `crate::helpers::x`: `helpers` has no floor: put it into FLOORS",
+    ),
+    // What the domain must not know.
+    ("domain/key.rs", "async fn f() {}", "src/domain/key.rs:1: `async`: `domain` has no async"),
+    (
+        "domain/key.rs",
+        "use std::{fmt, io::Read};",
+        "src/domain/key.rs:1: `std::io::Read`: `domain` must not know `std::io`",
+    ),
+    (
+        "domain/key.rs",
+        "use std::time::{Duration, SystemTime};",
+        "src/domain/key.rs:1: `std::time::SystemTime`: `domain` must not know `std::time::SystemTime`",
+    ),
+    (
+        "domain/key.rs",
+        "use std::time;",
+        "src/domain/key.rs:1: `std::time`: `domain` must not know `std::time::SystemTime`",
+    ),
+    (
+        "domain/key.rs",
+        "use std::net::*;",
+        "src/domain/key.rs:1: `std::net::*`: `domain` must not know `std::net::TcpStream`",
+    ),
+    (
+        "domain/key.rs",
+        "#[derive(serde::Serialize)] struct X;",
+        "src/domain/key.rs:1: `serde::Serialize`: `domain` must not know `serde`",
+    ),
+    (
+        "domain/time.rs",
+        "fn f() { jiff::Timestamp::now(); }",
+        "src/domain/time.rs:1: `jiff::Timestamp::now`: `domain` has no clock, and `Timestamp::now` reads one",
+    ),
+    // Libraries away from home.
+    (
+        "pipeline/mod.rs",
+        "fn f(r: ::hyper::Request<()>) {}",
+        "src/pipeline/mod.rs:1: `hyper::Request`: `hyper` belongs to proxy, api, app: rules see facts, not engines",
+    ),
+    (
+        "admin/mod.rs",
+        "use anyhow::Result;",
+        "src/admin/mod.rs:1: `anyhow::Result`: `anyhow` belongs to app, cli, main: below the top every error has a type",
+    ),
+];
+
 #[test]
 fn planted_violations_are_found_and_lawful_paths_are_not() {
-    let cases = [
-        // Down is lawful, in every spelling.
-        ("api/native.rs", "use crate::pipeline::{admit, Facts};", ""),
-        ("proxy/mod.rs", "fn f() { crate::api::router(); }", ""),
-        ("stores/record/mod.rs", "use super::record::X; use crate::config;", ""),
-        ("stores/record/sqlite.rs", "use super::super::counters::X;", ""),
-        ("cli/mod.rs", "use crate::app::run;", ""),
-        ("main.rs", "fn main() { tollgate::cli::run(); }", ""),
-        ("domain/time.rs", "use std::net::IpAddr; use std::time::Duration; use jiff::Timestamp;", ""),
-        ("domain/mod.rs", "/// See crate::app and tokio::spawn.\nconst TEXT: &str = \"crate::app::x\";", ""),
-        ("pipeline/mod.rs", "pub(crate) fn f() {} fn g(self_: u8) { self_; }", ""),
-        ("proxy/mod.rs", "use hyper::Request;", ""),
-        // Up, and sideways.
-        (
-            "domain/key.rs",
-            "\nuse crate::config::Keys;",
-            "src/domain/key.rs:2: `crate::config::Keys`: `domain` lies below `config`",
-        ),
-        (
-            "stores/mod.rs",
-            "fn f() {\n  let x = crate::logs::y();\n}",
-            "src/stores/mod.rs:2: `crate::logs::y`: `stores` lies below `logs`",
-        ),
-        (
-            "config/mod.rs",
-            "use crate::{domain::x,\n metrics::{y}};",
-            "src/config/mod.rs:2: `crate::metrics::y`: `config` and `metrics` are neighbours",
-        ),
-        (
-            "pipeline/admit.rs",
-            "use crate::admin;",
-            "src/pipeline/admit.rs:1: `crate::admin`: `pipeline` and `admin` are neighbours",
-        ),
-        (
-            "proxy/mod.rs",
-            "use crate::app::scrape;",
-            "src/proxy/mod.rs:1: `crate::app::scrape`: `proxy` lies below `app`",
-        ),
-        // Hidden in `super`, in a macro, in an attribute, in an inline module, behind a glob.
-        (
-            "logs/query.rs",
-            "use super::super::api::X;",
-            "src/logs/query.rs:1: `crate::api::X`: `logs` lies below `api`",
-        ),
-        (
-            "logs/mod.rs",
-            "mod tests { use super::super::api; }",
-            "src/logs/mod.rs:1: `crate::api`: `logs` lies below `api`",
-        ),
-        (
-            "logs/mod.rs",
-            "fn f() { println!(\"{}\", crate::api::NAME); }",
-            "src/logs/mod.rs:1: `crate::api::NAME`: `logs` lies below `api`",
-        ),
-        (
-            "logs/mod.rs",
-            "#[derive(crate::app::Magic)] struct X;",
-            "src/logs/mod.rs:1: `crate::app::Magic`: `logs` lies below `app`",
-        ),
-        (
-            "logs/mod.rs",
-            "macro_rules! m { () => { $crate::api::f() } }",
-            "src/logs/mod.rs:1: `crate::api::f`: `logs` lies below `api`",
-        ),
-        ("logs/mod.rs", "use crate::*;", "src/logs/mod.rs:1: `crate::*`: name the module that is meant"),
-        (
-            "logs/mod.rs",
-            "use tollgate::proxy::X;",
-            "src/logs/mod.rs:1: `tollgate::proxy::X`: `logs` lies below `proxy`",
-        ),
-        // Modules that nobody has placed.
-        ("utils.rs", "", "src/utils.rs:1: `utils` has no floor: put it into FLOORS"),
-        (
-            "api/mod.rs",
-            "use crate::helpers::x;",
-            "src/api/mod.rs:1: `crate::helpers::x`: `helpers` has no floor: put it into FLOORS",
-        ),
-        // What the domain must not know.
-        ("domain/key.rs", "async fn f() {}", "src/domain/key.rs:1: `async`: `domain` has no async"),
-        (
-            "domain/key.rs",
-            "use std::{fmt, io::Read};",
-            "src/domain/key.rs:1: `std::io::Read`: `domain` must not know `std::io`",
-        ),
-        (
-            "domain/key.rs",
-            "use std::time::{Duration, SystemTime};",
-            "src/domain/key.rs:1: `std::time::SystemTime`: `domain` must not know `std::time::SystemTime`",
-        ),
-        (
-            "domain/key.rs",
-            "use std::time;",
-            "src/domain/key.rs:1: `std::time`: `domain` must not know `std::time::SystemTime`",
-        ),
-        (
-            "domain/key.rs",
-            "use std::net::*;",
-            "src/domain/key.rs:1: `std::net::*`: `domain` must not know `std::net::TcpStream`",
-        ),
-        (
-            "domain/key.rs",
-            "#[derive(serde::Serialize)] struct X;",
-            "src/domain/key.rs:1: `serde::Serialize`: `domain` must not know `serde`",
-        ),
-        (
-            "domain/time.rs",
-            "fn f() { jiff::Timestamp::now(); }",
-            "src/domain/time.rs:1: `jiff::Timestamp::now`: `domain` has no clock, and `Timestamp::now` reads one",
-        ),
-        // Libraries away from home.
-        (
-            "pipeline/mod.rs",
-            "fn f(r: ::hyper::Request<()>) {}",
-            "src/pipeline/mod.rs:1: `hyper::Request`: `hyper` belongs to proxy, api, app: rules see facts, not engines",
-        ),
-        (
-            "admin/mod.rs",
-            "use anyhow::Result;",
-            "src/admin/mod.rs:1: `anyhow::Result`: `anyhow` belongs to app, cli, main: below the top every error has a type",
-        ),
-    ];
-    for (file, source, expected) in cases {
-        assert_eq!(violations(Path::new(file), source).join("\n"), expected, "{file}: {source}");
+    for (file, source, expected) in PLANTED {
+        assert_eq!(&violations(Path::new(file), source).join("\n"), expected, "{file}: {source}");
     }
 }

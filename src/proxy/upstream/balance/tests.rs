@@ -238,7 +238,7 @@ async fn a_reload_keeps_what_probes_have_learnt() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let health = Health { every: Duration::from_millis(10), ..probed(None) };
     let same = upstream(&[(&gone, 1)], health.clone());
-    let first = Balancers::start(&[same.clone()], None).await.unwrap();
+    let first = Balancers::start(std::slice::from_ref(&same), None).await.unwrap();
     until("it is out", || first.select(0, &[]).is_none()).await;
 
     let other = Upstream { name: "other".into(), ..same.clone() };

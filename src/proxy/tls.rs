@@ -134,3 +134,6 @@ fn server_config(files: &config::Tls) -> Result<ServerConfig, TlsError> {
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error))
 }
+
+#[cfg(test)]
+mod tests;

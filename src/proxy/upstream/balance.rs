@@ -254,3 +254,6 @@ impl fmt::Debug for Balancer {
 pub(super) fn backend(address: SocketAddr, weight: usize) -> Backend {
     Backend { addr: address.into(), weight, ext: http::Extensions::new() }
 }
+
+#[cfg(test)]
+mod tests;

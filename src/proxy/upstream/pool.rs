@@ -326,3 +326,6 @@ impl<B> fmt::Debug for SendError<B> {
         write!(f, "{self}")
     }
 }
+
+#[cfg(test)]
+mod tests;

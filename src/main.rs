@@ -1,15 +1,9 @@
-//! The `tollgate` command.
+//! The binary: an allocator and the command line.
 
-/// Measured against the system's allocator: it allocates a request's few hundred bytes in half the time.
+/// Fewer and cheaper trips to the kernel than the system's under many small, short-lived buffers.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    let demo = tollgate::app::demo::Demo {
-        listen: "127.0.0.1:8080".parse().unwrap(),
-        control: "127.0.0.1:9090".parse().unwrap(),
-        data: None,
-        json: false,
-    };
-    tollgate::app::demo::demo(demo).unwrap()
+    tollgate::cli::run()
 }

@@ -125,9 +125,18 @@ fn claims(c: &mut Criterion) {
     });
 }
 
+fn sweeps(c: &mut Criterion) {
+    let keys = 1_000_000;
+    let (counters, now) = filled(&mut Population::new(keys, keys), 1, 300);
+    let mut group = c.benchmark_group("sweep");
+    group.sample_size(10);
+    group.bench_function("1000000 keys of one organization", |b| b.iter(|| counters.sweep(now)));
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(50);
-    targets = memory, claims
+    targets = memory, claims, sweeps
 }
 criterion_main!(benches);

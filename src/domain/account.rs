@@ -9,8 +9,9 @@
 //! later finds the truth. Caps are arguments, never state. An account's time never runs backwards: a clock that
 //! steps back is held at the latest instant seen, and [`Claimed::at`] is the instant that was counted.
 //!
-//! **Memory.** A key that was used in one cell of each window takes about 300 bytes, one that is busy around
-//! the clock 7 KiB more, an idle one whose total is all there is to know 40 (see [`Account::sweep`]).
+//! **Memory** (measured by `benches/limits.rs`). A key that was used in one cell of each window takes 250 bytes,
+//! in eight cells 430, around the clock for a month 8 KB; an idle one whose total is all there is to know about
+//! 50 (see [`Account::sweep`]). An organization takes about 550 on top.
 //!
 //! **Deliberately absent:** locks and clocks (the memory counters own both), and who the organization is.
 
@@ -61,8 +62,8 @@ impl Counted {
     }
 }
 
-/// Keys that [`Account::sweep`] looks at in one call: well below a millisecond, or two where they are the last of
-/// a million, as the others are walked past.
+/// Keys that [`Account::sweep`] looks at in one call: about a millisecond among a million keys, most of it spent on
+/// walking past those of earlier calls, and a fraction of that among few.
 const SWEEP_KEYS: usize = 1_024;
 
 impl Account {

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 8] = [
     &["pipeline", "admin"],
     &["logs"],
     &["stores"],
-    &["config", "metrics"],
+    &["config", "metrics", "clock"],
     &["domain"],
 ];
 

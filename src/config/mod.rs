@@ -1,8 +1,29 @@
 //! Configuration: the checked form that the rest of the gateway reads.
 //!
 //! Raw text and checked configuration are two things. [`load`](load::load) reads the compiled-in
-//! `gateway.toml`, the operator's file and the environment, collects *every* problem, and only where there is
-//! none is there a [`Config`]. Nothing behind this floor parses, defaults or validates a setting.
+//! `gateway.toml`, the operator's file, the environment and flags, collects *every* problem, and only where
+//! there is none is there a [`Config`]. Nothing behind this floor parses, defaults or validates a setting.
+//!
+//! ```text
+//! gateway.toml, the operator's file, environment, flags
+//!   tree, settings       one tree of raw values, each with the place where it was written
+//!   field, expand, read  every setting read as what it should be, or noted as a problem
+//!   Config               or all Problems
+//! ```
+//!
+//! Deliberately absent: serde (it stops at the first mistake), a watch on the file (SIGHUP asks for a reload),
+//! and defaults in code (`gateway.toml` has them all, and so documents them all).
+
+pub mod changes;
+mod expand;
+mod field;
+pub mod load;
+pub mod problem;
+mod read;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -77,7 +98,7 @@ pub struct Data {
 }
 
 /// Certificate chain and private key, as PEM files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
     /// The chain, leaf first.
     pub cert: PathBuf,
@@ -104,6 +125,8 @@ pub enum RecordUrl {
 pub struct Counters {
     /// The engine.
     pub engine: CountersEngine,
+    /// What happens while an engine outside of this process is out of reach.
+    pub on_outage: OnOutage,
     /// Keys with live counts; a request of one more is refused as overloaded.
     pub keys_max: usize,
 }
@@ -113,6 +136,15 @@ pub struct Counters {
 pub enum CountersEngine {
     /// In this process.
     Memory,
+}
+
+/// What happens while the counters are out of reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OnOutage {
+    /// Limits are kept with this node's share.
+    Local,
+    /// Requests are refused with 503.
+    Closed,
 }
 
 /// `[logs]`
@@ -208,6 +240,8 @@ pub struct IpGuard {
 /// `[billing]`
 #[derive(Debug)]
 pub struct Billing {
+    /// What a microcent is, for people and reports; nothing is computed with it.
+    pub microcents_per_dollar: u64,
     /// What a credit costs where only credits are known, and the other way round.
     pub microcents_per_credit: u64,
 }
@@ -265,7 +299,7 @@ pub enum UpstreamCredential {
 }
 
 /// `[upstreams.health]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Health {
     /// Between two probes of a target; zero switches probing off.
     pub every: Duration,
@@ -354,6 +388,14 @@ pub enum Finder {
 }
 
 impl Config {
+    /// How refusals are spelled before a route is known: as all routes do, or natively where they differ.
+    pub fn common_dialect(&self) -> Dialect {
+        match self.routes.split_first() {
+            Some((first, rest)) if rest.iter().all(|route| route.dialect == first.dialect) => first.dialect,
+            _ => Dialect::Native,
+        }
+    }
+
     /// The caps of the plan called `name`; of no plan known any more, the strictest of all plans, as a limit
     /// must never become unlimited by an edit.
     pub fn caps(&self, name: &str) -> Caps {

@@ -16,7 +16,6 @@
 
 #![allow(dead_code, reason = "each test uses the part it needs")]
 #![allow(unused_imports, reason = "each test uses the part it needs")]
-#![allow(unreachable_pub, reason = "a module of every test crate")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod client;

@@ -56,4 +56,11 @@ impl Counters {
             Self::Memory(memory) => memory.release(org, claimed),
         }
     }
+
+    /// Where the limits of `claim` stand, nothing being claimed: for showing usage.
+    pub fn standing(&self, org: &OrgId, claim: &Claim<'_>, now: Timestamp) -> Standing {
+        match self {
+            Self::Memory(memory) => memory.standing(org, claim, now),
+        }
+    }
 }

@@ -3,8 +3,17 @@
 //! Every change of an organization, key or project is written together with its row of the audit trail and,
 //! where admission could be affected, its row of `changes`, in one transaction. Whoever follows `changes`
 //! therefore misses nothing and sees nothing that did not happen.
+//!
+//! **Invariant:** of a secret only its digest is kept, of a password only its PHC string, and neither reaches
+//! the audit trail.
+//!
+//! **Deliberately absent:** rules. What a name, an email or a plan may be is decided a floor up; the record
+//! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
+mod snapshot;
 pub mod sqlite;
+#[cfg(test)]
+mod story;
 
 use std::sync::Arc;
 
@@ -37,6 +46,20 @@ pub enum RecordError {
     Corrupt(String),
 }
 
+/// What cannot be decoded is the store's content; everything else is the way to it.
+impl From<sqlx::Error> for RecordError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::TypeNotFound { .. } => Self::Corrupt(error.to_string()),
+            other => Self::Unavailable(other),
+        }
+    }
+}
+
 /// Who makes a change, for the audit trail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Actor {
@@ -57,6 +80,25 @@ pub struct NewOrganization {
     pub plan: String,
     /// The id of its default project.
     pub default_project: ProjectId,
+}
+
+/// A user to be made, with the organization that is its own.
+#[derive(Clone)]
+pub struct NewUser {
+    /// As [`User::id`].
+    pub id: UserId,
+    /// As [`User::email`]; lower-cased by the record.
+    pub email: String,
+    /// The password as a PHC string.
+    pub password: String,
+    /// As [`User::operator`].
+    pub operator: bool,
+    /// An organization to join at once.
+    pub membership: Option<(OrgId, Role)>,
+    /// Its personal organization, which it owns.
+    pub personal: NewOrganization,
+    /// The id of the personal organization where the one in `personal` is taken.
+    pub personal_otherwise: OrgId,
 }
 
 /// A key to be made.
@@ -134,6 +176,25 @@ pub enum Changed {
     Organization(OrgId),
 }
 
+/// One row of the audit trail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry {
+    /// Its number; rises with time.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who, and from where.
+    pub actor: Actor,
+    /// What was done, such as `key.revoke`.
+    pub what: String,
+    /// The id of what it was done to.
+    pub subject: String,
+    /// What it was before, as JSON; `None` where there was nothing.
+    pub before: Option<String>,
+    /// What it was after, as JSON; `None` where nothing is left.
+    pub after: Option<String>,
+}
+
 /// A batch of the log, moved into the record in one transaction with the place reached in the spool.
 #[derive(Debug, Default)]
 pub struct Shipment<'a> {
@@ -198,16 +259,8 @@ pub trait Record: Send + Sync + 'static {
     ) -> Result<Organization, RecordError>;
 
     // People.
-    /// Makes a user; `membership` joins an organization at once. `password` is a PHC string.
-    async fn create_user(
-        &self,
-        email: &str,
-        password: &str,
-        operator: bool,
-        membership: Option<(&OrgId, Role)>,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<User, RecordError>;
+    /// Makes a user and its personal organization.
+    async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError>;
     /// Every user, by email.
     async fn users(&self) -> Result<Vec<User>, RecordError>;
     /// The user with this email (any case).
@@ -219,6 +272,8 @@ pub trait Record: Send + Sync + 'static {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError>;
+    /// The session with this id, ended or not.
+    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError>;
 
     // Projects.
     /// Makes a project.
@@ -240,6 +295,8 @@ pub trait Record: Send + Sync + 'static {
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError>;
     /// One key, revoked or not.
     async fn key(&self, id: KeyId) -> Result<Key, RecordError>;
+    /// The key of this name that is not revoked.
+    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError>;
     /// Changes a key. A revoked key cannot be changed.
     async fn edit_key(
         &self,
@@ -268,6 +325,10 @@ pub trait Record: Send + Sync + 'static {
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError>;
     /// The number of the last change; 0 where there is none.
     async fn last_change(&self) -> Result<i64, RecordError>;
+
+    // Who did what.
+    /// The audit trail before entry `before` (`None`: from its end), newest first, at most `most`.
+    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError>;
 
     // The log.
     /// Moves a batch in; a batch moved twice changes nothing the second time.

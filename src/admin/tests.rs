@@ -1,0 +1,166 @@
+//! What a person may do, over a real record.
+
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordVerifier as _, phc::PasswordHash};
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::people::Role;
+use crate::domain::secret::{Digest, is_well_formed};
+use crate::domain::time::Timestamp;
+use crate::stores::record::sqlite::SqliteRecord;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+async fn admin(dir: &TempDir) -> Admin {
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let settings = Settings {
+        plans: vec!["free".into(), "pro".into()],
+        prefix: "sk_live_".into(),
+        session_secret: Some(Masked("0123456789abcdef0123456789abcdef".into())),
+    };
+    Admin::new(Arc::new(record), settings)
+}
+
+fn actor() -> Actor {
+    Actor { who: "cli".into(), from: String::new() }
+}
+
+fn says<T>(result: Result<T, AdminError>, text: &str) {
+    match result {
+        Err(error) => assert!(error.to_string().contains(text), "{error}"),
+        Ok(_) => panic!("done, instead of: {text}"),
+    }
+}
+
+#[tokio::test]
+async fn a_plan_must_be_in_the_configuration() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    says(admin.create_organization("acme", "gold", &actor(), NOW).await, "use one of free, pro");
+    let org = admin.create_organization("Acme Inc", "pro", &actor(), NOW).await.unwrap();
+    assert_eq!((org.id.as_str(), org.name.as_str(), org.plan.as_str()), ("Acme-Inc", "Acme Inc", "pro"));
+    let set = admin.set_plan("Acme Inc", "gold", Default::default(), &actor(), NOW).await;
+    says(set, "use one of free, pro");
+}
+
+#[tokio::test]
+async fn a_made_secret_leads_to_its_key_and_a_rotated_one_to_the_same() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    admin.create_organization("acme", "free", &actor(), NOW).await.unwrap();
+    let order = KeyOrder { organization: "acme".into(), name: " ci ".into(), ..KeyOrder::default() };
+    let (key, secret) = admin.create_key(&order, &actor(), NOW).await.unwrap();
+    assert!(is_well_formed(secret.expose().as_bytes(), "sk_live_"));
+    assert_eq!((key.name.as_str(), key.category.as_str()), ("ci", "production"));
+    assert_eq!(key.hint, secret.hint());
+    let (rotated, new) = admin.rotate_key(key.id, Duration::ZERO, &actor(), NOW).await.unwrap();
+    assert_eq!(rotated.id, key.id);
+    assert_ne!(new.expose(), secret.expose());
+    let lead = |text: String| {
+        let record = admin.record().clone();
+        async move { record.grant(&Digest::of(text.as_bytes())).await.unwrap().map(|grant| grant.id) }
+    };
+    assert_eq!(lead(secret.expose().to_owned()).await, None);
+    assert_eq!(lead(new.expose().to_owned()).await, Some(key.id));
+    says(admin.rotate_key(key.id, Duration::from_secs(31 * 86_400), &actor(), NOW).await, "grace: ");
+}
+
+#[tokio::test]
+async fn a_key_is_found_by_id_and_in_its_organization_by_name() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    for org in ["acme", "other"] {
+        admin.create_organization(org, "free", &actor(), NOW).await.unwrap();
+    }
+    let order = KeyOrder { organization: "acme".into(), name: "ci".into(), ..KeyOrder::default() };
+    let (key, _) = admin.create_key(&order, &actor(), NOW).await.unwrap();
+    let id = key.id.to_string();
+    for (text, org) in [(id.as_str(), None), (&id, Some("acme")), ("ci", Some("acme"))] {
+        assert_eq!(admin.key(text, org).await.unwrap(), key, "{text} {org:?}");
+    }
+    says(admin.key("ci", None).await, "give the organization too");
+    says(admin.key("ci", Some("other")).await, "`other` has no key named `ci`");
+    says(admin.key(&id, Some("other")).await, "`other` has no key");
+    says(admin.key(&id, Some("none")).await, "no organization `none`");
+}
+
+#[tokio::test]
+async fn a_key_that_could_never_work_is_not_made() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    admin.create_organization("acme", "free", &actor(), NOW).await.unwrap();
+    let order = || KeyOrder { organization: "acme".into(), name: "ci".into(), ..KeyOrder::default() };
+    for (order, text) in [
+        (KeyOrder { expires_at: Some(NOW), ..order() }, "expires_at: "),
+        (KeyOrder { name: "".into(), ..order() }, "name: "),
+        (KeyOrder { category: Some(" ".into()), ..order() }, "category: "),
+        (KeyOrder { scopes: vec!["all".into()], ..order() }, "scopes: "),
+        (KeyOrder { allowed_ips: vec!["x".into()], ..order() }, "allowed_ips: "),
+        (KeyOrder { project: Some("x".into()), ..order() }, "`acme` has no project `x`"),
+        (KeyOrder { organization: "x".into(), ..order() }, "no organization `x`"),
+    ] {
+        says(admin.create_key(&order, &actor(), NOW).await, text);
+    }
+    assert!(admin.record().keys(&Default::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_password_is_kept_as_argon2id_and_a_short_one_refused() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    let order = |email: &str, password: &str| UserOrder {
+        email: email.into(),
+        password: password.into(),
+        operator: true,
+        membership: None,
+    };
+    says(admin.create_user(&order("a@x.org", "elevenchars"), &actor(), NOW).await, "at least 12 characters");
+    let long = "x".repeat(1_025);
+    says(admin.create_user(&order("a@x.org", &long), &actor(), NOW).await, "at most 1024 bytes");
+    let hash = admin.hash("twelve chars").await.unwrap();
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    let parsed = PasswordHash::new(&hash).unwrap();
+    assert!(Argon2::default().verify_password(b"twelve chars", &parsed).is_ok());
+    assert!(Argon2::default().verify_password(b"twelve char5", &parsed).is_err());
+    let user = admin.create_user(&order("Ann@x.org", "twelve chars"), &actor(), NOW).await.unwrap();
+    assert_eq!(user.memberships.len(), 1);
+    assert_eq!(user.memberships[0].1, Role::Owner);
+    assert_eq!(admin.record().organization("ann").await.unwrap().plan, "free");
+    says(admin.create_user(&order("ann@X.org", "twelve chars"), &actor(), NOW).await, "already");
+    let elsewhere =
+        UserOrder { membership: Some(("none".into(), Role::Member)), ..order("b@x.org", "twelve chars") };
+    says(admin.create_user(&elsewhere, &actor(), NOW).await, "no organization `none`");
+}
+
+#[tokio::test]
+async fn a_token_names_its_session_until_it_ends() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    let order = UserOrder {
+        email: "ann@x.org".into(),
+        password: "twelve chars".into(),
+        operator: false,
+        membership: None,
+    };
+    let user = admin.create_user(&order, &actor(), NOW).await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    let login = admin.create_session("ANN@x.org", hour, &actor(), NOW).await.unwrap();
+    assert_eq!(admin.record().session(login.session.id).await.unwrap(), Some(login.session));
+    let tokens = Tokens::new(admin.settings.session_secret.as_ref().unwrap());
+    let named = Some((login.session.id, user.id));
+    assert_eq!(tokens.read(&login.token, NOW), named);
+    assert_eq!(tokens.read(&login.token, NOW.plus(hour - Duration::from_secs(1))), named);
+    assert_eq!(tokens.read(&login.token, NOW.plus(hour)), None);
+    assert_eq!(Tokens::new(&Masked("another secret".into())).read(&login.token, NOW), None);
+    // `alg: none`, and a signature that is not there.
+    let payload = login.token.split('.').nth(1).unwrap();
+    assert_eq!(tokens.read(&format!("eyJhbGciOiJub25lIn0.{payload}."), NOW), None);
+    says(admin.create_session("b@x.org", hour, &actor(), NOW).await, "no user");
+    says(admin.create_session("ann@x.org", Duration::ZERO, &actor(), NOW).await, "ttl: ");
+    let mute =
+        Admin::new(admin.record().clone(), Settings { session_secret: None, ..admin.settings.clone() });
+    says(mute.create_session("ann@x.org", hour, &actor(), NOW).await, "session.secret: ");
+}

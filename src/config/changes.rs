@@ -1,0 +1,33 @@
+//! What a reload cannot change.
+
+use super::Config;
+
+/// The settings that differ and take effect at the next start only, by their dotted keys.
+///
+/// These are what is built once: sockets, threads, stores, the spool, and whatever is sized when it is made.
+pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let counters = |config: &Config| (config.counters.engine, config.counters.on_outage);
+    let differs = [
+        ("data.listen", old.data.listen != new.data.listen),
+        ("data.tls", old.data.tls != new.data.tls),
+        ("data.threads", old.data.threads != new.data.threads),
+        ("control.listen", old.control.listen != new.control.listen),
+        ("record.url", old.record != new.record),
+        ("counters.url", counters(old).0 != counters(new).0),
+        ("counters.on_outage", counters(old).1 != counters(new).1),
+        ("counters.keys_max", old.counters.keys_max != new.counters.keys_max),
+        ("logs.dir", old.logs.dir != new.logs.dir),
+        ("logs.spool_bytes_max", old.logs.spool_bytes_max != new.logs.spool_bytes_max),
+        ("logs.segment_bytes", old.logs.segment_bytes != new.logs.segment_bytes),
+        ("logs.when_full", old.logs.when_full != new.logs.when_full),
+        ("logs.sync_every", old.logs.sync_every != new.logs.sync_every),
+        ("logs.ship_every", old.logs.ship_every != new.logs.ship_every),
+        ("logs.batch_rows_max", old.logs.batch_rows_max != new.logs.batch_rows_max),
+        ("keys.cache_max", old.keys.cache_max != new.keys.cache_max),
+        ("keys.cache_absent_max", old.keys.cache_absent_max != new.keys.cache_absent_max),
+        ("keys.cache_absent_for", old.keys.cache_absent_for != new.keys.cache_absent_for),
+        ("keys.follow_every", old.keys.follow_every != new.keys.follow_every),
+        ("ip_guard.addresses_max", old.ip_guard.addresses_max != new.ip_guard.addresses_max),
+    ];
+    differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}

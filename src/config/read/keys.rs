@@ -1,0 +1,120 @@
+//! `[session]`, `[keys]` and `[ip_guard]`: who a caller is, and how often one may guess.
+
+use std::time::Duration;
+
+use super::headers;
+use super::units::{DAY, INSTANT, duration, secret};
+use crate::config::field::{Field, Section, nearest};
+use crate::config::{IpGuard, Keys, Masked, Session, Source};
+
+/// HS256 wants a secret as long as its hash (RFC 7518 section 3.2).
+const SESSION_SECRET_BYTES_MIN: usize = 32;
+/// A prefix is part of every key, of every index and of every scan for leaked keys.
+const PREFIX_CHARS_MAX: usize = 32;
+
+/// Reads `[session]`.
+pub(super) fn session(section: &Section<'_>) -> Session {
+    for key in ["jwks_url", "issuer", "audience"] {
+        section.not_yet(key, "use the built-in logins of session.secret");
+    }
+    let secret = secret(section, "secret", "secret_file");
+    Session { secret: secret.and_then(|secret| long_enough(section, secret)) }
+}
+
+fn long_enough(section: &Section<'_>, secret: Masked) -> Option<Masked> {
+    let bytes = secret.0.len();
+    if bytes >= SESSION_SECRET_BYTES_MIN {
+        return Some(secret);
+    }
+    let set = section.field("secret_file").or_else(|| section.field("secret"))?;
+    set.wrong(
+        format!("a secret of {bytes} bytes is shorter than {SESSION_SECRET_BYTES_MIN}"),
+        "make one with `openssl rand -base64 32`",
+    )
+}
+
+/// Reads `[keys]`.
+pub(super) fn keys(section: &Section<'_>) -> Keys {
+    for key in ["reveal_key", "reveal_key_file"] {
+        section.may(key, |field| {
+            let empty = field.text()?.is_empty();
+            empty.then_some(()).or_else(|| field.unavailable("revealing keys", "leave it empty"))
+        });
+    }
+    Keys {
+        prefix: section.need("prefix", prefix).unwrap_or_default(),
+        sources: section.need("sources", sources).unwrap_or_default(),
+        cache_max: section.need("cache_max", |field| field.count(1..=1_000_000_000)).unwrap_or_default(),
+        cache_absent_max: section
+            .need("cache_absent_max", |field| field.count(0..=1_000_000_000))
+            .unwrap_or_default(),
+        cache_absent_for: section
+            .need("cache_absent_for", |field| duration(field, Duration::ZERO..=DAY))
+            .unwrap_or_default(),
+        // The contract: a change made elsewhere is in force within a second.
+        follow_every: section
+            .need("follow_every", |field| duration(field, INSTANT * 10..=Duration::from_millis(900)))
+            .unwrap_or_default(),
+    }
+}
+
+fn prefix(field: &Field<'_>) -> Option<String> {
+    let prefix = field.text()?;
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if prefix.is_empty() || prefix.len() > PREFIX_CHARS_MAX || !prefix.bytes().all(fine) {
+        return field.is_not(&format!("1 to {PREFIX_CHARS_MAX} letters, digits, `_` and `-`"), None);
+    }
+    Some(prefix)
+}
+
+fn sources(field: &Field<'_>) -> Option<Vec<Source>> {
+    let sources = field.list(source)?;
+    if sources.is_empty() {
+        return field.wrong("no client could present a key", "name a source such as \"header:x-api-key\"");
+    }
+    for (at, source) in sources.iter().enumerate() {
+        if sources.iter().take(at).any(|earlier| earlier == source) {
+            return field.wrong(format!("the item at {at} is there twice"), "remove one");
+        }
+    }
+    let whole =
+        sources.iter().any(|source| matches!(source, Source::Header(name) if name == "authorization"));
+    if whole && (sources.contains(&Source::Bearer) || sources.contains(&Source::Basic)) {
+        return field.wrong(
+            "header:authorization takes the whole header for a key, which bearer and basic read, too",
+            "keep bearer and basic, or header:authorization",
+        );
+    }
+    Some(sources)
+}
+
+fn source(field: &Field<'_>) -> Option<Source> {
+    let text = field.text()?;
+    match text.split_once(':') {
+        None if text == "bearer" => Some(Source::Bearer),
+        None if text == "basic" => Some(Source::Basic),
+        Some(("header", name)) => headers::credential_name(field, name).map(Source::Header),
+        Some(("query", name)) => headers::query_name(field, name).map(Source::Query),
+        _ => {
+            let word = text.split(':').next().unwrap_or_default();
+            let near = nearest(word, ["header", "query", "bearer", "basic"].into_iter());
+            let advice = near.map(|near| format!("did you mean {near}?"));
+            field.is_not("one of header:NAME, query:NAME, bearer, basic", advice.as_deref())
+        }
+    }
+}
+
+/// Reads `[ip_guard]`.
+pub(super) fn ip_guard(section: &Section<'_>) -> IpGuard {
+    let failures = section.need("failures", |field| field.whole(0..=1_000_000, None));
+    IpGuard {
+        failures: failures.and_then(|failures| u32::try_from(failures).ok()).unwrap_or_default(),
+        within: section.need("within", |field| duration(field, INSTANT..=DAY)).unwrap_or_default(),
+        block_for: section
+            .need("block_for", |field| duration(field, INSTANT..=DAY * 366))
+            .unwrap_or_default(),
+        addresses_max: section
+            .need("addresses_max", |field| field.count(1..=100_000_000))
+            .unwrap_or_default(),
+    }
+}

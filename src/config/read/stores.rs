@@ -1,0 +1,89 @@
+//! `[record]`, `[counters]` and `[logs]`: what is remembered, and where.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::units::{DAY, GIB, HOUR, INSTANT, KIB, duration, path, size};
+use crate::config::field::{Field, Section};
+use crate::config::{Counters, CountersEngine, Logs, OnOutage, RecordUrl, WhenFull};
+
+/// Reads `[record]`.
+pub(super) fn record(section: &Section<'_>) -> RecordUrl {
+    section.need("url", record_url).unwrap_or_else(|| RecordUrl::Sqlite(PathBuf::new()))
+}
+
+fn record_url(field: &Field<'_>) -> Option<RecordUrl> {
+    let url = field.filled_text()?;
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return field.unavailable("PostgreSQL", "use sqlite://data/tollgate.db");
+    }
+    let Some(file) = url.strip_prefix("sqlite://") else {
+        return field.wrong("is not a URL of a record", "write it as sqlite://data/tollgate.db");
+    };
+    if file.is_empty() || file.ends_with('/') || file.contains([':', '?', '#']) {
+        return field.wrong(
+            "does not name a file behind sqlite://",
+            "write it as sqlite://data/tollgate.db, or sqlite:///var/lib/tollgate.db for an absolute path",
+        );
+    }
+    Some(RecordUrl::Sqlite(PathBuf::from(file)))
+}
+
+/// Reads `[counters]`.
+pub(super) fn counters(section: &Section<'_>) -> Counters {
+    let on_outage = [("local", OnOutage::Local), ("closed", OnOutage::Closed)];
+    Counters {
+        engine: section.need("url", counters_url).unwrap_or(CountersEngine::Memory),
+        on_outage: section.need("on_outage", |field| field.choice(&on_outage)).unwrap_or(OnOutage::Local),
+        keys_max: section.need("keys_max", |field| field.count(1..=1_000_000_000)).unwrap_or_default(),
+    }
+}
+
+fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
+    let url = field.filled_text()?;
+    if url == "memory" {
+        return Some(CountersEngine::Memory);
+    }
+    if url.starts_with("redis") {
+        return field.unavailable("Redis", "use \"memory\"");
+    }
+    field.wrong("is not a URL of counters", "use \"memory\"")
+}
+
+/// Reads `[logs]`; each of `threads` I/O threads needs two segments at a time.
+pub(super) fn logs(section: &Section<'_>, threads: usize) -> Logs {
+    let when_full = [("refuse", WhenFull::Refuse), ("drop", WhenFull::Drop)];
+    let spool_bytes_max =
+        section.need("spool_bytes_max", |field| size(field, 128 * KIB..=(GIB << 10))).unwrap_or_default();
+    let segment_bytes = section.need("segment_bytes", |field| {
+        let segment = size(field, 64 * KIB..=GIB)?;
+        let most = spool_bytes_max / (2 * threads as u64);
+        if spool_bytes_max > 0 && segment > most {
+            return field.wrong(
+                format!(
+                    "{segment} bytes are too many: two segments for each of {threads} threads must fit into \
+                     logs.spool_bytes_max"
+                ),
+                format!("make it at most {most}, or the spool larger"),
+            );
+        }
+        Some(segment)
+    });
+    Logs {
+        dir: section.need("dir", path).unwrap_or_default(),
+        retention: section.need("retention", |field| duration(field, HOUR..=DAY * 3_660)).unwrap_or_default(),
+        spool_bytes_max,
+        segment_bytes: segment_bytes.unwrap_or_default(),
+        when_full: section.need("when_full", |field| field.choice(&when_full)).unwrap_or(WhenFull::Refuse),
+        sync_every: section.need("sync_every", often).unwrap_or_default(),
+        ship_every: section.need("ship_every", often).unwrap_or_default(),
+        batch_rows_max: section
+            .need("batch_rows_max", |field| field.count(1..=1_000_000))
+            .unwrap_or_default(),
+    }
+}
+
+/// Work that repeats: seldom enough to cost nothing, often enough to matter.
+fn often(field: &Field<'_>) -> Option<Duration> {
+    duration(field, INSTANT..=Duration::from_secs(60))
+}

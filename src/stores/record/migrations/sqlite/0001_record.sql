@@ -1,0 +1,177 @@
+-- Instants are microseconds of Unix time, ids of keys, users, sessions and requests the 16 bytes of a UUID,
+-- digests the 32 bytes of SHA-256. A cap that is NULL is no cap; a limit without a period is no limit.
+
+CREATE TABLE organizations (
+    id               TEXT    NOT NULL PRIMARY KEY,
+    name             TEXT    NOT NULL UNIQUE,
+    plan             TEXT    NOT NULL,
+    per_second       INTEGER,
+    per_minute       INTEGER,
+    concurrency      INTEGER,
+    limit_requests   INTEGER,
+    limit_microcents INTEGER,
+    limit_period     TEXT    CHECK (limit_period IN ('daily', 'weekly', 'monthly')),
+    limit_enabled    INTEGER NOT NULL DEFAULT 0,
+    created_at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE users (
+    id         BLOB    NOT NULL PRIMARY KEY,
+    email      TEXT    NOT NULL UNIQUE CHECK (email = lower(email)),
+    password   TEXT    NOT NULL,             -- PHC string
+    operator   INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE members (
+    user         BLOB NOT NULL REFERENCES users (id),
+    organization TEXT NOT NULL REFERENCES organizations (id),
+    role         TEXT NOT NULL CHECK (role IN ('member', 'admin', 'owner')),
+    PRIMARY KEY (user, organization)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_of_organization ON members (organization);
+
+CREATE TABLE projects (
+    id           TEXT    NOT NULL PRIMARY KEY,
+    organization TEXT    NOT NULL REFERENCES organizations (id),
+    name         TEXT    NOT NULL,
+    is_default   INTEGER NOT NULL DEFAULT 0,
+    created_at   INTEGER NOT NULL,
+    UNIQUE (organization, name)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_default_project ON projects (organization) WHERE is_default;
+
+CREATE TABLE keys (
+    id               BLOB    NOT NULL PRIMARY KEY,
+    organization     TEXT    NOT NULL REFERENCES organizations (id),
+    project          TEXT    NOT NULL REFERENCES projects (id),
+    name             TEXT    NOT NULL,
+    category         TEXT    NOT NULL,
+    prefix           TEXT    NOT NULL,
+    hint             TEXT    NOT NULL,
+    scope_read       INTEGER NOT NULL,
+    scope_write      INTEGER NOT NULL,
+    active           INTEGER NOT NULL DEFAULT 1,
+    expires_at       INTEGER,
+    revoked_at       INTEGER,
+    allowed_ips      TEXT    NOT NULL,       -- CIDRs with a space between; empty is everywhere
+    quota_total      INTEGER,
+    quota_daily      INTEGER,
+    quota_weekly     INTEGER,
+    quota_monthly    INTEGER,
+    limit_requests   INTEGER,
+    limit_microcents INTEGER,
+    limit_period     TEXT    CHECK (limit_period IN ('daily', 'weekly', 'monthly')),
+    limit_enabled    INTEGER NOT NULL DEFAULT 0,
+    created_by       BLOB    REFERENCES users (id),
+    created_at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_living_key_per_name ON keys (organization, name) WHERE revoked_at IS NULL;
+
+-- A rotated key has several while the grace of the old ones lasts.
+CREATE TABLE key_secrets (
+    digest      BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    key         BLOB NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
+    valid_until INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX secrets_of_key ON key_secrets (key);
+
+CREATE TABLE sessions (
+    id         BLOB    NOT NULL PRIMARY KEY,
+    user       BLOB    NOT NULL REFERENCES users (id),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What caches must forget. AUTOINCREMENT: a number is never given twice, whatever was deleted.
+CREATE TABLE changes (
+    sequence     INTEGER PRIMARY KEY AUTOINCREMENT,
+    at           INTEGER NOT NULL,
+    digest       BLOB,
+    organization TEXT,
+    CHECK ((digest IS NULL) <> (organization IS NULL))
+) STRICT;
+
+CREATE TABLE audit (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    at           INTEGER NOT NULL,
+    who          TEXT    NOT NULL,
+    origin       TEXT    NOT NULL,
+    what         TEXT    NOT NULL,
+    subject      TEXT    NOT NULL,
+    before       TEXT,                       -- JSON; NULL where there was nothing
+    after        TEXT                        -- JSON; NULL where nothing is left
+) STRICT;
+CREATE TRIGGER audit_is_never_edited BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+
+-- The request log. No reference to keys or organizations: a row is kept whatever became of them.
+CREATE TABLE requests (
+    id                BLOB    NOT NULL PRIMARY KEY,
+    at                INTEGER NOT NULL,
+    organization      TEXT,
+    project           TEXT,
+    key               BLOB,
+    admitted          INTEGER NOT NULL,
+    method            TEXT    NOT NULL,
+    path              TEXT    NOT NULL,
+    status            INTEGER NOT NULL,
+    code              TEXT    NOT NULL,
+    outcome           TEXT,
+    first_byte_micros INTEGER NOT NULL,
+    total_micros      INTEGER NOT NULL,
+    address           TEXT    NOT NULL,
+    credits           INTEGER NOT NULL,
+    microcents        INTEGER NOT NULL,
+    cost_source       TEXT    NOT NULL,
+    tier              TEXT,
+    domain            TEXT,
+    bytes_in          INTEGER NOT NULL,
+    bytes_out         INTEGER NOT NULL,
+    target            TEXT,
+    user_agent        TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_by_time ON requests (at);
+
+-- Sums of the log in cells of five minutes; key is empty for what was not made with one.
+CREATE TABLE usage_5m (
+    organization TEXT    NOT NULL,
+    key          BLOB    NOT NULL,
+    cell         INTEGER NOT NULL,           -- five minutes since the Unix epoch
+    admitted     INTEGER NOT NULL,
+    refused      INTEGER NOT NULL,
+    success      INTEGER NOT NULL,
+    failed       INTEGER NOT NULL,
+    credits      INTEGER NOT NULL,
+    microcents   INTEGER NOT NULL,
+    PRIMARY KEY (organization, key, cell)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_by_cell ON usage_5m (cell);
+
+-- Sums of a key over all time: the log forgets, a total must not.
+CREATE TABLE key_usage (
+    key          BLOB    NOT NULL PRIMARY KEY,
+    organization TEXT    NOT NULL,
+    requests     INTEGER NOT NULL,           -- admitted
+    rows         INTEGER NOT NULL,           -- refused too
+    last_used_at INTEGER                     -- last admitted
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spool_cursors (
+    segment TEXT    NOT NULL PRIMARY KEY,
+    bytes   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Admissions without a row yet, from segments of the spool that are gone.
+CREATE TABLE open_admissions (
+    id           BLOB    NOT NULL PRIMARY KEY,
+    at           INTEGER NOT NULL,
+    key          BLOB,
+    organization TEXT,
+    project      TEXT,
+    credits      INTEGER NOT NULL,
+    microcents   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,1 +1,0 @@
-//! The record on SQLite (placeholder).

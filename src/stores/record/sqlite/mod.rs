@@ -1,0 +1,303 @@
+//! The record in one SQLite file.
+//!
+//! One connection writes and a few read, in WAL mode, so that readers never wait for the writer. Other
+//! processes (the command line beside a running gateway) open the same file; SQLite lets one of all writers in
+//! at a time. A write takes its turn *before* its first read (`BEGIN IMMEDIATE`), so what it read is still true
+//! when it writes, and `changes` are numbered in the order in which they become visible.
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | the file's directory is missing | it is made; the file is readable by its owner only |
+//! | two processes make the file at once | the second waits and finds it made |
+//! | the directory cannot be made or written to | `open` fails with [`RecordError::Unavailable`] |
+//! | the file was made by a newer version | `open` fails with [`RecordError::Corrupt`]; nothing is changed |
+//! | another process writes | a write waits up to [`BUSY_TIMEOUT`], then `Unavailable`; nothing half written |
+//! | the process dies inside a write | the write never happened; committed writes survive a power cut (`synchronous = FULL`) |
+//! | disk full, IO error | `Unavailable`; the transaction is rolled back |
+//! | a column holds what this program never wrote | [`RecordError::Corrupt`], naming it |
+//!
+//! **Deliberately absent:** pruning of `changes`, `requests` and expired secrets (retention is the log's), and
+//! paging of lists that people ask for.
+
+mod columns;
+mod keys;
+mod log;
+mod log_read;
+mod log_sums;
+mod organizations;
+mod people;
+mod projects;
+#[cfg(test)]
+mod tests;
+mod trail;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::{
+    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record, RecordError,
+    Shipment, UsageCell,
+};
+use crate::domain::id::{KeyId, OrgId, ProjectId};
+use crate::domain::key::{Grant, Key, Organization};
+use crate::domain::limit::{Caps, SpendLimit};
+use crate::domain::people::{Project, Session, User};
+use crate::domain::row::Admission;
+use crate::domain::secret::Digest;
+use crate::domain::time::Timestamp;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/sqlite");
+
+/// How long a write waits for another process's.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that read.
+const READERS_MAX: u32 = 4;
+
+/// How long a caller waits for a connection of this process.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The record in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteRecord {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteRecord {
+    /// Opens the file at `path`, making it and its directory where they do not exist, and brings its tables up
+    /// to date.
+    ///
+    /// # Errors
+    /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
+    pub async fn open(path: &Path) -> Result<Self, RecordError> {
+        let file = path.to_path_buf();
+        // Held until the tables are up to date: sqlx takes no lock of its own on SQLite.
+        let _alone = tokio::task::spawn_blocking(move || make_file(&file))
+            .await
+            .map_err(|panic| io::Error::other(panic.to_string()))
+            .and_then(|made| made)
+            .map_err(sqlx::Error::Io)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
+        let writer = pool().max_connections(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writer).await.map_err(unmigrated)?;
+        let readers = pool()
+            .min_connections(0)
+            .max_connections(READERS_MAX)
+            .connect_lazy_with(options.pragma("query_only", "on"));
+        Ok(Self { writer, readers })
+    }
+
+    /// Ends every connection; what is committed is on disk.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// A transaction that already has its turn to write.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, RecordError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// Makes directory and file, and returns the lock under which tables are made.
+///
+/// An existing file must not be opened here: closing any descriptor of it would drop the locks that SQLite
+/// holds on it elsewhere in this process (POSIX `fcntl`). So the lock is on the directory.
+fn make_file(path: &Path) -> io::Result<File> {
+    let dir = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| naming(&dir, &error))?;
+    let lock = File::open(&dir).map_err(|error| naming(&dir, &error))?;
+    lock.lock()?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(naming(path, &error)),
+        _ => Ok(lock),
+    }
+}
+
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn unmigrated(error: MigrateError) -> RecordError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => RecordError::Corrupt(
+            "it was made by a newer version of tollgate: run that version, or restore a copy from before"
+                .into(),
+        ),
+        other => RecordError::Corrupt(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl Record for SqliteRecord {
+    // Organizations.
+    async fn create_organization(
+        &self,
+        new: &NewOrganization,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        self.create_organization(new, actor, now).await
+    }
+    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
+        self.organizations().await
+    }
+    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
+        self.organization(id_or_name).await
+    }
+    async fn set_plan(
+        &self,
+        id: &OrgId,
+        plan: &str,
+        negotiated: Caps,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        self.set_plan(id, plan, negotiated, actor, now).await
+    }
+    async fn set_organization_limit(
+        &self,
+        id: &OrgId,
+        limit: Option<SpendLimit>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        self.set_organization_limit(id, limit, actor, now).await
+    }
+
+    // People.
+    async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError> {
+        self.create_user(new, actor, now).await
+    }
+    async fn users(&self) -> Result<Vec<User>, RecordError> {
+        self.users().await
+    }
+    async fn user(&self, email: &str) -> Result<User, RecordError> {
+        self.user(email).await
+    }
+    async fn create_session(
+        &self,
+        session: &Session,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError> {
+        self.create_session(session, actor, now).await
+    }
+    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError> {
+        self.session(id).await
+    }
+
+    // Projects.
+    async fn create_project(
+        &self,
+        id: &ProjectId,
+        org: &OrgId,
+        name: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Project, RecordError> {
+        self.create_project(id, org, name, actor, now).await
+    }
+    async fn projects(&self, org: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
+        self.projects(org).await
+    }
+
+    // Keys.
+    async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError> {
+        self.create_key(new, actor, now).await
+    }
+    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError> {
+        self.keys(filter).await
+    }
+    async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
+        self.key(id).await
+    }
+    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
+        self.key_named(org, name).await
+    }
+    async fn edit_key(
+        &self,
+        id: KeyId,
+        edit: &KeyEdit,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Key, RecordError> {
+        self.edit_key(id, edit, actor, now).await
+    }
+    async fn rotate_key(
+        &self,
+        id: KeyId,
+        digest: Digest,
+        hint: &str,
+        old_until: Option<Timestamp>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Key, RecordError> {
+        self.rotate_key(id, digest, hint, old_until, actor, now).await
+    }
+    async fn delete_key(&self, id: KeyId, actor: &Actor, now: Timestamp) -> Result<(), RecordError> {
+        self.delete_key(id, actor, now).await
+    }
+
+    // What admission asks.
+    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
+        self.grant(digest).await
+    }
+    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
+        self.changes_after(sequence, most).await
+    }
+    async fn last_change(&self) -> Result<i64, RecordError> {
+        self.last_change().await
+    }
+
+    // Who did what.
+    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError> {
+        self.audit_before(before, most).await
+    }
+
+    // The log.
+    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+        self.ship(shipment).await
+    }
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        self.cursors().await
+    }
+    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.carried().await
+    }
+    async fn usage_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        self.usage_since(since).await
+    }
+    async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        self.admitted_since(since).await
+    }
+}

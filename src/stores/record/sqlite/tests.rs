@@ -1,0 +1,182 @@
+//! The conformance story over SQLite, and the rows of this store's failure table.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::stores::record::story::{self, Handles};
+
+async fn two(dir: &TempDir) -> Handles {
+    let path = dir.path().join("deep/er/tollgate.db");
+    // At once, as two processes would.
+    let (one, two) = tokio::join!(SqliteRecord::open(&path), SqliteRecord::open(&path));
+    [Arc::new(one.unwrap()), Arc::new(two.unwrap())]
+}
+
+macro_rules! chapters {
+    ($($chapter:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $chapter() {
+            let dir = TempDir::new().unwrap();
+            story::$chapter(two(&dir).await).await;
+        }
+    )*};
+}
+
+chapters! {
+    an_organization_is_made_once_and_found_by_id_and_name
+    plan_and_limit_of_an_organization_change_and_are_told
+    a_user_owns_a_personal_organization
+    a_project_belongs_to_one_organization
+    a_key_is_found_by_its_digest_whole
+    a_name_is_free_again_once_its_key_is_revoked
+    every_edit_of_a_key_is_told_and_a_revoked_one_takes_none
+    a_rotated_secret_works_until_its_grace_ends
+    only_a_key_never_used_is_deleted
+    a_batch_moved_twice_counts_once
+    cursors_only_advance_and_are_forgotten
+    a_carried_admission_stays_until_its_row_arrives
+    sixty_four_at_once_make_one_key_of_a_name
+    a_follower_misses_no_change_of_two_writers
+}
+
+fn actor() -> Actor {
+    Actor { who: "test".into(), from: String::new() }
+}
+
+fn acme() -> NewOrganization {
+    NewOrganization {
+        id: OrgId::parse("acme").unwrap(),
+        name: "acme".into(),
+        plan: "free".into(),
+        default_project: ProjectId::parse("p").unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn the_file_is_made_for_its_owner_only_and_survives_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("new/tollgate.db");
+    let record = SqliteRecord::open(&path).await.unwrap();
+    record.create_organization(&acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
+    for entry in std::fs::read_dir(dir.path().join("new")).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
+    record.close().await;
+    let record = SqliteRecord::open(&path).await.unwrap();
+    assert_eq!(record.organizations().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_named() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let error = SqliteRecord::open(&dir.path().join("file/tollgate.db")).await.unwrap_err();
+    assert!(matches!(error, RecordError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains("file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tollgate.db");
+    let record = SqliteRecord::open(&path).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', 1, x'00', 0)",
+    )
+    .execute(&record.writer)
+    .await
+    .unwrap();
+    record.close().await;
+    let error = SqliteRecord::open(&path).await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tollgate.db");
+    let text = "not a database, but long enough to be taken for the head of one".repeat(20);
+    std::fs::write(&path, &text).unwrap();
+    assert!(SqliteRecord::open(&path).await.is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_column_that_this_program_never_wrote_is_named() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    record.create_organization(&acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
+    sqlx::query("UPDATE organizations SET per_second = -1").execute(&record.writer).await.unwrap();
+    let error = record.organization("acme").await.unwrap_err();
+    assert!(matches!(&error, RecordError::Corrupt(text) if text.contains("per_second")), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_audit_trail_cannot_be_rewritten() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    record.create_organization(&acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
+    for sql in ["UPDATE audit SET who = 'nobody'", "DELETE FROM audit"] {
+        let error = sqlx::query(sql).execute(&record.writer).await.unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_abandoned_never_happened() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    {
+        let mut tx = record.write().await.unwrap();
+        organizations::insert(&mut tx, &acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
+    }
+    assert!(record.organizations().await.unwrap().is_empty());
+    assert_eq!(record.last_change().await.unwrap(), 0);
+    assert!(record.create_organization(&acme(), &actor(), Timestamp::from_seconds(1)).await.is_ok());
+}
+
+/// How long a full batch takes: `cargo test --lib --release full_batch -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_full_batch_is_moved_quickly() {
+    use crate::domain::cost::{Cost, CostSource};
+    use crate::domain::id::RequestId;
+    use crate::domain::row::Row;
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    for (batch, keys) in [1, 1, 100, 5_000, 5_000].into_iter().enumerate() {
+        let row = |n: usize| Row {
+            id: RequestId(Uuid::from_u128((batch * 5_000 + n) as u128)),
+            at: Timestamp::from_seconds(1_800_000_000),
+            organization: Some("acme".into()),
+            project: Some("3f2b8c1e-7a4d-4a1e-9a57-0a8c5c2f9e11".into()),
+            key: Some(KeyId(Uuid::from_u128((n % keys) as u128))),
+            admitted: true,
+            method: "POST".into(),
+            path: "/api/v1/scrape".into(),
+            status: 200,
+            code: "".into(),
+            outcome: None,
+            first_byte_micros: 1_000,
+            total_micros: 2_000,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            cost: Cost::default(),
+            cost_source: CostSource::Json,
+            tier: Some("3.5".into()),
+            domain: Some("www.example.com".into()),
+            bytes_in: 100,
+            bytes_out: 1_000,
+            target: Some("127.0.0.1:3000".into()),
+            user_agent: Some("python-requests/2.31.0".into()),
+        };
+        let shipment = Shipment { rows: (0..5_000).map(row).collect(), ..Shipment::default() };
+        let start = std::time::Instant::now();
+        record.ship(&shipment).await.unwrap();
+        println!("5,000 rows of {keys} keys: {:?}", start.elapsed());
+    }
+}

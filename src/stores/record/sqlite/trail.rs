@@ -1,0 +1,125 @@
+//! What every write leaves behind: its row of the audit trail, and its rows of `changes`.
+
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::SqliteRecord;
+use super::columns::{Columns, bytes, int, micros, unreadable};
+use crate::domain::id::{KeyId, OrgId};
+use crate::domain::secret::Digest;
+use crate::domain::time::Timestamp;
+use crate::stores::record::{Actor, AuditEntry, Change, Changed, RecordError};
+
+/// One change, as the audit trail tells it.
+pub(super) struct Told<'a> {
+    pub what: &'static str,
+    pub subject: &'a str,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// Writes the audit row of a change, in the transaction of the change.
+pub(super) async fn tell(
+    tx: &mut SqliteConnection,
+    told: Told<'_>,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<(), RecordError> {
+    sqlx::query(
+        "INSERT INTO audit (at, who, origin, what, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(micros(now))
+    .bind(&actor.who)
+    .bind(&actor.from)
+    .bind(told.what)
+    .bind(told.subject)
+    .bind(told.before.map(|value| value.to_string()))
+    .bind(told.after.map(|value| value.to_string()))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// One row of `changes` for each secret that `key` has at this point of the transaction.
+pub(super) async fn key_changed(
+    tx: &mut SqliteConnection,
+    key: KeyId,
+    now: Timestamp,
+) -> Result<(), RecordError> {
+    sqlx::query("INSERT INTO changes (at, digest) SELECT ?, digest FROM key_secrets WHERE key = ?")
+        .bind(micros(now))
+        .bind(bytes(&key.0))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// One row of `changes` for an organization.
+pub(super) async fn organization_changed(
+    tx: &mut SqliteConnection,
+    org: &OrgId,
+    now: Timestamp,
+) -> Result<(), RecordError> {
+    sqlx::query("INSERT INTO changes (at, organization) VALUES (?, ?)")
+        .bind(micros(now))
+        .bind(org.as_str())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+impl SqliteRecord {
+    pub(super) async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
+        let rows = sqlx::query(
+            "SELECT sequence, at, digest, organization FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        )
+        .bind(sequence)
+        .bind(int(most as u64))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(|row| change(&Columns(row))).collect()
+    }
+
+    /// From `sqlite_sequence`, which also remembers a last change that was pruned.
+    pub(super) async fn last_change(&self) -> Result<i64, RecordError> {
+        let last = sqlx::query("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+            .fetch_optional(&self.readers)
+            .await?;
+        last.map_or(Ok(0), |row| Ok(row.try_get("seq")?))
+    }
+
+    pub(super) async fn audit_before(
+        &self,
+        before: Option<i64>,
+        most: usize,
+    ) -> Result<Vec<AuditEntry>, RecordError> {
+        let rows = sqlx::query("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")
+            .bind(before.unwrap_or(i64::MAX))
+            .bind(int(most as u64))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| entry(&Columns(row))).collect()
+    }
+}
+
+fn change(row: &Columns<'_>) -> Result<Change, RecordError> {
+    let digest: Option<&[u8]> = row.0.try_get("digest")?;
+    let subject = match digest {
+        Some(digest) => Changed::Secret(Digest(digest.try_into().map_err(|_| unreadable("changes.digest"))?)),
+        None => Changed::Organization(row.org("organization")?),
+    };
+    Ok(Change { sequence: row.number("sequence")?, at: row.instant("at")?, subject })
+}
+
+fn entry(row: &Columns<'_>) -> Result<AuditEntry, RecordError> {
+    Ok(AuditEntry {
+        id: row.number("id")?,
+        at: row.instant("at")?,
+        actor: Actor { who: row.text("who")?, from: row.text("origin")? },
+        what: row.text("what")?,
+        subject: row.text("subject")?,
+        before: row.opt_text("before")?,
+        after: row.opt_text("after")?,
+    })
+}

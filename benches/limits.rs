@@ -5,6 +5,7 @@
 //! memory per key.
 
 use std::hint::black_box;
+use std::io::{Write, stdout};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tollgate::domain::account::Claim;
@@ -83,7 +84,8 @@ fn memory(_: &mut Criterion) {
         let before = resident_bytes();
         let (counters, _) = filled(&mut population, times, 300);
         let bytes = resident_bytes().saturating_sub(before) / keys;
-        println!("memory: {bytes} B per key ({keys} keys {what}; {} counted)", counters.keys());
+        let _ =
+            writeln!(stdout(), "memory: {bytes} B per key ({keys} keys {what}; {} counted)", counters.keys());
     }
 }
 

@@ -24,9 +24,10 @@ use tokio::sync::Semaphore;
 use crate::config::{Config, Masked};
 use crate::stores::record::{Actor, RecordError, SharedRecord};
 
-pub use keys::KeyOrder;
+pub use keys::{GRACE_MAX, KeyOrder};
+pub use passwords::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use people::UserOrder;
-pub use sessions::{Login, Tokens};
+pub use sessions::{Login, SESSION_MAX, Tokens};
 
 /// Passwords hashed at one time; each takes 19 MiB and tens of milliseconds of a core.
 const HASHES_MAX: usize = 2;

@@ -49,6 +49,7 @@ async fn ready(State(control): State<Control>) -> Response {
     if failing.is_empty() {
         return axum::Json(json!({ "ready": true })).into_response();
     }
-    let parts: serde_json::Map<_, _> = failing.into_iter().map(|(part, why)| (part.to_owned(), why.into())).collect();
+    let parts: serde_json::Map<_, _> =
+        failing.into_iter().map(|(part, why)| (part.to_owned(), why.into())).collect();
     (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "ready": false, "failing": parts }))).into_response()
 }

@@ -101,7 +101,11 @@ impl Gateway {
         let follow_every = config.keys.follow_every;
         let shared = Arc::new(Shared {
             gate: Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard },
-            live: ArcSwap::from_pointee(Live { config: Arc::new(config), balancers: Arc::new(balancers), generation: 1 }),
+            live: ArcSwap::from_pointee(Live {
+                config: Arc::new(config),
+                balancers: Arc::new(balancers),
+                generation: 1,
+            }),
             metrics: Arc::clone(&metrics),
             spool: Arc::clone(&spool),
             connections: 0.into(),
@@ -113,7 +117,11 @@ impl Gateway {
         background.spawn(follow::follow(keyring, Arc::clone(&record), follow_every, told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, Arc::clone(&record)), told(&stopping)));
-        background.spawn(serve_control(control, control::router(metrics, Arc::clone(&status) as _), told(&stopping)));
+        background.spawn(serve_control(
+            control,
+            control::router(metrics, Arc::clone(&status) as _),
+            told(&stopping),
+        ));
         let threads = listeners
             .into_iter()
             .enumerate()
@@ -125,7 +133,24 @@ impl Gateway {
                     .context("cannot start an I/O thread")
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { data_addr, control_addr, record, background, shared, tls, status, threads, drain, stop, shipper })
+        Ok(Self {
+            data_addr,
+            control_addr,
+            record,
+            background,
+            shared,
+            tls,
+            status,
+            threads,
+            drain,
+            stop,
+            shipper,
+        })
+    }
+
+    /// The second runtime, for what runs beside the gateway.
+    pub fn background(&self) -> &tokio::runtime::Handle {
+        self.background.handle()
     }
 
     /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
@@ -139,7 +164,9 @@ impl Gateway {
         while background.block_on(signals.next()) == Asked::Reload {
             match reread() {
                 Ok(config) => background.block_on(self.reload(config)),
-                Err(problems) => tracing::error!(%problems, "the configuration was not reloaded; nothing has changed"),
+                Err(problems) => {
+                    tracing::error!(%problems, "the configuration was not reloaded; nothing has changed")
+                }
             }
         }
         tracing::info!("stopping: requests in flight may finish");
@@ -160,7 +187,9 @@ impl Gateway {
         }
         let balancers = match Balancers::start(&config.upstreams, Some(&live.balancers)).await {
             Ok(balancers) => Arc::new(balancers),
-            Err(error) => return tracing::error!(%error, "the configuration was not reloaded; nothing has changed"),
+            Err(error) => {
+                return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
+            }
         };
         if let (Some(acceptor), Some(files)) = (&self.tls, &config.data.tls)
             && let Err(error) = acceptor.reload(files)
@@ -182,7 +211,8 @@ impl Gateway {
         self.drain.send_replace(true);
         let mut ended = Ok(());
         for thread in self.threads {
-            ended = ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
+            ended =
+                ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
         if self.background.block_on(self.shipper).is_err() {
@@ -253,8 +283,14 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
     }
 }
 
-async fn serve_control(listener: std::net::TcpListener, router: axum::Router, stop: impl Future<Output = ()> + Send + 'static) {
-    let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(stop).await };
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let served = async {
+        axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(stop).await
+    };
     if let Err(error) = served.await {
         tracing::error!(%error, "the control listener failed");
     }

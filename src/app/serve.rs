@@ -18,8 +18,6 @@ use super::tracing;
 pub struct Serve {
     /// The configuration file; `None` runs with the defaults.
     pub config: Option<PathBuf>,
-    /// Dotted settings that stand over the file and the environment.
-    pub flags: Vec<(String, String)>,
     /// The line that says it is ready as JSON. The same line is printed where standard output is no terminal.
     pub json: bool,
 }
@@ -30,7 +28,7 @@ pub struct Serve {
 /// Whatever keeps it from serving. Mistakes in the configuration are printed, and are exit code 2.
 pub fn serve(told: Serve) -> Result<ExitCode> {
     tracing::start();
-    let config = match load(told.config.as_deref(), &environment(), &told.flags) {
+    let config = match load(told.config.as_deref(), &environment(), &[]) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -44,7 +42,9 @@ pub fn serve(told: Serve) -> Result<ExitCode> {
         format!("tollgate is ready: clients on {}, operators on {}", gateway.data_addr, gateway.control_addr)
     };
     say(&ready)?;
-    let reread = move || load(told.config.as_deref(), &environment(), &told.flags).map_err(|problems| problems.to_string());
+    let reread = move || {
+        load(told.config.as_deref(), &environment(), &[]).map_err(|problems| problems.to_string())
+    };
     gateway.run_until_told(Box::new(reread))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -57,5 +57,7 @@ pub(super) fn say(line: &str) -> Result<()> {
 
 /// The environment, without what is no Unicode: no setting could be.
 pub fn environment() -> HashMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

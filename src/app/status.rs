@@ -36,7 +36,9 @@ impl Status for GatewayStatus {
     fn refresh(&self) {
         let metrics = &self.shared.metrics;
         let counts = self.shared.spool.counts();
-        for (state, rows) in [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())] {
+        for (state, rows) in
+            [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())]
+        {
             bring(&metrics.log_rows.with_label_values(&[state]), rows);
         }
         metrics.log_lag_seconds.set(self.shared.spool.lag().as_secs_f64());
@@ -54,7 +56,10 @@ impl Status for GatewayStatus {
         let live = self.shared.live.load();
         for (upstream, targets) in live.balancers.targets() {
             for target in targets {
-                metrics.upstream_healthy.with_label_values(&[upstream, target.text()]).set(target.is_healthy().into());
+                metrics
+                    .upstream_healthy
+                    .with_label_values(&[upstream, target.text()])
+                    .set(target.is_healthy().into());
             }
         }
     }

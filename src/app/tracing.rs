@@ -10,8 +10,13 @@ use tracing_subscriber::EnvFilter;
 /// Starts it. `TOLLGATE_LOG` (or `RUST_LOG`) sets the level, such as `debug` or `tollgate=debug`; default
 /// `info`. A second call changes nothing.
 pub fn start() {
+    start_at("info");
+}
+
+/// As [`start`], at `default` where no level is set.
+pub fn start_at(default: &str) {
     let text = std::env::var("TOLLGATE_LOG").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_default();
-    let level = if text.is_empty() { "info".to_owned() } else { text };
+    let level = if text.is_empty() { default.to_owned() } else { text };
     let (filter, complaint) = match EnvFilter::try_new(&level) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),

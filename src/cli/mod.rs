@@ -1,1 +1,136 @@
-//! (placeholder)
+//! The command line: arguments in, text or JSON out.
+//!
+//! Exit 0: done. 1: not done (not found, in conflict, record out of reach). 2: wrong arguments or
+//! configuration. What was asked for goes to standard output; errors go to standard error, in few lines, and
+//! say what to do. A command writes to the record once or not at all, so nothing is ever half written.
+//!
+//! With `--json` both are JSON: a thing as an object, a list as an array, an error as
+//! `{"error", "advice"?, "problems"?}`.
+//!
+//! **Deliberately absent:** rules (they are in [`admin`](crate::admin)) and the running gateway (in
+//! [`app`](crate::app)). A command changes the record, and a running gateway follows it.
+
+mod args;
+mod context;
+mod failure;
+mod key;
+mod key_change;
+mod org;
+mod output;
+mod project;
+mod session;
+mod user;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use context::Context;
+use failure::Failure;
+use output::Output;
+
+/// An authenticating gateway in front of an existing scraping service: API keys, exact limits, a durable log.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, max_term_width = 100)]
+struct Cli {
+    /// The configuration file; without one, the built-in gateway.toml.
+    #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a gateway with a built-in scrape service, a key and an operator, to try it out.
+    Demo(Demo),
+    /// Run the gateway.
+    Serve,
+    /// Check the configuration; prints every mistake in it.
+    Check,
+    /// Organizations: the accounts that pay.
+    #[command(subcommand)]
+    Org(org::Command),
+    /// People.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Projects: parts of an organization.
+    #[command(subcommand)]
+    Project(project::Command),
+    /// Logins.
+    #[command(subcommand)]
+    Session(session::Command),
+    /// API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+}
+
+#[derive(Debug, clap::Args)]
+struct Demo {
+    /// Where clients connect; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where operators connect; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    control: SocketAddr,
+    /// Where keys and the log are kept; without it, a fresh directory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Runs the command that this process was started with.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let json = std::env::args_os().any(|arg| arg == "--json");
+            return failure::arguments(&error, json);
+        }
+    };
+    let json = cli.json;
+    dispatch(cli).unwrap_or_else(|failure| failure.report(json))
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    let (config, json) = (cli.config, cli.json);
+    match cli.command {
+        Command::Serve => Ok(app::serve(app::Serve { config, json })?),
+        Command::Demo(Demo { listen, control, data }) => {
+            Ok(app::demo(app::Demo { listen, control, data, json })?)
+        }
+        Command::Check => {
+            context::configuration(config.as_deref())?;
+            let name =
+                config.map_or_else(|| "the built-in gateway.toml".into(), |path| path.display().to_string());
+            let text = format!("{name}: ok");
+            Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
+        }
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+            let output = runtime.block_on(administer(command, config.as_deref()))?;
+            output.print(json)
+        }
+    }
+}
+
+/// The commands that need the record.
+async fn administer(command: Command, config: Option<&std::path::Path>) -> Result<Output, Failure> {
+    let context = Context::open(config).await?;
+    let output = match command {
+        Command::Org(command) => org::run(command, &context).await,
+        Command::User(command) => user::run(command, &context).await,
+        Command::Project(command) => project::run(command, &context).await,
+        Command::Session(command) => session::run(command, &context).await,
+        Command::Key(command) => key::run(command, &context).await,
+        Command::Demo(_) | Command::Serve | Command::Check => Err(Failure::needless_record()),
+    };
+    context.close().await;
+    output
+}

@@ -50,6 +50,10 @@ impl Account {
     ///
     /// # Errors
     /// [`Denial`], naming the first limit in the order of the contract's checks 9 to 12 that has no room.
+    #[allow(
+        clippy::result_large_err,
+        reason = "a refusal tells the standing as an admission does, and is as large"
+    )]
     pub fn claim(&mut self, claim: &Claim<'_>, now: Timestamp) -> Result<(Claimed, Standing), Denial> {
         let now = self.advance(now);
         let mut fresh = None;

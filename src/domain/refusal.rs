@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_client_is_told_to_wait_a_second_to_a_minute_or_nothing() {
         let now = Timestamp::from_seconds(1_000_000);
-        let in_millis = |millis| Some(Timestamp::from_micros(now.micros() + millis * 1_000));
+        let in_millis = |millis: u64| Some(Timestamp::from_micros(now.micros() + millis * 1_000));
         for (refusal, seconds) in [
             (Refusal::Limited(Limit::Concurrency, None), Some(1)),
             (Refusal::Limited(Limit::Second, in_millis(0)), Some(1)),

@@ -106,7 +106,7 @@ impl Slot {
     }
 }
 
-/// The thread; ends, with everything on disk, when this is dropped.
+/// The thread; ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Keeper {
     stop: Arc<AtomicBool>,
@@ -130,15 +130,20 @@ impl Keeper {
     pub fn wake(&self) {
         self.thread.unpark();
     }
-}
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
+    /// Ends it, with everything on disk.
+    pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.wake();
         if let Some(join) = self.join.take() {
             let _ = join.join();
         }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

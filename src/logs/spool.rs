@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
-use super::frame::ROW_FRAME_MAX;
+use super::frame::{self, ROW_FRAME_MAX};
 use super::keeper::{Keeper, Slot};
 use super::segment::{self, Blank, Place, Segment};
 use super::writer::SpoolWriter;
@@ -213,6 +213,18 @@ impl Spool {
     /// Tells the keeper that there is something to do.
     pub(super) fn wake_keeper(&self) {
         self.keeper.wake();
+    }
+}
+
+/// Ends the keeper, and removes the segments that were made and never used.
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.keeper.stop();
+        for segment in std::mem::take(&mut *self.shared.segments.lock()).into_values() {
+            if segment.written() == frame::FIRST {
+                let _ = self.shared.remove_file(&segment.path);
+            }
+        }
     }
 }
 

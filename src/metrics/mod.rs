@@ -4,8 +4,8 @@
 //! upstreams and targets come from the configuration, so the number of series is bounded by it.
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Every metric of the gateway.
@@ -54,18 +54,26 @@ impl Metrics {
     /// Never with the names in this file; the registry's signature says otherwise.
     pub fn new() -> Result<Self, prometheus::Error> {
         let seconds = vec![
-            0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-            2.5, 5.0, 10.0, 30.0, 60.0,
+            0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+            1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
         ];
-        let histogram =
-            |name: &str, help: &str| Histogram::with_opts(HistogramOpts::new(name, help).buckets(seconds.clone()));
-        let counters = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let histogram = |name: &str, help: &str| {
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(seconds.clone()))
+        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
             registry: Registry::new(),
             requests: counters("tollgate_requests_total", "Requests answered.", &["route", "plan", "code"])?,
             request_seconds: histogram("tollgate_request_seconds", "Head complete to last byte answered.")?,
-            overhead_seconds: histogram("tollgate_overhead_seconds", "Head complete to request going upstream.")?,
-            upstream_seconds: histogram("tollgate_upstream_seconds", "Request going upstream to head of answer.")?,
+            overhead_seconds: histogram(
+                "tollgate_overhead_seconds",
+                "Head complete to request going upstream.",
+            )?,
+            upstream_seconds: histogram(
+                "tollgate_upstream_seconds",
+                "Request going upstream to head of answer.",
+            )?,
             refusals: counters("tollgate_refusals_total", "Requests refused.", &["code"])?,
             key_lookups: counters("tollgate_key_lookups_total", "Key lookups by who answered.", &["tier"])?,
             ledger_round_trips: IntCounter::new(
@@ -73,7 +81,10 @@ impl Metrics {
                 "Calls to the counters' store; none with memory counters.",
             )?,
             log_rows: counters("tollgate_log_rows_total", "Rows of the request log by state.", &["state"])?,
-            log_lag_seconds: Gauge::new("tollgate_log_lag_seconds", "Age of the oldest row not in the record.")?,
+            log_lag_seconds: Gauge::new(
+                "tollgate_log_lag_seconds",
+                "Age of the oldest row not in the record.",
+            )?,
             revocation_lag_seconds: histogram(
                 "tollgate_revocation_lag_seconds",
                 "A change written to its being in force here.",

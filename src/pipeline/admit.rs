@@ -86,7 +86,11 @@ impl Gate {
         let caller = known.caller.insert(Caller { key, organization, credential: found });
         let grant = &caller.key.grant;
         grant.standing(now)?;
-        grant.allows(known.client, needed_scope(&route, facts.method), route.path.parameter(facts.path, "project"))?;
+        grant.allows(
+            known.client,
+            needed_scope(&route, facts.method),
+            route.path.parameter(facts.path, "project"),
+        )?;
 
         let organization = &caller.organization;
         let claim = Claim {
@@ -111,7 +115,11 @@ impl Gate {
     }
 
     /// Check 5: known and not revoked. A store that cannot be asked is 503, never 401.
-    async fn key(&self, digest: &crate::domain::secret::Digest, now: Timestamp) -> Result<Arc<Entry>, Refusal> {
+    async fn key(
+        &self,
+        digest: &crate::domain::secret::Digest,
+        now: Timestamp,
+    ) -> Result<Arc<Entry>, Refusal> {
         let known = match self.keyring.cached(digest, now) {
             Some(known) => known,
             None => self.keyring.find(digest, now).await.map_err(|_| Refusal::StoreUnavailable)?,

@@ -52,7 +52,14 @@ pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     }
 }
 
-fn write(policy: &mut String, state: &mut String, name: &str, gauge: &Gauge, span: Option<u64>, now: Timestamp) {
+fn write(
+    policy: &mut String,
+    state: &mut String,
+    name: &str,
+    gauge: &Gauge,
+    span: Option<u64>,
+    now: Timestamp,
+) {
     let comma = if policy.is_empty() { "" } else { ", " };
     // Writing to a String cannot fail.
     let _ = write!(policy, "{comma}\"{name}\";q={}", gauge.cap);

@@ -68,7 +68,9 @@ impl Heard {
         let credits = self.first(&route.cost, body, |text| amount(&text));
         let microcents = self.first(&route.cost_microcents, body, |text| amount(&text));
         let tier = self.first(&route.tier, body, Some).map(|(text, _)| text);
-        let status = self.first(&route.outcome, body, |text| text.parse().ok()).map_or(self.status, |(status, _)| status);
+        let status = self
+            .first(&route.outcome, body, |text| text.parse().ok())
+            .map_or(self.status, |(status, _)| status);
 
         let outcome = match ending {
             Ending::ClientAborted => Outcome::ClientAborted,

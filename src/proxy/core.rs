@@ -71,7 +71,12 @@ impl Core {
     ///
     /// # Errors
     /// Where the spool's directory or the operating system's randomness cannot be used.
-    pub fn new(shared: Arc<Shared>, thread: usize, pool: Pool<Upload>, deadlines: Deadlines) -> std::io::Result<Rc<Self>> {
+    pub fn new(
+        shared: Arc<Shared>,
+        thread: usize,
+        pool: Pool<Upload>,
+        deadlines: Deadlines,
+    ) -> std::io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
             spool: RefCell::new(shared.spool.writer(thread)?),
             ids: RefCell::new(RequestIds::new().map_err(std::io::Error::other)?),
@@ -105,7 +110,8 @@ impl Core {
         tally
             .entry(key)
             .or_insert_with(|| {
-                let route = route.and_then(|at| config.routes.get(at)).map_or("none", |route| route.path.as_str());
+                let route =
+                    route.and_then(|at| config.routes.get(at)).map_or("none", |route| route.path.as_str());
                 let plan = plan.and_then(|at| config.plans.get(at)).map_or("none", |plan| plan.name.as_str());
                 self.shared.metrics.requests.with_label_values(&[route, plan, &status.to_string()])
             })

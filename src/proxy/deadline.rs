@@ -141,11 +141,16 @@ impl Watch {
 
     /// Whether it has expired; if not, the task is woken when it does.
     pub fn poll_expired(&self, cx: &Context<'_>) -> bool {
-        let slot = &mut self.table.slots.borrow_mut().slots[self.at];
-        if !slot.expired && !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            slot.waker = Some(cx.waker().clone());
+        let mut slots = self.table.slots.borrow_mut();
+        let slot = &mut slots.slots[self.at];
+        if slot.expired || slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return slot.expired;
         }
-        slot.expired
+        let replaced = slot.waker.replace(cx.waker().clone());
+        drop(slots);
+        // Not under the borrow, as in [`Watch::drop`].
+        drop(replaced);
+        false
     }
 
     /// Waits until it expires.

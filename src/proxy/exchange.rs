@@ -63,7 +63,13 @@ struct Answer {
 
 impl Exchange {
     /// A request of which the head is known.
-    pub fn new<B>(core: &Rc<Core>, live: Arc<Live>, started: Timestamp, request: &Request<B>, known: Known) -> Self {
+    pub fn new<B>(
+        core: &Rc<Core>,
+        live: Arc<Live>,
+        started: Timestamp,
+        request: &Request<B>,
+        known: Known,
+    ) -> Self {
         let mut exchange = Self::headless(core, live, started, known);
         exchange.head = Some((request.method().clone(), request.uri().clone()));
         exchange.user_agent = request.headers().get(USER_AGENT).cloned();
@@ -117,7 +123,10 @@ impl Exchange {
 
     /// How this request's refusals are spelled.
     pub fn dialect(&self) -> Dialect {
-        self.known.route.as_ref().map_or_else(|| self.live.config.common_dialect(), |(_, route)| route.dialect)
+        self.known
+            .route
+            .as_ref()
+            .map_or_else(|| self.live.config.common_dialect(), |(_, route)| route.dialect)
     }
 
     /// The head of the answer has come from `target`.
@@ -178,7 +187,12 @@ impl Exchange {
 
     fn verdict(&self, ending: Ending) -> Verdict {
         let Some((_, route)) = &self.known.route else {
-            return Verdict { outcome: Outcome::Failure, cost: Cost::default(), source: CostSource::Free, tier: None };
+            return Verdict {
+                outcome: Outcome::Failure,
+                cost: Cost::default(),
+                source: CostSource::Free,
+                tier: None,
+            };
         };
         let body = self.answer.inspected.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let mut verdict = self.answer.heard.judge(&self.live.config, route, ending, body.as_ref());
@@ -228,7 +242,11 @@ impl Exchange {
             bytes_in: self.uploaded.bytes(),
             bytes_out: self.answer.bytes,
             target: self.answer.target.as_ref().map(|target| Cow::Borrowed(target.text())),
-            user_agent: self.user_agent.as_ref().and_then(|value| value.to_str().ok()).map(|text| Cow::Borrowed(bounded(text))),
+            user_agent: self
+                .user_agent
+                .as_ref()
+                .and_then(|value| value.to_str().ok())
+                .map(|text| Cow::Borrowed(bounded(text))),
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
         let _ = self.core.spool().borrow_mut().finished(&row);

@@ -23,8 +23,8 @@ use crate::pipeline::verdict::{Ending, Heard, reads_body};
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
-use super::ids;
 use super::headers::{Forwarded, REQUEST_ID};
+use super::ids;
 use super::refuse;
 use super::relay::{Answer, Relay};
 use super::service::Peer;
@@ -42,7 +42,11 @@ struct Answered {
 }
 
 /// Forwards what `exchange` was admitted for, and answers with what comes back.
-pub async fn forward(mut exchange: Exchange, peer: &Peer, mut request: Request<Incoming>) -> Response<Answer> {
+pub async fn forward(
+    mut exchange: Exchange,
+    peer: &Peer,
+    mut request: Request<Incoming>,
+) -> Response<Answer> {
     let version = request.version();
     let live = Arc::clone(&exchange.live);
     let Some((_, route)) = exchange.known.route.clone() else {
@@ -53,8 +57,15 @@ pub async fn forward(mut exchange: Exchange, peer: &Peer, mut request: Request<I
         .then(|| hyper::upgrade::on(&mut request));
     let answer_timeout = route.answer_timeout.unwrap_or(upstream.answer_timeout);
     let answer_due = exchange.core().deadlines.watch(answer_timeout);
-    let Some(outbound) = outbound(&exchange, peer, request, &route, upstream, (&answer_due, answer_timeout), upgrade.is_some())
-    else {
+    let Some(outbound) = outbound(
+        &exchange,
+        peer,
+        request,
+        &route,
+        upstream,
+        (&answer_due, answer_timeout),
+        upgrade.is_some(),
+    ) else {
         return refuse::respond(exchange, Refusal::BadRequest, version);
     };
 
@@ -89,7 +100,11 @@ async fn send(
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {
         let Some(target) = exchange.live.balancers.select(index, &tried) else {
-            return Err(if tried.is_empty() { Refusal::NoHealthyUpstream } else { Refusal::UpstreamUnreachable });
+            return Err(if tried.is_empty() {
+                Refusal::NoHealthyUpstream
+            } else {
+                Refusal::UpstreamUnreachable
+            });
         };
         let target = Arc::clone(target);
         match exchange.core().pool.send(&target, upstream, request, upgrade).await {
@@ -170,7 +185,8 @@ fn target(uri: &Uri, query: &Query, upstream: &Upstream) -> Option<Uri> {
         format!("{}={}", escape(name), escape(value))
     });
     let query: Vec<&str> = query.into_iter().chain(own.as_deref()).filter(|part| !part.is_empty()).collect();
-    let text = if query.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), query.join("&")) };
+    let text =
+        if query.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), query.join("&")) };
     text.parse::<PathAndQuery>().ok().map(Uri::from)
 }
 

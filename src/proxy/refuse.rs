@@ -1,6 +1,5 @@
 //! Refusals as responses.
 
-
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode, Version};
@@ -56,7 +55,9 @@ pub fn raw(mut exchange: Exchange, refusal: Refusal) -> Bytes {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     let status = status(refusal);
     let mut text = BytesMut::with_capacity(512);
-    text.put_slice(format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes());
+    text.put_slice(
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
+    );
     for (name, value) in &headers {
         text.put_slice(name.as_str().as_bytes());
         text.put_slice(b": ");

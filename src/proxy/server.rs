@@ -23,7 +23,12 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// Serves `listener` until `drain` turns true, then lets what is under way finish within the configured time.
-pub async fn run(core: Rc<Core>, listener: TcpListener, tls: Option<Arc<Acceptor>>, drain: watch::Receiver<bool>) {
+pub async fn run(
+    core: Rc<Core>,
+    listener: TcpListener,
+    tls: Option<Arc<Acceptor>>,
+    drain: watch::Receiver<bool>,
+) {
     let open = Rc::new(Cell::new(0_usize));
     let mut told = drain.clone();
     loop {

@@ -33,7 +33,12 @@ pub struct Peer {
 }
 
 /// Answers one request whose head was complete at `started`.
-pub async fn serve(core: Rc<Core>, peer: Peer, request: Request<Incoming>, started: Timestamp) -> Response<Answer> {
+pub async fn serve(
+    core: Rc<Core>,
+    peer: Peer,
+    request: Request<Incoming>,
+    started: Timestamp,
+) -> Response<Answer> {
     let version = request.version();
     let live = core.shared.live.load_full();
     let facts = Facts {
@@ -81,14 +86,19 @@ fn check_h2_head(request: &Request<Incoming>, config: &Config) -> Result<(), Ref
     if request.version() < Version::HTTP_2 {
         return Ok(());
     }
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > config.data.target_bytes_max) {
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > config.data.target_bytes_max)
+    {
         return Err(Refusal::UriTooLong);
     }
     if request.headers().len() > config.data.headers_max {
         return Err(Refusal::HeadTooLarge);
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let mut hosts = authority.into_iter().chain(request.headers().get_all(HOST).into_iter().map(HeaderValue::as_bytes));
+    let mut hosts =
+        authority.into_iter().chain(request.headers().get_all(HOST).into_iter().map(HeaderValue::as_bytes));
     let Some(host) = hosts.next() else { return Err(Refusal::BadRequest) };
     if hosts.all(|other| other.eq_ignore_ascii_case(host)) && request.method() != Method::CONNECT {
         return Ok(());

@@ -135,3 +135,5 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error))
 }
 
+#[cfg(test)]
+mod tests;

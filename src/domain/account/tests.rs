@@ -24,7 +24,7 @@ struct Limits {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Wait(u64),
-    StepBack(u64),
+    Back(u64),
     Claim { key: u8, estimate: u64 },
     Settle { which: usize, actual: u64 },
     Release { which: usize },
@@ -79,7 +79,7 @@ impl Trial {
     fn apply(&mut self, step: Step) {
         match step {
             Step::Wait(micros) => self.clock += micros,
-            Step::StepBack(micros) => self.clock -= micros.min(self.clock),
+            Step::Back(micros) => self.clock -= micros.min(self.clock),
             Step::Claim { key, estimate } => self.claim(key, estimate),
             Step::Settle { which, actual } => {
                 if let Some(past) = self.in_flight(which) {
@@ -296,7 +296,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<usize>(), 0..12_u64).prop_map(|(which, actual)| Step::Settle { which, actual }),
         2 => any::<usize>().prop_map(|which| Step::Release { which }),
         6 => wait.clone().prop_map(Step::Wait),
-        1 => wait.prop_map(Step::StepBack),
+        1 => wait.prop_map(Step::Back),
         1 => limits().prop_map(Step::Edit),
     ]
 }

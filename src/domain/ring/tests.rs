@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Wait(u64),
-    StepBack(u64),
+    Back(u64),
     Claim,
     Edit(u64),
     Release(usize),
@@ -41,9 +41,7 @@ impl Trial {
     fn apply(&mut self, step: Step) {
         match step {
             Step::Wait(part) => self.turn_clock(self.clock + self.window.cell * part / 1_000),
-            Step::StepBack(part) => {
-                self.turn_clock(self.clock.saturating_sub(self.window.cell * part / 1_000))
-            }
+            Step::Back(part) => self.turn_clock(self.clock.saturating_sub(self.window.cell * part / 1_000)),
             Step::Claim => self.claim(),
             Step::Edit(cap) => self.cap = cap,
             Step::Release(which) if !self.log.is_empty() => {
@@ -99,7 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => Just(Step::Claim),
         4 => prop_oneof![Just(0), 1..2_000_u64, 1_000..40_000_u64, 200_000..400_000_u64, Just(100_000_000)]
             .prop_map(Step::Wait),
-        1 => prop_oneof![1..3_000_u64, Just(10_000_000)].prop_map(Step::StepBack),
+        1 => prop_oneof![1..3_000_u64, Just(10_000_000)].prop_map(Step::Back),
         1 => (0..20_u64).prop_map(Step::Edit),
         1 => any::<usize>().prop_map(Step::Release),
     ]
@@ -136,11 +134,11 @@ impl Seeded {
             20..24 => Step::Wait(self.below(2_000)),
             24..27 => Step::Wait(self.below(40_000)),
             27 => Step::Wait(self.below(400_000)),
-            28 => Step::StepBack(self.below(5_000)),
+            28 => Step::Back(self.below(5_000)),
             29 => Step::Edit(self.below(40)),
             30 => Step::Release(self.below(1_000) as usize),
             _ if self.below(50) == 0 => Step::Wait(self.below(1 << 30)),
-            _ if self.below(50) == 0 => Step::StepBack(self.below(1 << 30)),
+            _ if self.below(50) == 0 => Step::Back(self.below(1 << 30)),
             _ => Step::Wait(1_000),
         }
     }

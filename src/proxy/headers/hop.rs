@@ -41,7 +41,7 @@ pub fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
 }
 
 /// Makes an answer's fields fit for the client: removes what ends at this hop, what the gateway sets itself,
-/// and what describes the operator's account with the upstream (see [`is_account`] for the list). Read what
+/// and what describes the operator's account with the upstream (the list is in `identity::is_account`). Read what
 /// an answer cost before.
 ///
 /// `switching`: the answer is a 101 to a request that asked for it. `Retry-After` stays, as whole seconds of

@@ -313,11 +313,7 @@ impl<S: AsyncRead + Unpin> StrictIo<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.handle.is_tunnel() {
             this.good = this.held.len();

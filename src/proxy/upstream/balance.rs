@@ -255,3 +255,5 @@ pub(super) fn backend(address: SocketAddr, weight: usize) -> Backend {
     Backend { addr: address.into(), weight, ext: http::Extensions::new() }
 }
 
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,5 @@ impl<B> fmt::Debug for SendError<B> {
     }
 }
 
+#[cfg(test)]
+mod tests;

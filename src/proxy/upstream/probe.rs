@@ -66,12 +66,7 @@ async fn run(backends: Backends, every: Duration) {
 /// How one target is probed.
 struct Probe {
     target: Arc<Target>,
-    check: Check,
-}
-
-enum Check {
-    Connect(TcpHealthCheck),
-    Get(Box<HttpHealthCheck>),
+    check: Box<dyn HealthCheck + Send + Sync>,
 }
 
 impl Probe {
@@ -81,13 +76,13 @@ impl Probe {
     }
 }
 
-fn connect() -> Check {
-    let mut check = TcpHealthCheck::default();
+fn connect() -> Box<dyn HealthCheck + Send + Sync> {
+    let mut check = TcpHealthCheck::new();
     check.peer_template.options.connection_timeout = None;
-    Check::Connect(check)
+    check
 }
 
-fn get(target: &Target, path: &str) -> Check {
+fn get(target: &Target, path: &str) -> Box<dyn HealthCheck + Send + Sync> {
     let mut check = HttpHealthCheck::new(target.text(), false);
     check.peer_template.options.connection_timeout = None;
     check.peer_template.options.read_timeout = None;
@@ -101,7 +96,7 @@ fn get(target: &Target, path: &str) -> Check {
         }
         Error::e_explain(ErrorType::HTTPStatus(answer.status.as_u16()), "the probe was not answered by a 2xx")
     }));
-    Check::Get(Box::new(check))
+    Box::new(check)
 }
 
 /// The check of one upstream: each target's own, within the time given.
@@ -118,13 +113,7 @@ impl HealthCheck for Probes {
         let Some(probe) = backend.ext.get::<Arc<Probe>>() else {
             return Error::e_explain(ErrorType::InternalError, "a target without a probe");
         };
-        let checking = async {
-            match &probe.check {
-                Check::Connect(check) => check.check(backend).await,
-                Check::Get(check) => check.check(backend).await,
-            }
-        };
-        match tokio::time::timeout(self.timeout, checking).await {
+        match tokio::time::timeout(self.timeout, probe.check.check(backend)).await {
             Ok(outcome) => outcome,
             Err(_) => Error::e_explain(ErrorType::ReadTimedout, "the probe took too long"),
         }

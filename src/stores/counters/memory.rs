@@ -75,6 +75,10 @@ impl MemoryCounters {
     }
 
     /// See [`super::Counters::claim`].
+    #[allow(
+        clippy::result_large_err,
+        reason = "a refusal tells the standing as an admission does, and is as large"
+    )]
     pub fn claim(
         &self,
         org: &OrgId,

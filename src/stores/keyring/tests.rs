@@ -1,4 +1,5 @@
 mod fake;
+mod sqlite;
 
 use self::fake::{Fake, digest, grant, organization};
 use super::follow::follow;

@@ -11,10 +11,11 @@ use super::*;
 use crate::domain::id::{KeyId, ProjectId};
 use crate::domain::key::{Key, Scopes};
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
-use crate::domain::people::{Project, Role, Session, User};
+use crate::domain::people::{Project, Session, User};
 use crate::domain::row::Admission;
 use crate::stores::record::{
-    Actor, Change, Changed, KeyEdit, KeyFilter, NewKey, NewOrganization, Record, Shipment, UsageCell,
+    Actor, AuditEntry, Change, Changed, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record,
+    Shipment, UsageCell,
 };
 
 /// What it knows, and how it behaves.
@@ -143,15 +144,7 @@ impl Record for Fake {
     ) -> Result<Organization, RecordError> {
         unimplemented!()
     }
-    async fn create_user(
-        &self,
-        _: &str,
-        _: &str,
-        _: bool,
-        _: Option<(&OrgId, Role)>,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<User, RecordError> {
+    async fn create_user(&self, _: &NewUser, _: &Actor, _: Timestamp) -> Result<User, RecordError> {
         unimplemented!()
     }
     async fn users(&self) -> Result<Vec<User>, RecordError> {
@@ -161,6 +154,12 @@ impl Record for Fake {
         unimplemented!()
     }
     async fn create_session(&self, _: &Session, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
+        unimplemented!()
+    }
+    async fn session(&self, _: Uuid) -> Result<Option<Session>, RecordError> {
+        unimplemented!()
+    }
+    async fn audit_before(&self, _: Option<i64>, _: usize) -> Result<Vec<AuditEntry>, RecordError> {
         unimplemented!()
     }
     async fn create_project(

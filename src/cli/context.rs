@@ -1,0 +1,61 @@
+//! What a command works with: the checked configuration, and the record that it names.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::failure::Failure;
+use crate::admin::{Admin, Settings};
+use crate::config::{Config, RecordUrl, load};
+use crate::domain::time::Timestamp;
+use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::{Actor, SharedRecord};
+
+/// What a command works with.
+pub(super) struct Context {
+    pub config: Config,
+    pub admin: Admin,
+    pub actor: Actor,
+    pub now: Timestamp,
+    sqlite: SqliteRecord,
+}
+
+impl Context {
+    /// Loads the configuration and opens its record, making it where there is none.
+    pub(super) async fn open(file: Option<&Path>) -> Result<Self, Failure> {
+        let config = configuration(file)?;
+        let RecordUrl::Sqlite(path) = &config.record;
+        let sqlite = SqliteRecord::open(path).await?;
+        let record: SharedRecord = Arc::new(sqlite.clone());
+        let admin = Admin::new(record, Settings::from(&config));
+        let actor = Actor { who: "cli".to_owned(), from: String::new() };
+        Ok(Self { config, admin, actor, now: now(), sqlite })
+    }
+
+    /// The record.
+    pub(super) fn record(&self) -> &SharedRecord {
+        self.admin.record()
+    }
+
+    /// Ends the connections.
+    pub(super) async fn close(&self) {
+        self.sqlite.close().await;
+    }
+}
+
+/// The configuration of `file`, under the environment.
+pub(super) fn configuration(file: Option<&Path>) -> Result<Config, Failure> {
+    // Variables that are no UTF-8 cannot be settings.
+    let environment: HashMap<_, _> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(load::load(file, &environment, &[])?)
+}
+
+/// The wall clock, read once per command.
+#[allow(clippy::disallowed_methods, reason = "a command has one instant, and this is where it comes from")]
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().plus(since)
+}

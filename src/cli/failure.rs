@@ -1,0 +1,128 @@
+//! What went wrong, for people and for programs.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use serde_json::json;
+
+use crate::admin::AdminError;
+use crate::config::problem::Problems;
+use crate::stores::record::RecordError;
+
+/// Not done.
+const FAILED: u8 = 1;
+/// Wrong arguments or configuration.
+const WRONG: u8 = 2;
+
+/// Why a command was not done, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    error: String,
+    advice: Option<String>,
+    problems: Option<Problems>,
+}
+
+impl Failure {
+    /// Wrong arguments.
+    pub(super) fn wrong(error: impl Into<String>) -> Self {
+        Self { code: WRONG, error: error.into(), advice: None, problems: None }
+    }
+
+    /// Right arguments, not done.
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        Self { code: FAILED, error: error.into(), advice: None, problems: None }
+    }
+
+    pub(super) fn advice(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+
+    pub(super) fn needless_record() -> Self {
+        Self::failed("this command needs no record")
+    }
+
+    /// Tells of it on standard error.
+    pub(super) fn report(&self, json: bool) -> ExitCode {
+        if json {
+            let mut object = json!({"error": self.error});
+            if let Some(advice) = &self.advice {
+                object["advice"] = json!(advice);
+            }
+            if let Some(problems) = &self.problems {
+                object["problems"] = problems.to_json();
+            }
+            eprintln!("{object}");
+        } else {
+            eprintln!("error: {}", self.error);
+            if let Some(problems) = &self.problems {
+                eprintln!("{problems}");
+            }
+            if let Some(advice) = &self.advice {
+                eprintln!("{advice}");
+            }
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// Tells of arguments that clap did not take; help and version, too, come this way.
+pub(super) fn arguments(error: &clap::Error, json: bool) -> ExitCode {
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked_for || !json {
+        // A closed pipe is no failure of ours.
+        let _ = error.print();
+        return ExitCode::from(if asked_for { 0 } else { WRONG });
+    }
+    let text = error.render().to_string();
+    let (first, rest) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
+    let failure = Failure::wrong(first.trim_start_matches("error: "));
+    if rest.is_empty() { failure } else { failure.advice(rest) }.report(true)
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let text = match problems.all().len() {
+            1 => "the configuration has a mistake".to_owned(),
+            many => format!("the configuration has {many} mistakes"),
+        };
+        Self { problems: Some(problems), ..Self::wrong(text) }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Invalid { .. } => Self::wrong(error.to_string()),
+            AdminError::Record(error) => error.into(),
+            AdminError::Machine(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Self {
+        let failure = Self::failed(error.to_string());
+        match error {
+            RecordError::NotFound(_) | RecordError::Conflict(_) => failure,
+            RecordError::Unavailable(_) | RecordError::Corrupt(_) => failure
+                .advice("see that `record.url` in the configuration names the right place, and try again"),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+/// What the running gateway ends with. Its configuration mistakes are told like those of every command.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<Problems>() {
+            Ok(problems) => problems.into(),
+            Err(error) => Self::failed(format!("{error:#}")),
+        }
+    }
+}

@@ -38,10 +38,6 @@ impl Failure {
         Self { advice: Some(advice.into()), ..self }
     }
 
-    pub(super) fn needless_record() -> Self {
-        Self::failed("this command needs no record")
-    }
-
     /// Tells of it on standard error.
     pub(super) fn report(&self, json: bool) -> ExitCode {
         if json {
@@ -74,10 +70,12 @@ pub(super) fn arguments(error: &clap::Error, json: bool) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(if asked_for { 0 } else { WRONG });
     }
+    // Paragraphs: the error, tips, the usage, and a pointer to --help.
     let text = error.render().to_string();
-    let (first, rest) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
-    let failure = Failure::wrong(first.trim_start_matches("error: "));
-    if rest.is_empty() { failure } else { failure.advice(rest) }.report(true)
+    let mut parts = text.trim().split("\n\n").map(str::trim);
+    let failure = Failure::wrong(parts.next().unwrap_or_default().trim_start_matches("error: "));
+    let advice: Vec<_> = parts.filter(|part| !part.starts_with("For more information")).collect();
+    if advice.is_empty() { failure } else { failure.advice(advice.join("; ")) }.report(true)
 }
 
 impl From<Problems> for Failure {

@@ -8,7 +8,7 @@
 //! `{"error", "advice"?, "problems"?}`.
 //!
 //! **Deliberately absent:** rules (they are in [`admin`](crate::admin)) and the running gateway (in
-//! [`app`](crate::app)). A command changes the record, and a running gateway follows it.
+//! [`app`]). A command changes the record, and a running gateway follows it.
 
 mod args;
 mod context;

@@ -1,1 +1,4 @@
-//! (placeholder)
+//! HTTP dialects: how the gateway's own answers are spelled, and the operators' endpoints.
+
+pub mod control;
+pub mod dialect;

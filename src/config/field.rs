@@ -83,6 +83,7 @@ impl<'c> Field<'c> {
         )
     }
 
+    /// The default, where it is one plain value.
     fn default(&self) -> Option<&'c Node> {
         let mut node = self.context.defaults;
         for part in self.key.split('.') {
@@ -167,7 +168,9 @@ impl<'c> Field<'c> {
             } else {
                 format!("a whole number from {least} to {most}")
             };
-            self.is_not(&what, advice)
+            let quoted = self.node.given.is_none() && matches!(self.node.value, Value::Text(_));
+            let unquote = (quoted && !self.holds_variable()).then_some("write a number, without quotes");
+            self.is_not(&what, unquote.or(advice))
         })
     }
 
@@ -197,7 +200,11 @@ impl<'c> Field<'c> {
         }
         let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let near = nearest(&text, choices.iter().map(|(word, _)| *word));
-        let advice = near.map(|word| format!("did you mean \"{word}\"?"));
+        let advice = match (near, self.default()) {
+            (Some(word), _) => Some(format!("did you mean \"{word}\"?")),
+            (None, None) => Some("use one of these words".to_owned()),
+            (None, Some(_)) => None,
+        };
         self.is_not(&format!("one of {}", words.join(", ")), advice.as_deref())
     }
 
@@ -235,7 +242,7 @@ impl<'c> Field<'c> {
 impl<'c> Section<'c> {
     /// The setting `key`, where it is there.
     pub(super) fn field(&self, key: &'static str) -> Option<Field<'c>> {
-        self.known.borrow_mut().push(key);
+        self.know(key);
         #[cfg(test)]
         self.context().asked.borrow_mut().insert(general(&self.key_of(key)));
         let (_, node) = self.fields.iter().find(|(name, _)| name == key)?;
@@ -260,7 +267,7 @@ impl<'c> Section<'c> {
 
     /// A setting of later versions: a problem where it is there and not empty.
     pub(super) fn not_yet(&self, key: &'static str, advice: &str) {
-        self.known.borrow_mut().push(key);
+        self.know(key);
         let Some((_, node)) = self.fields.iter().find(|(name, _)| name == key) else { return };
         if !matches!(&node.value, Value::Text(text) if text.is_empty()) {
             let field = Field { context: self.context(), node, key: self.key_of(key) };
@@ -273,6 +280,13 @@ impl<'c> Section<'c> {
         self.fields.iter().map(|(name, node)| {
             (name.as_str(), Field { context: self.context(), node, key: self.key_of(name) })
         })
+    }
+
+    fn know(&self, key: &'static str) {
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
     }
 
     const fn context(&self) -> &'c Context<'c> {
@@ -309,9 +323,14 @@ pub(super) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> O
     let far = (text.chars().take(24).count() / 3).clamp(1, 3);
     // Longer texts than any word are no slips, and the distance is quadratic in length.
     (text.len() <= 64)
-        .then(|| words.map(|word| (distance(word), word)).min_by_key(|(distance, _)| *distance))
+        .then(|| {
+            words
+                .filter(|word| !word.is_empty())
+                .map(|word| (distance(word), word))
+                .min_by_key(|(distance, _)| *distance)
+        })
         .flatten()
-        .filter(|(distance, _)| *distance <= far)
+        .filter(|(distance, _)| *distance <= far && *distance < text.len())
         .map(|(_, word)| word)
 }
 

@@ -388,6 +388,14 @@ pub enum Finder {
 }
 
 impl Config {
+    /// How refusals are spelled before a route is known: as all routes do, or natively where they differ.
+    pub fn common_dialect(&self) -> Dialect {
+        match self.routes.split_first() {
+            Some((first, rest)) if rest.iter().all(|route| route.dialect == first.dialect) => first.dialect,
+            _ => Dialect::Native,
+        }
+    }
+
     /// The caps of the plan called `name`; of no plan known any more, the strictest of all plans, as a limit
     /// must never become unlimited by an edit.
     pub fn caps(&self, name: &str) -> Caps {

@@ -6,7 +6,11 @@
 //! never pushes its own recovery away.
 //!
 //! **Invariants.** Everything is counted whether or not it is capped, so that a cap that is added or edited
-//! later finds the truth. Caps are arguments, never state.
+//! later finds the truth. Caps are arguments, never state. An account's time never runs backwards: a clock that
+//! steps back is held at the latest instant seen, and [`Claimed::at`] is the instant that was counted.
+//!
+//! **Memory.** A key that was used in one cell of each window takes about 300 bytes, one that is busy around
+//! the clock 7 KiB more, an idle one whose total is all there is to know 40 (see [`Account::sweep`]).
 //!
 //! **Deliberately absent:** locks and clocks (the memory counters own both), and who the organization is.
 
@@ -14,336 +18,191 @@ use ahash::AHashMap;
 
 use super::cost::Cost;
 use super::id::KeyId;
-use super::limit::{Caps, Limit, Quotas, SpendLimit};
-use super::ring::{Ring, Window};
-use super::time::{Period, Timestamp};
+use super::limit::Limit;
+use super::spend::{Calendar, Spend};
+use super::time::Timestamp;
+use super::usage::{KeyUsage, PlanUsage};
 
-/// One request's question to the limits.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    /// The key that asks; `None` for a session, which counts for the organization only.
-    pub key: Option<KeyId>,
-    /// The organization's caps: its plan's, overridden by its own.
-    pub caps: Caps,
-    /// The key's quotas.
-    pub quotas: Quotas,
-    /// The key's calendar cap.
-    pub key_limit: Option<&'a SpendLimit>,
-    /// The organization's calendar cap.
-    pub org_limit: Option<&'a SpendLimit>,
-    /// What is reserved until the actual cost is known.
-    pub estimate: Cost,
-}
+pub use super::claim::{Claim, Claimed, Denial, Gauge, Standing};
 
-/// What was claimed: the receipt that [`Account::settle`] or [`Account::release`] takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The key that claimed.
-    pub key: Option<KeyId>,
-    /// When it was admitted, on the counters' clock.
-    pub at: Timestamp,
-    /// What was reserved.
-    pub estimate: Cost,
-}
-
-/// Where one limit stands after a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gauge {
-    /// The cap.
-    pub cap: u64,
-    /// What may still be claimed.
-    pub remaining: u64,
-    /// When the next of what is used becomes free again; `None` where that is never or not known.
-    pub resets_at: Option<Timestamp>,
-}
-
-/// Where every capped limit stands after a claim: what the rate-limit headers tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// In flight, this request included.
-    pub in_flight: u64,
-    /// The cap on requests in flight.
-    pub concurrency: Option<u64>,
-    /// The plan's trailing second.
-    pub second: Option<Gauge>,
-    /// The plan's trailing minute.
-    pub minute: Option<Gauge>,
-    /// The key's quotas: total, daily, weekly, monthly.
-    pub quotas: [Option<Gauge>; 4],
-}
-
-/// A claim that was refused: by which limit, when that can change, and where the limits stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// The first limit that refused.
-    pub limit: Limit,
-    /// The first instant at which it could admit; `None` where no passing of time helps or nobody knows.
-    pub retry_at: Option<Timestamp>,
-    /// Where the limits stand, nothing having been claimed.
-    pub standing: Standing,
-}
+#[cfg(test)]
+mod tests;
 
 /// Counts of one organization.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
-    in_flight: u64,
-    second: Ring,
-    minute: Ring,
+    /// The latest instant seen.
+    clock: Timestamp,
+    calendar: Calendar,
+    plan: PlanUsage,
     spend: Spend,
-    keys: AHashMap<KeyId, Usage>,
+    /// Boxed, so that a growing map of a million keys moves pointers, not counts.
+    keys: AHashMap<KeyId, Box<KeyUsage>>,
+    /// Totals of keys that have nothing else to count. No key is in both maps.
+    totals: AHashMap<KeyId, u64>,
 }
 
-/// Counts of one key.
-#[derive(Debug, Default)]
-struct Usage {
-    total: u64,
-    /// Daily, weekly, monthly.
-    rings: [Ring; 3],
-    spend: Spend,
-}
-
-const QUOTA_WINDOWS: [(Window, Limit); 3] =
-    [(Window::DAY, Limit::Daily), (Window::WEEK, Limit::Weekly), (Window::MONTH, Limit::Monthly)];
+/// Keys that [`Account::sweep`] looks at in one call: about 0.1 ms.
+const SWEEP_KEYS: usize = 1_024;
 
 impl Account {
     /// Admits the claim and counts it everywhere, or refuses it and counts nothing.
     ///
     /// # Errors
     /// [`Denial`], naming the first limit in the order of the contract's checks 9 to 12 that has no room.
+    #[allow(
+        clippy::result_large_err,
+        reason = "a refusal tells the standing as an admission does, and is as large"
+    )]
     pub fn claim(&mut self, claim: &Claim<'_>, now: Timestamp) -> Result<(Claimed, Standing), Denial> {
-        let refused = self.first_refusal(claim, now);
-        if let Some((limit, retry_at)) = refused {
-            return Err(Denial { limit, retry_at, standing: self.standing(claim, now) });
+        let now = self.advance(now);
+        let mut fresh = None;
+        let mut usage = claim.key.map(|key| match self.keys.get_mut(&key) {
+            Some(usage) => &mut **usage,
+            None => fresh.insert(KeyUsage::new(self.totals.get(&key).copied().unwrap_or(0))),
+        });
+        let mut standing = self.plan.standing(claim.caps, now);
+        if let Some(usage) = &mut usage {
+            standing.quotas = usage.gauges(claim.quotas, now);
         }
-        self.in_flight += 1;
-        self.second.add(Window::SECOND, now, 1);
-        self.minute.add(Window::MINUTE, now, 1);
-        self.spend.reserve(claim.estimate, now);
-        if let Some(key) = claim.key {
-            self.keys.entry(key).or_default().claim(claim.estimate, now);
-        }
-        let claimed = Claimed { key: claim.key, at: now, estimate: claim.estimate };
-        Ok((claimed, self.standing(claim, now)))
-    }
-
-    fn first_refusal(&mut self, claim: &Claim<'_>, now: Timestamp) -> Option<(Limit, Option<Timestamp>)> {
-        if claim.caps.concurrency.is_some_and(|cap| self.in_flight >= cap) {
-            return Some((Limit::Concurrency, Some(now)));
-        }
-        for (ring, window, limit, cap) in [
-            (&mut self.second, Window::SECOND, Limit::Second, claim.caps.per_second),
-            (&mut self.minute, Window::MINUTE, Limit::Minute, claim.caps.per_minute),
-        ] {
-            if let Some(refusal) = ring_refusal(ring, window, limit, cap, now) {
-                return Some(refusal);
-            }
-        }
-        let mut unused = Usage::default();
-        let usage = match claim.key {
-            Some(key) => self.keys.get_mut(&key).unwrap_or(&mut unused),
-            None => &mut unused,
-        };
-        if claim.quotas.total.is_some_and(|cap| usage.total >= cap) {
-            return Some((Limit::Total, None));
-        }
-        let caps = [claim.quotas.daily, claim.quotas.weekly, claim.quotas.monthly];
-        for ((ring, (window, limit)), cap) in usage.rings.iter_mut().zip(QUOTA_WINDOWS).zip(caps) {
-            if let Some(refusal) = ring_refusal(ring, window, limit, cap, now) {
-                return Some(refusal);
-            }
-        }
-        usage
-            .spend
-            .refusal(claim.key_limit, claim.estimate, now, Limit::KeyRequests, Limit::KeyBudget)
+        let refused = self
+            .plan
+            .refusal(&standing)
+            .or_else(|| usage.as_ref()?.refusal(&standing.quotas, claim, &self.calendar))
             .or_else(|| {
-                self.spend.refusal(claim.org_limit, claim.estimate, now, Limit::OrgRequests, Limit::OrgBudget)
-            })
+                let names: [fn(_) -> _; 2] = [Limit::OrgRequests, Limit::OrgBudget];
+                self.spend.refusal(claim.org_limit, claim.estimate, &self.calendar, names)
+            });
+        if let Some((limit, retry_at)) = refused {
+            return Err(Denial { limit, retry_at, standing });
+        }
+
+        self.plan.take(&mut standing, now);
+        self.spend.reserve(claim.estimate, &self.calendar);
+        if let Some(usage) = usage {
+            usage.take(&mut standing.quotas, claim.estimate, &self.calendar, now);
+        }
+        if let (Some(key), Some(fresh)) = (claim.key, fresh) {
+            self.totals.remove(&key);
+            self.keys.insert(key, Box::new(fresh));
+        }
+        Ok((Claimed { key: claim.key, at: now, estimate: claim.estimate }, standing))
     }
 
-    /// Where every capped limit of `claim` stands at `now`.
+    /// Where every capped limit of `claim` stands at `now`, nothing being claimed.
     pub fn standing(&mut self, claim: &Claim<'_>, now: Timestamp) -> Standing {
-        let mut standing = Standing {
-            in_flight: self.in_flight,
-            concurrency: claim.caps.concurrency,
-            second: gauge(&mut self.second, Window::SECOND, claim.caps.per_second, now),
-            minute: gauge(&mut self.minute, Window::MINUTE, claim.caps.per_minute, now),
-            quotas: [None; 4],
-        };
-        let Some(key) = claim.key else { return standing };
-        let mut unused = Usage::default();
-        let usage = self.keys.get_mut(&key).unwrap_or(&mut unused);
-        standing.quotas = [
-            claim.quotas.total.map(|cap| Gauge {
-                cap,
-                remaining: cap.saturating_sub(usage.total),
-                resets_at: None,
-            }),
-            gauge(&mut usage.rings[0], Window::DAY, claim.quotas.daily, now),
-            gauge(&mut usage.rings[1], Window::WEEK, claim.quotas.weekly, now),
-            gauge(&mut usage.rings[2], Window::MONTH, claim.quotas.monthly, now),
-        ];
+        let now = self.advance(now);
+        let mut standing = self.plan.standing(claim.caps, now);
+        if let Some(key) = claim.key {
+            standing.quotas = match self.keys.get_mut(&key) {
+                Some(usage) => usage.gauges(claim.quotas, now),
+                None => KeyUsage::new(self.totals.get(&key).copied().unwrap_or(0)).gauges(claim.quotas, now),
+            };
+        }
         standing
     }
 
     /// Ends an admitted request: its slot is free, and `actual` takes the place of what was reserved.
     pub fn settle(&mut self, claimed: &Claimed, actual: Cost) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.spend.settle(claimed, actual);
+        self.plan.settle();
+        self.spend.settle(claimed.at, claimed.estimate, actual);
         if let Some(usage) = claimed.key.and_then(|key| self.keys.get_mut(&key)) {
-            usage.spend.settle(claimed, actual);
+            usage.settle(claimed.at, claimed.estimate, actual);
         }
     }
 
     /// Undoes a claim of which nothing came: every count is as if it had not been made.
     pub fn release(&mut self, claimed: &Claimed) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.second.take_back(Window::SECOND, claimed.at, 1);
-        self.minute.take_back(Window::MINUTE, claimed.at, 1);
-        self.spend.release(claimed);
+        self.plan.release(claimed.at);
+        self.spend.release(claimed.at, claimed.estimate);
         if let Some(usage) = claimed.key.and_then(|key| self.keys.get_mut(&key)) {
-            usage.total = usage.total.saturating_sub(1);
-            for (ring, (window, _)) in usage.rings.iter_mut().zip(QUOTA_WINDOWS) {
-                ring.take_back(window, claimed.at, 1);
-            }
-            usage.spend.release(claimed);
+            usage.release(claimed.at, claimed.estimate);
+        } else if let Some(total) = claimed.key.and_then(|key| self.totals.get_mut(&key)) {
+            *total = total.saturating_sub(1);
         }
     }
 
-    /// Counts `n` admissions of `key` at `at` that were settled at `cost` together: how an account is rebuilt
-    /// from the log. Must be called in the order of time, oldest first.
-    pub fn replay(&mut self, key: Option<KeyId>, at: Timestamp, n: u64, cost: Cost) {
-        self.second.add(Window::SECOND, at, n);
-        self.minute.add(Window::MINUTE, at, n);
-        self.spend.replay(at, n, cost);
+    /// Counts `n` requests that were admitted in the five minutes from `at` and cost `cost` together, in the
+    /// key's quotas and in all calendar counts: how an account is rebuilt after a restart at `now`. Cells of
+    /// quotas are whole multiples of five minutes, so they come out as they were.
+    ///
+    /// Must be called in the order of time. What the log dates after `now` is counted as of `now`. The plan's
+    /// windows are finer and come from [`Account::replay_recent`], the total from [`Account::replay_total`].
+    pub fn replay(&mut self, key: Option<KeyId>, at: Timestamp, n: u64, cost: Cost, now: Timestamp) {
+        let at = at.min(self.advance(now));
+        self.spend.replay(at, n, cost, &self.calendar);
         if let Some(key) = key {
-            let usage = self.keys.entry(key).or_default();
-            for (ring, (window, _)) in usage.rings.iter_mut().zip(QUOTA_WINDOWS) {
-                ring.add(window, at, n);
-            }
-            usage.spend.replay(at, n, cost);
+            self.keys.entry(key).or_default().replay(at, n, cost, &self.calendar);
         }
     }
 
-    /// Sets what `key` has used in all time: kept apart from [`Account::replay`], as the log forgets and a
-    /// total must not.
+    /// Counts one request admitted at `at` in the plan's windows, as [`Account::replay`] does elsewhere.
+    pub fn replay_recent(&mut self, at: Timestamp, now: Timestamp) {
+        let at = at.min(self.advance(now));
+        self.plan.replay(at);
+    }
+
+    /// Sets what `key` has used in all time: kept apart from [`Account::replay`], which must have come first, as
+    /// the log forgets and a total must not.
     pub fn replay_total(&mut self, key: KeyId, total: u64) {
-        self.keys.entry(key).or_default().total = total;
+        match self.keys.get_mut(&key) {
+            Some(usage) => usage.total = total,
+            None => drop(self.totals.insert(key, total)),
+        }
     }
 
-    /// Keys with counts.
+    /// Forgets what `key` has used: for one that will never be asked about again.
+    pub fn forget(&mut self, key: KeyId) -> bool {
+        self.keys.remove(&key).is_some() | self.totals.remove(&key).is_some()
+    }
+
+    /// Gives back the memory of keys that have gone idle: of one whose windows and present periods are empty
+    /// only the total is kept. Looks at a bounded number of keys, from place `from` of the map, so that no lock
+    /// is held for long; returns the place to go on from, or `None` at the end.
+    pub fn sweep(&mut self, from: usize, now: Timestamp) -> Option<usize> {
+        let now = self.advance(now);
+        let mut idle = Vec::new();
+        let mut seen = 0;
+        for (key, usage) in self.keys.iter_mut().skip(from).take(SWEEP_KEYS) {
+            seen += 1;
+            if usage.is_idle(&self.calendar, now) {
+                idle.push((*key, usage.total));
+            } else {
+                usage.shrink();
+            }
+        }
+        for (key, total) in &idle {
+            self.keys.remove(key);
+            if *total > 0 {
+                self.totals.insert(*key, *total);
+            }
+        }
+        if seen == SWEEP_KEYS {
+            return Some(from + seen - idle.len());
+        }
+        if self.keys.capacity() > 4 * self.keys.len() {
+            self.keys.shrink_to_fit();
+        }
+        None
+    }
+
+    /// Whether there is nothing to remember at `now`.
+    pub fn is_idle(&mut self, now: Timestamp) -> bool {
+        let now = self.advance(now);
+        self.keys.is_empty()
+            && self.totals.is_empty()
+            && self.plan.is_idle(now)
+            && self.spend.is_idle(&self.calendar)
+    }
+
+    /// Keys with counts or a total.
     pub fn keys(&self) -> usize {
-        self.keys.len()
-    }
-}
-
-impl Usage {
-    fn claim(&mut self, estimate: Cost, now: Timestamp) {
-        self.total += 1;
-        for (ring, (window, _)) in self.rings.iter_mut().zip(QUOTA_WINDOWS) {
-            ring.add(window, now, 1);
-        }
-        self.spend.reserve(estimate, now);
-    }
-}
-
-fn ring_refusal(
-    ring: &mut Ring,
-    window: Window,
-    limit: Limit,
-    cap: Option<u64>,
-    now: Timestamp,
-) -> Option<(Limit, Option<Timestamp>)> {
-    // Expiring is asked of uncapped windows too: it is what bounds their memory.
-    let count = ring.count(window, now);
-    let cap = cap?;
-    (count >= cap).then(|| (limit, ring.below_at(window, cap)))
-}
-
-fn gauge(ring: &mut Ring, window: Window, cap: Option<u64>, now: Timestamp) -> Option<Gauge> {
-    let cap = cap?;
-    let remaining = cap.saturating_sub(ring.count(window, now));
-    Some(Gauge { cap, remaining, resets_at: ring.next_expiry(window) })
-}
-
-/// Calendar counts of a key or organization: one per kind of period, so that a changed period finds its count.
-#[derive(Debug, Default)]
-struct Spend {
-    /// Microcents reserved by requests in flight, in whatever period they began.
-    reserved: u64,
-    periods: [PeriodCount; 3],
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct PeriodCount {
-    first: Timestamp,
-    next: Timestamp,
-    requests: u64,
-    microcents: u64,
-}
-
-impl PeriodCount {
-    /// Moves on to the period of `now`. A clock that steps back stays in the later period.
-    fn roll(&mut self, period: Period, now: Timestamp) {
-        if now >= self.next {
-            let (first, next) = period.bounds(now);
-            *self = Self { first, next, ..Self::default() };
-        }
-    }
-}
-
-impl Spend {
-    fn roll(&mut self, now: Timestamp) {
-        for (count, period) in self.periods.iter_mut().zip(Period::ALL) {
-            count.roll(period, now);
-        }
+        self.keys.len() + self.totals.len()
     }
 
-    fn refusal(
-        &mut self,
-        limit: Option<&SpendLimit>,
-        estimate: Cost,
-        now: Timestamp,
-        requests: fn(Period) -> Limit,
-        budget: fn(Period) -> Limit,
-    ) -> Option<(Limit, Option<Timestamp>)> {
-        let limit = limit.filter(|limit| limit.enabled)?;
-        self.roll(now);
-        let count = &self.periods[limit.period.index()];
-        if limit.requests.is_some_and(|cap| count.requests >= cap) {
-            return Some((requests(limit.period), Some(count.next)));
-        }
-        let would_be = count.microcents.saturating_add(self.reserved).saturating_add(estimate.microcents);
-        let over = limit.microcents.is_some_and(|cap| would_be > cap || count.microcents >= cap);
-        over.then(|| (budget(limit.period), Some(count.next)))
-    }
-
-    fn reserve(&mut self, estimate: Cost, now: Timestamp) {
-        self.roll(now);
-        self.reserved = self.reserved.saturating_add(estimate.microcents);
-        for count in &mut self.periods {
-            count.requests += 1;
-        }
-    }
-
-    fn settle(&mut self, claimed: &Claimed, actual: Cost) {
-        self.reserved = self.reserved.saturating_sub(claimed.estimate.microcents);
-        for count in self.periods.iter_mut().filter(|count| claimed.at >= count.first) {
-            count.microcents = count.microcents.saturating_add(actual.microcents);
-        }
-    }
-
-    fn release(&mut self, claimed: &Claimed) {
-        self.reserved = self.reserved.saturating_sub(claimed.estimate.microcents);
-        for count in self.periods.iter_mut().filter(|count| claimed.at >= count.first) {
-            count.requests = count.requests.saturating_sub(1);
-        }
-    }
-
-    fn replay(&mut self, at: Timestamp, n: u64, cost: Cost) {
-        self.roll(at);
-        for count in self.periods.iter_mut().filter(|count| at >= count.first) {
-            count.requests += n;
-            count.microcents = count.microcents.saturating_add(cost.microcents);
-        }
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.clock = self.clock.max(now);
+        self.calendar.turn(self.clock);
+        self.clock
     }
 }

@@ -14,21 +14,21 @@ pub fn client_ip<'a>(
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
     trusted: &[IpNet],
 ) -> IpAddr {
-    let trusts = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
-    let mut client = peer.to_canonical();
-    if trusted.is_empty() {
-        return client;
-    }
-    for entry in forwarded.rev().flat_map(|value| value.rsplit(',')) {
-        if !trusts(client) {
-            return client;
-        }
-        match parse(entry.trim()) {
-            Some(address) => client = address,
-            None => return client,
-        }
-    }
-    client
+    believed(peer, forwarded, trusted).last().unwrap_or(peer)
+}
+
+/// The believed part of a request's way, nearest first: the peer, then trusted proxies, then the client. Each
+/// is named by the one before it, so the first that is not a trusted proxy is the last that is believed.
+pub fn believed<'a>(
+    peer: IpAddr,
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    trusted: &[IpNet],
+) -> impl Iterator<Item = IpAddr> {
+    let mut entries = forwarded.rev().flat_map(|value| value.rsplit(','));
+    std::iter::successors(Some(peer.to_canonical()), move |hop| {
+        let trusts = trusted.iter().any(|net| net.contains(hop));
+        if trusts { parse(entries.next()?.trim()) } else { None }
+    })
 }
 
 /// An address as proxies write it: plain, with a port, or IPv6 in brackets.

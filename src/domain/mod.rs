@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod address;
+mod claim;
 pub mod cost;
 pub mod id;
 pub mod key;
@@ -18,4 +19,6 @@ pub mod refusal;
 pub mod ring;
 pub mod row;
 pub mod secret;
+mod spend;
 pub mod time;
+mod usage;

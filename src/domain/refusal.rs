@@ -146,6 +146,8 @@ impl Refusal {
     /// what it is told, so weeks are never said; the true reset is in the `RateLimit` header.
     pub fn retry_after(self, now: Timestamp) -> Option<u64> {
         match self {
+            // Nobody knows when a request in flight ends; most do within a second or so.
+            Self::Limited(Limit::Concurrency, _) => Some(1),
             Self::Limited(_, at) if self.status() == 429 => {
                 let wait = at.map_or(60, |at| at.since(now).as_micros().div_ceil(1_000_000) as u64);
                 Some(wait.clamp(1, 60))
@@ -183,5 +185,31 @@ const fn limited(limit: Limit) -> &'static str {
         Limit::OrgBudget(Daily) => "Spend limit exceeded: daily budget of this organization",
         Limit::OrgBudget(Weekly) => "Spend limit exceeded: weekly budget of this organization",
         Limit::OrgBudget(Monthly) => "Spend limit exceeded: monthly budget of this organization",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_to_wait_a_second_to_a_minute_or_nothing() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let in_millis = |millis: u64| Some(Timestamp::from_micros(now.micros() + millis * 1_000));
+        for (refusal, seconds) in [
+            (Refusal::Limited(Limit::Concurrency, None), Some(1)),
+            (Refusal::Limited(Limit::Second, in_millis(0)), Some(1)),
+            (Refusal::Limited(Limit::Second, in_millis(1_000)), Some(1)),
+            (Refusal::Limited(Limit::Minute, in_millis(1_001)), Some(2)),
+            (Refusal::Limited(Limit::Minute, in_millis(63_000)), Some(60)),
+            (Refusal::Limited(Limit::Minute, None), Some(60)),
+            (Refusal::Limited(Limit::OrgBudget(Period::Monthly), in_millis(86_400_000)), Some(60)),
+            (Refusal::Limited(Limit::Daily, in_millis(1_000)), None),
+            (Refusal::Limited(Limit::Total, None), None),
+            (Refusal::Overloaded, Some(1)),
+            (Refusal::InvalidApiKey, None),
+        ] {
+            assert_eq!(refusal.retry_after(now), seconds, "{refusal:?}");
+        }
     }
 }

@@ -6,13 +6,22 @@
 //!
 //! **Invariants.** The sum is at least the number of admissions in the trailing window `(now − span, now]`:
 //! a cell is dropped only when its *last* instant has left the window, so an admission stops counting at most
-//! one cell late and never early. A clock that steps back is held at the newest cell: limits can become
-//! stricter by a clock error, never looser. The cap is not part of the ring, so editing it resets nothing.
+//! one cell late and never early. What is added behind the newest cell is counted in the newest: a wrong order
+//! can make a limit stricter, never looser. The cap is not part of the ring, so editing it resets nothing.
+//!
+//! **Memory.** 56 bytes, and 8 for each further cell: the newest cell lies in the ring itself, so a window that
+//! saw one burst allocates nothing, and a busy one touches no heap until its cell ends.
+//!
+//! **Deliberately absent:** the clock. Time must not run backwards between calls;
+//! [`Account`](super::account::Account) sees to that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::time::Timestamp;
+
+#[cfg(test)]
+mod tests;
 
 /// The span and cell width of a rolling limit, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +42,14 @@ impl Window {
     /// A key's monthly quota: 30 days in cells of 150 minutes.
     pub const MONTH: Self = Self::new(Duration::from_secs(30 * 86_400), 288);
 
-    /// A window of `span` in `cells` cells; the span must divide evenly into microseconds.
+    /// A window of `span` in `cells` cells.
+    ///
+    /// # Panics
+    /// Where the span is not that many cells of whole microseconds, or there are more than 60,000; for the
+    /// constants above, the compiler finds out.
     pub const fn new(span: Duration, cells: u64) -> Self {
         let span = span.as_micros() as u64;
+        assert!(cells > 0 && cells <= 60_000 && span > 0 && span.is_multiple_of(cells));
         Self { span, cell: span / cells }
     }
 
@@ -55,58 +69,80 @@ impl Window {
 
     /// The first instant at which nothing of cell `index` lies in the trailing window.
     const fn expiry(self, index: u64) -> Timestamp {
-        Timestamp::from_micros((index + 1) * self.cell + self.span)
+        let end = index.saturating_add(1).saturating_mul(self.cell);
+        Timestamp::from_micros(end.saturating_add(self.span))
     }
 }
 
 /// The admissions of one rolling window. Every call on one ring must name the same [`Window`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ring {
-    /// (cell index, admissions in it), oldest first, indices strictly rising.
-    cells: VecDeque<(u64, u64)>,
+    /// Cells before the newest, oldest first, indices strictly rising, none of them empty.
+    older: VecDeque<Cell>,
+    /// The index of the newest cell.
+    newest: u64,
+    /// Admissions in the newest cell.
+    in_newest: u64,
+    /// Admissions in all cells.
     sum: u64,
 }
 
 impl Ring {
     /// Admissions that count at `now`.
     pub fn count(&mut self, window: Window, now: Timestamp) -> u64 {
-        while let Some(&(index, admitted)) = self.cells.front() {
-            if window.expiry(index) > now {
-                break;
+        while let Some(&cell) = self.older.front() {
+            if window.expiry(cell.index(self.newest)) > now {
+                return self.sum;
             }
-            self.cells.pop_front();
-            self.sum -= admitted;
+            self.older.pop_front();
+            self.sum = self.sum.saturating_sub(cell.admitted());
+        }
+        if window.expiry(self.newest) <= now {
+            (self.in_newest, self.sum) = (0, 0);
         }
         self.sum
     }
 
-    /// Counts `n` admissions at `now`, or in the newest cell where the clock has stepped back behind it.
+    /// Counts `n` admissions at `now`, or in the newest cell where `now` lies before it.
     pub fn add(&mut self, window: Window, now: Timestamp, n: u64) {
+        // Cells are told apart by 16 bits of their index: the expired ones must go first.
+        self.count(window, now);
         let index = window.cell_of(now);
-        match self.cells.back_mut() {
-            Some((newest, admitted)) if *newest >= index => *admitted += n,
-            _ => self.cells.push_back((index, n)),
+        if index > self.newest {
+            if self.in_newest > 0 {
+                self.older.push_back(Cell::new(self.newest, self.in_newest));
+            }
+            (self.newest, self.in_newest) = (index, 0);
         }
-        self.sum += n;
+        self.in_newest = self.in_newest.saturating_add(n);
+        self.sum = self.sum.saturating_add(n);
     }
 
-    /// Takes back `n` admissions made at `at` that turned out not to happen; fewer where they have already
-    /// expired.
-    pub fn take_back(&mut self, window: Window, at: Timestamp, n: u64) {
+    /// Takes back one admission made at `at` that turned out not to happen; nothing where it has expired.
+    pub fn take_back(&mut self, window: Window, at: Timestamp) {
         let index = window.cell_of(at);
-        let made_in = |&&mut (cell, admitted): &&mut (u64, u64)| cell >= index && admitted >= n;
-        if let Some((_, admitted)) = self.cells.iter_mut().find(made_in) {
-            *admitted -= n;
-            self.sum -= n;
+        if index == self.newest {
+            if self.in_newest > 0 {
+                self.in_newest -= 1;
+                self.sum = self.sum.saturating_sub(1);
+            }
+            return;
+        }
+        let newest = self.newest;
+        let Ok(place) = self.older.binary_search_by_key(&index, |cell| cell.index(newest)) else { return };
+        self.sum = self.sum.saturating_sub(1);
+        match self.older[place].admitted() {
+            1 => drop(self.older.remove(place)),
+            admitted => self.older[place] = Cell::new(index, admitted - 1),
         }
     }
 
-    /// When the count will next have fallen below `cap`, if nothing more is admitted. `None` where no passing
-    /// of time helps (a cap of zero).
+    /// When a count that has reached `cap` will have fallen below it, if nothing more is admitted. `None` where
+    /// no passing of time helps (a cap of zero). O(1) unless the cap was lowered below what had been admitted.
     pub fn below_at(&self, window: Window, cap: u64) -> Option<Timestamp> {
         let mut left = self.sum;
-        for &(index, admitted) in &self.cells {
-            left -= admitted;
+        for (index, admitted) in self.cells() {
+            left = left.saturating_sub(admitted);
             if left < cap {
                 return Some(window.expiry(index));
             }
@@ -114,13 +150,42 @@ impl Ring {
         None
     }
 
-    /// When the oldest admission stops counting.
+    /// When the oldest admission stops counting; `None` where there is none.
     pub fn next_expiry(&self, window: Window) -> Option<Timestamp> {
-        self.cells.front().map(|&(index, _)| window.expiry(index))
+        self.cells().next().map(|(index, _)| window.expiry(index))
     }
 
-    /// Whether nothing is counted any more, so that the ring may be forgotten.
-    pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+    /// Gives back memory that a burst of cells has left unused.
+    pub fn shrink(&mut self) {
+        if self.older.capacity() > 2 * self.older.len() {
+            self.older.shrink_to_fit();
+        }
+    }
+
+    /// (index, admissions) of every cell with admissions, oldest first.
+    fn cells(&self) -> impl Iterator<Item = (u64, u64)> {
+        let newest = (self.in_newest > 0).then_some((self.newest, self.in_newest));
+        self.older.iter().map(|cell| (cell.index(self.newest), cell.admitted())).chain(newest)
+    }
+}
+
+/// A cell that is not the newest, in 8 bytes: the low 16 bits of its index (a ring never spans 2^16 cells, and
+/// knows the whole index of its newest) below 48 bits of count (31,000 million a second over the widest cell).
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Cell(u64);
+
+impl Cell {
+    const ADMITTED_MAX: u64 = u64::MAX >> 16;
+
+    fn new(index: u64, admitted: u64) -> Self {
+        Self(admitted.min(Self::ADMITTED_MAX) << 16 | (index & 0xFFFF))
+    }
+
+    const fn admitted(self) -> u64 {
+        self.0 >> 16
+    }
+
+    const fn index(self, newest: u64) -> u64 {
+        newest - (newest.wrapping_sub(self.0) & 0xFFFF)
     }
 }

@@ -97,7 +97,11 @@ impl Digest {
 /// Constant time in the digest's content.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // By words with one barrier at the end: byte by byte it takes most of the time of a cached lookup.
+        let (ours, theirs) = (self.0.as_chunks::<8>().0, other.0.as_chunks::<8>().0);
+        let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+        let differing = ours.iter().zip(theirs).fold(0, |seen, (a, b)| seen | (word(a) ^ word(b)));
+        differing.ct_eq(&0).into()
     }
 }
 
@@ -140,6 +144,17 @@ mod tests {
         }
         for wrong in ["", "sk_live_", "sk_live_short", "sk_test_0000000000000000000000000000000"] {
             assert!(!is_well_formed(wrong.as_bytes(), "sk_live_"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn digests_are_compared_whole() {
+        let one = Digest::of(b"one");
+        assert_eq!(one, Digest::of(b"one"));
+        for at in 0..32 {
+            let mut other = one;
+            other.0[at] ^= 0x80;
+            assert_ne!(one, other, "byte {at}");
         }
     }
 

@@ -1,54 +1,47 @@
 //! The request log: rows are durable in a spool before a client has its whole answer, and move from there to
-//! the record (placeholder).
+//! the record.
+//!
+//! ```text
+//! I/O thread ── SpoolWriter ──> mapped segment files ── Shipper ──> record (rows, cursor: one transaction)
+//!                                    │ keeper thread: makes and forces segments
+//!                                    └ recover(): what an earlier process left, before this one serves
+//! ```
+//!
+//! **Invariants**
+//! - An admission that was accepted has room for its row, on blocks that the file system has handed out.
+//! - A row is a frame with length and checksum; a process killed at any instruction leaves whole frames only.
+//! - A segment is deleted only after the record has everything in it: its rows, and its admissions without a
+//!   row as *carried* ones.
+//! - Everything sent to the record may be sent again: rows are known by the id of their request.
+//! - `written = shipped + lost + pending` ([`Counts`]).
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | the process dies | the next start ships what is in the spool; admissions without a row become rows that say so |
+//! | the machine dies | as above, less at most `logs.sync_every` |
+//! | the record is away | the spool grows to `logs.spool_bytes_max`; the shipper retries, and says so once |
+//! | the record took a batch and could not say so | the batch is sent again and changes nothing |
+//! | the spool is full, or the disk | [`SpoolWriter::has_room`] says no before anything is claimed; a row without room is counted as dropped |
+//! | a frame is damaged | the frames before it are kept, the file is set aside as `*.damaged`, reported and counted |
+//! | another gateway uses the directory | [`Spool::open`] fails and says what to do |
+//!
+//! **Absent on purpose:** a lock or a system call per row; a queue between the I/O threads and anything else.
 
-use std::path::Path;
-use std::sync::Arc;
+mod batch;
+mod codec;
+mod frame;
+mod keeper;
+mod mapping;
+mod recovery;
+mod segment;
+mod shipper;
+mod spool;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-use crate::config;
-use crate::domain::row::{Admission, Row};
-
-/// The spool has no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpoolFull;
-
-/// The spool over all threads.
-#[derive(Debug)]
-pub struct Spool {}
-
-impl Spool {
-    /// Opens the spool's directory.
-    pub fn open(_settings: &config::Logs) -> std::io::Result<Arc<Self>> {
-        todo!()
-    }
-
-    /// A writer for one I/O thread.
-    pub fn writer(self: &Arc<Self>, _thread: usize) -> std::io::Result<SpoolWriter> {
-        todo!()
-    }
-
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        todo!()
-    }
-}
-
-/// One thread's writer: no lock, no system call per row.
-#[derive(Debug)]
-pub struct SpoolWriter {}
-
-impl SpoolWriter {
-    /// Whether the next admission and its row still fit.
-    pub fn has_room(&mut self) -> bool {
-        todo!()
-    }
-
-    /// Writes an admission down.
-    pub fn admitted(&mut self, _admission: &Admission<'_>) -> Result<(), SpoolFull> {
-        todo!()
-    }
-
-    /// Writes a finished request down.
-    pub fn finished(&mut self, _row: &Row<'_>) -> Result<(), SpoolFull> {
-        todo!()
-    }
-}
+pub use frame::Damage;
+pub use recovery::{CRASHED_CODE, Recovered, RecoveryError, recover};
+pub use shipper::{Shipper, Undrained};
+pub use spool::{Counts, Spool};
+pub use writer::{SpoolFull, SpoolWriter};

@@ -1,1 +1,26 @@
-//! (placeholder)
+//! The engine: sockets, HTTP and the life of a request on the wire. Nothing above or below this floor names
+//! hyper's server or client.
+//!
+//! One thread per core, each with a current-thread runtime, a listener (SO_REUSEPORT), an upstream pool and a
+//! log writer of its own ([`core`]); no request waits for another thread.
+//!
+//! A request's way: [`server`] accepts, [`strict`] lets only unambiguous heads through, [`service`] asks the
+//! gate, [`forward`] sends, [`relay`] hands the answer back, [`exchange`] settles and logs.
+
+pub mod connection;
+pub mod core;
+pub mod deadline;
+pub mod exchange;
+pub mod forward;
+pub mod headers;
+pub mod ids;
+pub mod refuse;
+pub mod relay;
+pub mod server;
+pub mod service;
+pub mod strict;
+pub mod thread;
+pub mod tls;
+pub mod tunnel;
+pub mod upload;
+pub mod upstream;

@@ -59,10 +59,8 @@ pub(super) fn is_value(text: &str) -> bool {
 pub(super) fn query_name(field: &Field<'_>, text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
-        return field.wrong(
-            format!("{text:?} is not a query parameter that needs no encoding"),
-            "use up to 64 letters, digits and `-_.~`, such as x_api_key",
-        );
+        let advice = "use up to 64 letters, digits and `-_.~`, such as x_api_key";
+        return field.is_not("the name of a query parameter that needs no encoding", Some(advice));
     }
     Some(text.to_owned())
 }

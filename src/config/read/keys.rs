@@ -35,12 +35,11 @@ fn long_enough(section: &Section<'_>, secret: Masked) -> Option<Masked> {
 
 /// Reads `[keys]`.
 pub(super) fn keys(section: &Section<'_>) -> Keys {
-    for key in ["reveal_key", "reveal_key_file"] {
-        section.may(key, |field| {
-            let empty = field.text()?.is_empty();
-            empty.then_some(()).or_else(|| field.unavailable("revealing keys", "leave it empty"))
-        });
-    }
+    section.may("reveal_key", |field| {
+        let empty = field.text()?.is_empty();
+        empty.then_some(()).or_else(|| field.unavailable("revealing keys", "leave it empty"))
+    });
+    section.not_yet("reveal_key_file", "leave it out");
     Keys {
         prefix: section.need("prefix", prefix).unwrap_or_default(),
         sources: section.need("sources", sources).unwrap_or_default(),
@@ -97,9 +96,12 @@ fn source(field: &Field<'_>) -> Option<Source> {
         Some(("query", name)) => headers::query_name(field, name).map(Source::Query),
         _ => {
             let word = text.split(':').next().unwrap_or_default();
-            let near = nearest(word, ["header", "query", "bearer", "basic"].into_iter());
-            let advice = near.map(|near| format!("did you mean {near}?"));
-            field.is_not("one of header:NAME, query:NAME, bearer, basic", advice.as_deref())
+            let advice = match nearest(word, ["header", "query", "bearer", "basic"].into_iter()) {
+                Some(near @ ("header" | "query")) => format!("did you mean {near}:NAME?"),
+                Some(near) => format!("did you mean {near}?"),
+                None => "write it as header:x-api-key or bearer".to_owned(),
+            };
+            field.is_not("one of header:NAME, query:NAME, bearer, basic", Some(&advice))
         }
     }
 }

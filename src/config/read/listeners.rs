@@ -101,12 +101,12 @@ fn pem(
     let path = path(field)?;
     if let Err(error) = std::fs::File::open(&path) {
         return field.wrong(
-            format!("{} cannot be read: {error}", path.display()),
+            format!("{} cannot be read: {error}", field.quoted()),
             "name a PEM file that this user may read",
         );
     }
     if !matches!(read(&path), Ok(true)) {
-        return field.wrong(format!("{} does not hold {what} in PEM", path.display()), "name a PEM file");
+        return field.wrong(format!("{} does not hold {what} in PEM", field.quoted()), "name a PEM file");
     }
     Some(path)
 }

@@ -78,11 +78,12 @@ fn route(section: &Section<'_>, upstreams: &[String]) -> Option<Route> {
 }
 
 fn pattern(field: &Field<'_>) -> Option<Pattern> {
-    match Pattern::parse(&field.filled_text()?) {
-        Ok(pattern) => Some(pattern),
-        Err(reason) => field.wrong(reason, "write it as /*, /api/v1/scrape or /projects/{project}/*"),
-    }
+    let pattern = Pattern::parse(&field.filled_text()?);
+    pattern.ok().or_else(|| field.is_not("a path pattern", Some(PATTERN_ADVICE)))
 }
+
+const PATTERN_ADVICE: &str =
+    "begin with `/`, use `*` only behind the last `/`: /*, /api/v1/scrape, /projects/{project}/*";
 
 fn method(field: &Field<'_>) -> Option<Method> {
     let text = field.text()?;
@@ -102,18 +103,20 @@ fn method(field: &Field<'_>) -> Option<Method> {
 
 fn upstream(field: &Field<'_>, upstreams: &[String]) -> Option<usize> {
     let name = field.text()?;
+    // Without any name every upstream was noted, and what is mended there may mend this.
+    let names: Vec<&str> = upstreams.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let first = names.first()?;
     upstreams.iter().position(|upstream| *upstream == name).or_else(|| {
         if &*field.node.origin.source == DEFAULTS_NAME {
-            let first = upstreams.first().map_or("NAME", String::as_str);
             return field.wrong(
                 "there are other upstreams than the default's, and no route of their own",
                 format!("add [[routes]] with path = \"/*\" and upstream = \"{first}\""),
             );
         }
-        let advice = match nearest(&name, upstreams.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("name one of: {}", upstreams.join(", ")),
-        };
+        let advice = nearest(&name, names.iter().copied()).map_or_else(
+            || format!("name one of: {}", names.join(", ")),
+            |near| format!("did you mean \"{near}\"?"),
+        );
         field.is_not("the name of an upstream", Some(&advice))
     })
 }

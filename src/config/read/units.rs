@@ -80,9 +80,9 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 fn show_size(bytes: u64) -> String {
-    [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
+    [(GIB << 10, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
         .into_iter()
-        .find(|(unit, _)| bytes >= *unit && bytes % unit == 0)
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))
         .map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
@@ -109,14 +109,13 @@ pub(super) fn secret(section: &Section<'_>, key: &'static str, key_file: &'stati
     if plain.is_some() {
         return file.wrong(format!("`{key}` is set as well"), "keep one of the two");
     }
-    let path = path(&file)?;
-    match read_secret(&path) {
+    match read_secret(&path(&file)?) {
         Ok(text) if text.is_empty() => {
-            file.wrong(format!("{} is empty", path.display()), "put the secret in it")
+            file.wrong(format!("{} is empty", file.quoted()), "put the secret in it")
         }
         Ok(text) => Some(Masked(text)),
         Err(error) => file.wrong(
-            format!("{} cannot be read: {error}", path.display()),
+            format!("{} cannot be read: {error}", file.quoted()),
             "name a text file that this user may read",
         ),
     }

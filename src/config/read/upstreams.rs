@@ -27,7 +27,10 @@ pub(super) fn check_names(field: &Field<'_>) {
             continue;
         };
         if names.iter().take(at).flatten().any(|earlier| earlier.peek().as_ref() == Some(&name)) {
-            field.wrong::<()>(format!("another upstream is called {name:?}"), "give each a name of its own");
+            field.wrong::<()>(
+                format!("another upstream is called {}", field.quoted()),
+                "give each a name of its own",
+            );
         }
     }
 }

@@ -20,6 +20,10 @@ pub enum Counters {
 
 /// Why a claim was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the common variant is the large one, and a flood of it must not allocate"
+)]
 pub enum Unclaimed {
     /// A limit has no room.
     Denied(Denial),
@@ -32,6 +36,10 @@ impl Counters {
     ///
     /// # Errors
     /// [`Unclaimed`].
+    #[allow(
+        clippy::result_large_err,
+        reason = "a refusal tells the standing as an admission does, and is as large"
+    )]
     pub fn claim(
         &self,
         org: &OrgId,
@@ -54,6 +62,13 @@ impl Counters {
     pub fn release(&self, org: &OrgId, claimed: &Claimed) {
         match self {
             Self::Memory(memory) => memory.release(org, claimed),
+        }
+    }
+
+    /// Where the limits of `claim` stand, nothing being claimed: for showing usage.
+    pub fn standing(&self, org: &OrgId, claim: &Claim<'_>, now: Timestamp) -> Standing {
+        match self {
+            Self::Memory(memory) => memory.standing(org, claim, now),
         }
     }
 }

@@ -1,0 +1,38 @@
+## make demo    build, start with an upstream of its own, and print a curl to try (ARGS="--listen 127.0.0.1:8081")
+## make test    every test, the one in front of a real ScrapyRT too
+## make lint    formatting, clippy, documentation, licences: what must be clean
+## make bench   how fast it is
+## Each installs what it needs and this machine lacks: Debian packages, a Python environment, cargo-deny.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+.PHONY: help demo test lint bench
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+demo:
+	@.ci/deps build
+	cargo run --release -- demo $(ARGS)
+
+test:
+	@.ci/deps test
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		echo "cargo nextest run"; cargo nextest run; \
+		echo "cargo test --doc"; cargo test --doc; \
+	else \
+		echo "cargo test"; cargo test; \
+	fi
+
+lint:
+	@.ci/deps lint
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	cargo deny check bans licenses sources
+
+bench:
+	@.ci/deps bench
+	cargo bench

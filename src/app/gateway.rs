@@ -1,0 +1,297 @@
+//! The composition root: builds every part from a checked configuration, binds, and runs until told to stop.
+//! Commands and tests come in by the same door.
+//!
+//! The order of starting is a promise: nothing is served before the log of an earlier run is in the record,
+//! limits are rebuilt from it, and the number of the last change has been read. The order of stopping is one
+//! too: readiness falls, connections in the listeners' queues are still taken, requests in flight finish, the
+//! log is shipped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use arc_swap::ArcSwap;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::api::control;
+use crate::clock;
+use crate::config::{Config, RecordUrl, changes};
+use crate::logs::{self, Shipper, Spool};
+use crate::metrics::Metrics;
+use crate::pipeline::admit::Gate;
+use crate::pipeline::guard::Guard;
+use crate::proxy::core::{Live, Shared};
+use crate::proxy::thread;
+use crate::proxy::tls::Acceptor;
+use crate::proxy::upstream::balance::Balancers;
+use crate::stores::counters::Counters;
+use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::keyring::{Keyring, follow};
+use crate::stores::record::SharedRecord;
+use crate::stores::record::sqlite::SqliteRecord;
+
+use super::listen;
+use super::signals::{Asked, Signals};
+use super::status::GatewayStatus;
+
+/// Threads of the second runtime: the control plane, the record, shipping, probing.
+const BACKGROUND_THREADS: usize = 2;
+
+/// How long the log of this run may take to get into the record before the process ends all the same; what is
+/// left is shipped at the next start.
+const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
+
+/// How often the clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Counts that have gone idle are looked for once an hour.
+const LOOKS_PER_SWEEP: u64 = 360;
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where clients connect.
+    pub data_addr: SocketAddr,
+    /// Where operators connect.
+    pub control_addr: SocketAddr,
+    /// The record, for callers that also manage it.
+    pub record: SharedRecord,
+    background: Runtime,
+    shared: Arc<Shared>,
+    tls: Option<Arc<Acceptor>>,
+    status: Arc<GatewayStatus>,
+    threads: Vec<JoinHandle<Result<()>>>,
+    /// Told to the I/O threads: take no more, finish what is there.
+    drain: watch::Sender<bool>,
+    /// Told to the tasks of the second runtime.
+    stop: watch::Sender<bool>,
+    shipper: tokio::task::JoinHandle<()>,
+}
+
+/// Makes a [`Config`] anew for a reload, or says what is wrong with it.
+pub type Reread = Box<dyn Fn() -> Result<Config, String> + Send>;
+
+impl Gateway {
+    /// Builds and starts everything; returns when both listeners are open and the gateway is ready.
+    ///
+    /// # Errors
+    /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
+    pub fn start(config: Config) -> Result<Self> {
+        let background = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(BACKGROUND_THREADS)
+            .thread_name("tollgate-background")
+            .enable_all()
+            .build()
+            .context("cannot start the background threads")?;
+        let record = background.block_on(open_record(&config))?;
+        let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
+        let spool = Spool::open(&config.logs).with_context(|| {
+            format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
+        })?;
+        let counters = background.block_on(restore(&config, &spool, &record))?;
+        let balancers = background.block_on(Balancers::start(&config.upstreams, None))?;
+        let tls = config.data.tls.as_ref().map(Acceptor::load).transpose()?.map(Arc::new);
+        let (data_addr, listeners) = listen::data(config.data.listen, config.data.threads)?;
+        let control = listen::control(config.control.listen)?;
+        let control_addr = control.local_addr()?;
+
+        let keyring = Arc::new(Keyring::new(Arc::clone(&record), &config.keys));
+        let guard = Guard::new(&config.ip_guard);
+        let follow_every = config.keys.follow_every;
+        let shared = Arc::new(Shared {
+            gate: Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard },
+            live: ArcSwap::from_pointee(Live {
+                config: Arc::new(config),
+                balancers: Arc::new(balancers),
+                generation: 1,
+            }),
+            metrics: Arc::clone(&metrics),
+            spool: Arc::clone(&spool),
+            connections: 0.into(),
+        });
+        let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
+        let (drain, draining) = watch::channel(false);
+        let (stop, stopping) = watch::channel(false);
+
+        background.spawn(follow::follow(keyring, Arc::clone(&record), follow_every, told(&stopping)));
+        background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
+        let shipper = background.spawn(ship(Shipper::new(spool, Arc::clone(&record)), told(&stopping)));
+        background.spawn(serve_control(
+            control,
+            control::router(metrics, Arc::clone(&status) as _),
+            told(&stopping),
+        ));
+        let threads = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(number, listener)| {
+                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
+                std::thread::Builder::new()
+                    .name(format!("tollgate-io-{number}"))
+                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+                    .context("cannot start an I/O thread")
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            data_addr,
+            control_addr,
+            record,
+            background,
+            shared,
+            tls,
+            status,
+            threads,
+            drain,
+            stop,
+            shipper,
+        })
+    }
+
+    /// The second runtime, for what runs beside the gateway.
+    pub fn background(&self) -> &tokio::runtime::Handle {
+        self.background.handle()
+    }
+
+    /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
+    /// SIGTERM or SIGINT ends the process at once.
+    ///
+    /// # Errors
+    /// Where signals cannot be listened to, or an I/O thread had failed.
+    pub fn run_until_told(self, reread: Reread) -> Result<()> {
+        let background = self.background.handle().clone();
+        let mut signals = background.block_on(async { Signals::listen() })?;
+        while background.block_on(signals.next()) == Asked::Reload {
+            match reread() {
+                Ok(config) => background.block_on(self.reload(config)),
+                Err(problems) => {
+                    tracing::error!(%problems, "the configuration was not reloaded; nothing has changed")
+                }
+            }
+        }
+        tracing::info!("stopping: requests in flight may finish");
+        background.spawn(async move {
+            if signals.next().await == Asked::Stop {
+                tracing::warn!("told twice: ending now");
+                std::process::exit(1);
+            }
+        });
+        self.stop()
+    }
+
+    /// Puts `config` in force in one step, where it can be.
+    async fn reload(&self, config: Config) {
+        let live = self.shared.live.load_full();
+        for setting in changes::diff_needs_restart(&live.config, &config) {
+            tracing::warn!(setting, "changed, but takes effect at the next start only");
+        }
+        let balancers = match Balancers::start(&config.upstreams, Some(&live.balancers)).await {
+            Ok(balancers) => Arc::new(balancers),
+            Err(error) => {
+                return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
+            }
+        };
+        if let (Some(acceptor), Some(files)) = (&self.tls, &config.data.tls)
+            && let Err(error) = acceptor.reload(files)
+        {
+            return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
+        }
+        self.shared.gate.guard.reconfigure(&config.ip_guard);
+        let generation = live.generation + 1;
+        self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
+        tracing::info!("the configuration was reloaded");
+    }
+
+    /// Drains and stops; returns when the last request has finished and the log is shipped.
+    ///
+    /// # Errors
+    /// Where an I/O thread had failed.
+    pub fn stop(self) -> Result<()> {
+        self.status.drain();
+        self.drain.send_replace(true);
+        let mut ended = Ok(());
+        for thread in self.threads {
+            ended =
+                ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
+        }
+        self.stop.send_replace(true);
+        if self.background.block_on(self.shipper).is_err() {
+            tracing::error!("shipping the log panicked; the rest is shipped at the next start");
+        }
+        self.background.shutdown_timeout(SHIP_AT_EXIT);
+        ended
+    }
+}
+
+async fn open_record(config: &Config) -> Result<SharedRecord> {
+    let RecordUrl::Sqlite(path) = &config.record;
+    let record = SqliteRecord::open(path)
+        .await
+        .with_context(|| format!("cannot use the record {} (record.url)", path.display()))?;
+    Ok(Arc::new(record))
+}
+
+/// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
+async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
+    let recovered = logs::recover(spool, record).await.context("cannot recover the log of an earlier run")?;
+    if recovered.segments > 0 {
+        tracing::info!(?recovered, "recovered the log of an earlier run");
+    }
+    let now = clock::now();
+    let counters = MemoryCounters::new(config.counters.keys_max);
+    let (usage, totals) = record.usage_since(now.minus(HISTORY)).await?;
+    let recent = record.admitted_since(now.minus(RECENT)).await?;
+    counters.restore(&usage, &totals, &recent, now);
+    Ok(Counters::Memory(counters))
+}
+
+/// Resolves when `stopping` turns true, or its sender is gone.
+fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopping = stopping.clone();
+    async move {
+        // An error means that the sender is gone, which means the same.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
+}
+
+async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
+    shipper.run(stop).await;
+    if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
+        tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
+    }
+}
+
+/// What is looked after now and then: a stepped clock, counts that have gone idle.
+async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
+    let look = async {
+        let mut looks = 0_u64;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(micros) = clock::resync() {
+                tracing::warn!(micros, "the clock was stepped; windows move with it");
+            }
+            looks += 1;
+            if looks.is_multiple_of(LOOKS_PER_SWEEP) {
+                let Counters::Memory(memory) = &shared.gate.counters.as_ref();
+                memory.sweep(clock::now());
+            }
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        () = look => {}
+    }
+}
+
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let served = async {
+        axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(stop).await
+    };
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the control listener failed");
+    }
+}

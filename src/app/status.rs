@@ -1,0 +1,88 @@
+//! What `/readyz` and `/metrics` ask of the running gateway.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus::IntCounter;
+
+use crate::api::control::Status;
+use crate::proxy::core::Shared;
+use crate::proxy::upstream::balance::Target;
+
+/// Readiness, and the metrics that are read from the parts when they are asked for.
+#[derive(Debug)]
+pub struct GatewayStatus {
+    shared: Arc<Shared>,
+    draining: AtomicBool,
+}
+
+impl GatewayStatus {
+    /// The status of a gateway that is ready.
+    pub const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on the gateway says that it wants no more requests.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn record_is_up(&self) -> bool {
+        self.shared.gate.keyring.following().is_up()
+    }
+}
+
+impl Status for GatewayStatus {
+    fn refresh(&self) {
+        let metrics = &self.shared.metrics;
+        let counts = self.shared.spool.counts();
+        for (state, rows) in
+            [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())]
+        {
+            bring(&metrics.log_rows.with_label_values(&[state]), rows);
+        }
+        metrics.log_lag_seconds.set(self.shared.spool.lag().as_secs_f64());
+
+        let keyring = &self.shared.gate.keyring;
+        let lookups = keyring.lookups();
+        for (tier, answered) in [("l1", lookups.l1), ("absent", lookups.absent), ("record", lookups.record)] {
+            bring(&metrics.key_lookups.with_label_values(&[tier]), answered);
+        }
+        bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
+        bring(&metrics.overflows.with_label_values(&["ip_guard"]), self.shared.gate.guard.evicted());
+        bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
+        metrics.dependency_up.with_label_values(&["record"]).set(self.record_is_up().into());
+
+        let live = self.shared.live.load();
+        for (upstream, targets) in live.balancers.targets() {
+            for target in targets {
+                metrics
+                    .upstream_healthy
+                    .with_label_values(&[upstream, target.text()])
+                    .set(target.is_healthy().into());
+            }
+        }
+    }
+
+    fn unready(&self) -> Vec<(&'static str, String)> {
+        let mut failing = Vec::new();
+        if self.draining.load(Ordering::Acquire) {
+            failing.push(("gateway", "stopping".to_owned()));
+        }
+        // A record that is lost later does not keep known keys from being served.
+        if self.shared.gate.keyring.following().read_at().is_none() {
+            failing.push(("record", "has not been asked for changes yet".to_owned()));
+        }
+        let live = self.shared.live.load();
+        let serves = |targets: &[Arc<Target>]| targets.iter().any(|target| target.is_healthy());
+        if !live.balancers.targets().any(|(_, targets)| serves(targets)) {
+            failing.push(("upstreams", "no target of any upstream is healthy".to_owned()));
+        }
+        failing
+    }
+}
+
+/// Moves a counter on to a count that is kept elsewhere.
+fn bring(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}

@@ -1,0 +1,115 @@
+//! Reading a piece of a segment: plain `pread`, decoded in place.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::codec::Entry;
+use super::frame::{self, ROW_FRAME_MAX, Step};
+use crate::domain::id::RequestId;
+use crate::domain::row::{Admission, Row};
+
+/// Bytes read at a time: what a reader of the spool needs of memory.
+const READ_BYTES: u64 = 256 * 1024;
+const _: () = assert!(READ_BYTES as usize >= ROW_FRAME_MAX);
+
+/// What stands in a piece of a segment.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    /// Rows, in the order in which they were written, each with the offset behind it.
+    pub rows: Vec<(Row<'a>, u64)>,
+    /// Admissions whose rows are not in this piece.
+    pub opened: HashMap<RequestId, Admission<'a>>,
+    /// Rows whose admissions are not in this piece.
+    pub ended: Vec<RequestId>,
+    /// The offset behind the last whole frame.
+    pub next: u64,
+    /// Why it ends there.
+    pub stop: Stop,
+}
+
+/// Why a batch ends where it does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stop {
+    /// It has as many rows as were asked for.
+    Full,
+    /// The bytes are used up, or end inside a frame.
+    Cut,
+    /// The segment ends.
+    End,
+    /// What follows cannot be read, for this reason.
+    Damaged(&'static str),
+}
+
+impl<'a> Batch<'a> {
+    /// Reads `bytes`, which stand at `offset`, until there are `most` rows.
+    pub fn read(bytes: &'a [u8], offset: u64, most: usize) -> Self {
+        let mut batch = Self {
+            rows: Vec::new(),
+            opened: HashMap::new(),
+            ended: Vec::new(),
+            next: offset,
+            stop: Stop::Full,
+        };
+        let mut rest = bytes;
+        while batch.rows.len() < most {
+            let (entry, frame) = match frame::step(rest) {
+                Step::Entry(entry, frame) => (entry, frame),
+                stop => {
+                    batch.stop = match stop {
+                        Step::Damaged(reason) => Stop::Damaged(reason),
+                        Step::End | Step::Closed => Stop::End,
+                        Step::Partial | Step::Entry(..) => Stop::Cut,
+                    };
+                    return batch;
+                }
+            };
+            rest = rest.get(frame..).unwrap_or_default();
+            batch.next += frame as u64;
+            batch.take(entry);
+        }
+        batch
+    }
+
+    fn take(&mut self, entry: Entry<'a>) {
+        match entry {
+            Entry::Admitted(admission) => {
+                self.opened.insert(admission.id, admission);
+            }
+            Entry::Finished(row) => {
+                if self.opened.remove(&row.id).is_none() {
+                    self.ended.push(row.id);
+                }
+                self.rows.push((row, self.next));
+            }
+        }
+    }
+}
+
+/// Reads at most 256 KiB of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.
+/// `buffer` is used again and handed back. Fewer bytes than asked for are the end of the file.
+pub(super) async fn read_piece(
+    path: PathBuf,
+    from: u64,
+    to: u64,
+    mut buffer: Vec<u8>,
+) -> io::Result<Vec<u8>> {
+    let read = move || {
+        buffer.resize(to.saturating_sub(from).min(READ_BYTES) as usize, 0);
+        let file = File::open(path)?;
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, from + filled as u64) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(filled);
+        Ok(buffer)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,182 @@
+//! One file of the spool: its name, how it is made, and how far it is written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::frame;
+use super::mapping::{self, Flusher, Mapping};
+
+/// The ending of a segment's file name: `{boot}-{thread:03}-{seq:06}.spool`. `boot` is a UUID version 7, so no
+/// two segments ever have one name, in this directory or another, and names sort by time.
+pub(super) const SUFFIX: &str = ".spool";
+/// What a segment that cannot be read to its end is renamed to.
+pub(super) const DAMAGED_SUFFIX: &str = ".damaged";
+
+/// Where a segment stands among its process's: thread, then sequence (rising over all threads).
+pub(super) type Place = (usize, u64);
+
+/// A segment of this process.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Thread and sequence.
+    pub place: Place,
+    /// The file's name, by which the record knows it.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size on disk.
+    pub bytes: u64,
+    /// The end of the last whole frame. Stored with Release after the frame.
+    written: AtomicU64,
+    /// Rows in it.
+    rows: AtomicU64,
+    /// Whether its writer is done with it.
+    closed: AtomicBool,
+    unsynced: Mutex<Unsynced>,
+}
+
+#[derive(Debug)]
+struct Unsynced {
+    /// Bytes known to be on disk.
+    synced: u64,
+    /// Dropped, and with it the mapping, once a closed segment is on disk.
+    flusher: Option<Flusher>,
+}
+
+/// A segment and the means to write it.
+#[derive(Debug)]
+pub(super) struct Blank {
+    /// The segment.
+    pub segment: std::sync::Arc<Segment>,
+    /// Its memory.
+    pub mapping: Mapping,
+}
+
+impl Segment {
+    /// Makes a segment of `bytes` bytes with every block handed out, named durably. A file that cannot be
+    /// completed is removed again.
+    ///
+    /// # Errors
+    /// Those of the file system: most of all `ENOSPC`.
+    pub fn create(dir: &Path, boot: &str, place: Place, bytes: u64) -> io::Result<Blank> {
+        let name = format!("{boot}-{:03}-{:06}{SUFFIX}", place.0, place.1);
+        let path = dir.join(&name);
+        let made = allocate(&path, bytes)
+            .and_then(|file| mapping::map(&file, bytes as usize))
+            .and_then(|ends| sync_dir(dir).map(|()| ends));
+        let (mapping, flusher) = match made {
+            Ok(ends) => ends,
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+        };
+        let segment = std::sync::Arc::new(Self {
+            place,
+            name,
+            path,
+            bytes,
+            written: AtomicU64::new(frame::FIRST),
+            rows: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            unsynced: Mutex::new(Unsynced { synced: frame::FIRST, flusher: Some(flusher) }),
+        });
+        Ok(Blank { segment, mapping })
+    }
+
+    /// How far it is written; what lies before may be read.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Rows in it; complete once it is closed.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Acquire)
+    }
+
+    /// Whether [`Segment::written`], asked after this, is final.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Says that frames up to `end` are whole. Only its writer calls this.
+    pub fn wrote(&self, end: u64) {
+        self.written.store(end, Ordering::Release);
+    }
+
+    /// Counts a row; before [`Segment::wrote`] shows it. Only its writer calls this.
+    pub fn count_row(&self) {
+        self.rows.store(self.rows.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Says that nothing more will be written. Only its writer calls this.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Forces what is new to disk; whether anything was. Unmaps a segment that needs it no more.
+    ///
+    /// # Errors
+    /// Those of `msync(2)`.
+    pub fn sync(&self) -> io::Result<bool> {
+        let mut unsynced = self.unsynced.lock();
+        let closed = self.is_closed();
+        let written = self.written();
+        let Some(flusher) = &unsynced.flusher else { return Ok(false) };
+        let new = written > unsynced.synced;
+        if new {
+            flusher.flush(unsynced.synced, written + frame::CLOSED_BYTES as u64)?;
+            unsynced.synced = written;
+        }
+        if closed {
+            unsynced.flusher = None;
+        }
+        Ok(new)
+    }
+}
+
+fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => {}
+        // File systems without the call: zeros take the blocks as well.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, bytes)?,
+        Err(errno) => return Err(errno.into()),
+    }
+    file.write_all_at(&frame::MAGIC, 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = [0_u8; 64 * 1024];
+    let mut left = bytes;
+    while left > 0 {
+        let some = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..some as usize])?;
+        left -= some;
+    }
+    Ok(())
+}
+
+/// Makes the names in `dir` durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Renames a segment that cannot be read to its end, for a person to look at. It still counts towards the
+/// spool's size.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DAMAGED_SUFFIX);
+    let aside = PathBuf::from(name);
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}

@@ -1,0 +1,302 @@
+//! Moves rows from the spool to the record, as they come.
+//!
+//! Segments of one thread are read in order, threads one after the other. A batch of rows goes to the record
+//! with the place reached, in one transaction; only then is anything here moved on. So a batch whose fate is
+//! unknown is simply read and sent again, and a failed one costs no memory.
+//!
+//! A closed segment that is read to its end goes: its admissions that have no row yet are *carried* by the
+//! record in the transaction that forgets the segment, then the file is deleted. Dying between the two leaves a
+//! file whose rows the record knows already.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::batch::{Batch, Stop, read_piece};
+use super::codec;
+use super::frame::{self, Damage};
+use super::segment::{self, Place, Segment};
+use super::spool::Spool;
+use crate::domain::id::RequestId;
+use crate::domain::row::Admission;
+use crate::stores::record::{RecordError, SharedRecord, Shipment};
+
+/// Longest wait between two attempts while the record is away.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Linux: the device could not read its sectors.
+const EIO: i32 = 5;
+
+/// The task that moves rows. One per spool.
+#[derive(Debug)]
+pub struct Shipper {
+    spool: Arc<Spool>,
+    record: RecordOf,
+    progress: HashMap<Place, Progress>,
+    /// Admissions read, whose rows are not: at most as many as are in flight.
+    open: HashMap<RequestId, (Place, Admission<'static>)>,
+    /// Admissions that the record carries.
+    carried: HashSet<RequestId>,
+    buffer: Vec<u8>,
+    failing: Option<Failing>,
+}
+
+/// Rows were still in the spool when the time to drain it was over. They are shipped at the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{pending} rows of the request log are still in the spool; the next start ships them")]
+pub struct Undrained {
+    /// Rows in the spool.
+    pub pending: u64,
+}
+
+struct RecordOf(SharedRecord);
+
+impl std::fmt::Debug for RecordOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Record")
+    }
+}
+
+/// How far a segment is shipped.
+#[derive(Debug)]
+struct Progress {
+    offset: u64,
+    rows: u64,
+    damage: Option<Damage>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    attempts: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ShipError {
+    #[error("{0}")]
+    Record(#[from] RecordError),
+    #[error("{0}: {1}")]
+    Read(String, #[source] io::Error),
+}
+
+impl Shipper {
+    /// The shipper of `spool`. What earlier processes left is for [`recover`](super::recover), not for this.
+    pub fn new(spool: Arc<Spool>, record: SharedRecord) -> Self {
+        Self {
+            spool,
+            record: RecordOf(record),
+            progress: HashMap::new(),
+            open: HashMap::new(),
+            carried: HashSet::new(),
+            buffer: Vec::new(),
+            failing: None,
+        }
+    }
+
+    /// Ships every `logs.ship_every` until `shutdown`. May be dropped at any point.
+    pub async fn run(&mut self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                () = self.beat() => {}
+            }
+        }
+    }
+
+    /// Ships until nothing is pending, at most for `within`: after every [`SpoolWriter`](super::SpoolWriter) is
+    /// dropped this leaves no row and no segment behind.
+    ///
+    /// # Errors
+    /// [`Undrained`] where the time is over first.
+    pub async fn drain(&mut self, within: Duration) -> Result<(), Undrained> {
+        let empty = async {
+            loop {
+                if self.attempt().await && self.spool.counts().pending() == 0 {
+                    return;
+                }
+                tokio::time::sleep(self.wait()).await;
+            }
+        };
+        let done = tokio::time::timeout(within, empty).await.is_ok();
+        let pending = self.spool.counts().pending();
+        if done || pending == 0 { Ok(()) } else { Err(Undrained { pending }) }
+    }
+
+    async fn beat(&mut self) {
+        tokio::time::sleep(self.wait()).await;
+        self.attempt().await;
+    }
+
+    /// The usual pause, or a growing one while the record is away.
+    fn wait(&self) -> Duration {
+        let usual = self.spool.shared.ship_every;
+        self.failing.as_ref().map_or(usual, |failing| {
+            usual.saturating_mul(1 << failing.attempts.min(10)).clamp(usual, RETRY_MAX.max(usual))
+        })
+    }
+
+    /// Ships what is there; whether that succeeded. Says once that it does not, and once that it does again.
+    async fn attempt(&mut self) -> bool {
+        let began = Instant::now();
+        match self.pass().await {
+            Ok(()) => {
+                self.spool.shared.accounts.caught_up(began);
+                if let Some(failing) = self.failing.take() {
+                    let after = failing.since.elapsed().as_secs_f64();
+                    tracing::info!(after_seconds = after, "the request log is shipped to the record again");
+                }
+                true
+            }
+            Err(error) => {
+                let failing = self.failing.get_or_insert(Failing { since: began, attempts: 0 });
+                failing.attempts = failing.attempts.saturating_add(1);
+                if failing.attempts == 1 {
+                    let pending = self.spool.counts().pending();
+                    tracing::warn!(%error, pending, "the request log cannot be shipped; rows wait in the spool");
+                }
+                false
+            }
+        }
+    }
+
+    async fn pass(&mut self) -> Result<(), ShipError> {
+        let segments: Vec<_> = self.spool.shared.segments.lock().values().cloned().collect();
+        let mut unfinished = None;
+        for segment in segments {
+            let thread = segment.place.0;
+            if unfinished != Some(thread) && !self.ship(&segment).await? {
+                unfinished = Some(thread);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ships what is new in a segment, and retires it where nothing more will come; whether it did.
+    async fn ship(&mut self, segment: &Segment) -> Result<bool, ShipError> {
+        let closed = segment.is_closed();
+        let target = segment.written();
+        while self.ship_piece(segment, target).await? {}
+        if closed {
+            self.retire(segment).await?;
+        }
+        Ok(closed)
+    }
+
+    /// Ships at most one batch; whether there was one.
+    async fn ship_piece(&mut self, segment: &Segment, target: u64) -> Result<bool, ShipError> {
+        let progress = self.progress.entry(segment.place).or_insert(Progress {
+            offset: frame::FIRST,
+            rows: 0,
+            damage: None,
+        });
+        let from = progress.offset;
+        if progress.damage.is_some() || from >= target {
+            return Ok(false);
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let bytes = match read_piece(segment.path.clone(), from, target, buffer).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.raw_os_error() == Some(EIO) => {
+                self.damaged(segment, from, "the disk cannot read it");
+                return Ok(false);
+            }
+            Err(error) => return Err(ShipError::Read(segment.path.display().to_string(), error)),
+        };
+        let batch = Batch::read(&bytes, from, self.spool.shared.batch_rows_max);
+        let (next, stop, rows) = (batch.next, batch.stop, batch.rows.len() as u64);
+        self.send(segment, batch).await?;
+        if let Some(progress) = self.progress.get_mut(&segment.place) {
+            progress.offset = next;
+            progress.rows += rows;
+        }
+        self.spool.shared.accounts.shipped.fetch_add(rows, Ordering::Release);
+        self.buffer = bytes;
+        match stop {
+            Stop::Damaged(reason) => self.damaged(segment, next, reason),
+            Stop::End | Stop::Cut if next == from => {
+                self.damaged(segment, next, "a frame that was written whole is not there");
+            }
+            _ => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    /// Hands a batch to the record, and then takes note of what began and ended in it.
+    async fn send(&mut self, segment: &Segment, batch: Batch<'_>) -> Result<(), RecordError> {
+        if !batch.rows.is_empty() {
+            let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
+            let shipment = Shipment {
+                rows: batch.rows.into_iter().map(|(row, _)| row).collect(),
+                finished,
+                cursor: Some((segment.name.clone(), batch.next)),
+                ..Shipment::default()
+            };
+            self.record.0.ship(&shipment).await?;
+        }
+        for id in &batch.ended {
+            self.open.remove(id);
+            self.carried.remove(id);
+        }
+        let opened = batch.opened.into_iter();
+        self.open.extend(opened.map(|(id, admission)| (id, (segment.place, codec::owned(admission)))));
+        Ok(())
+    }
+
+    /// Takes a segment that is shipped to its end from the spool.
+    async fn retire(&mut self, segment: &Segment) -> Result<(), ShipError> {
+        let carried: Vec<_> = self
+            .open
+            .values()
+            .filter(|(place, _)| *place == segment.place)
+            .map(|(_, admission)| admission.clone())
+            .collect();
+        let ids: Vec<_> = carried.iter().map(|admission| admission.id).collect();
+        let progress = self.progress.get(&segment.place);
+        if progress.is_some_and(|progress| progress.offset > frame::FIRST) {
+            let forgotten = vec![segment.name.clone()];
+            self.record.0.ship(&Shipment { carried, forgotten, ..Shipment::default() }).await?;
+        }
+        for id in ids {
+            self.open.remove(&id);
+            self.carried.insert(id);
+        }
+        let progress = self.progress.remove(&segment.place);
+        let damaged = progress.filter(|progress| progress.damage.is_some());
+        self.delete(segment, damaged.is_some()).await;
+        if let Some(progress) = damaged {
+            let lost = segment.rows().saturating_sub(progress.rows);
+            self.spool.shared.accounts.damaged.fetch_add(lost, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Deletes a segment, or sets it aside. Where the file system will not have it, the next start does it.
+    async fn delete(&self, segment: &Segment, damaged: bool) {
+        let (shared, path, place) = (Arc::clone(&self.spool.shared), segment.path.clone(), segment.place);
+        let result = tokio::task::spawn_blocking(move || {
+            let result =
+                if damaged { segment::set_aside(&path).map(drop) } else { shared.remove_file(&path) };
+            shared.segments.lock().remove(&place);
+            result
+        })
+        .await
+        .map_err(io::Error::other)
+        .flatten();
+        if let Err(error) = result {
+            tracing::warn!(segment = segment.name, %error, "a shipped segment of the log spool cannot be removed");
+        }
+        self.spool.wake_keeper();
+    }
+
+    fn damaged(&mut self, segment: &Segment, offset: u64, reason: &'static str) {
+        let damage = Damage { segment: segment.name.clone(), offset, reason };
+        tracing::error!(%damage, "rows of the request log are lost behind this place; the file is kept as *.damaged");
+        if let Some(progress) = self.progress.get_mut(&segment.place) {
+            progress.damage = Some(damage);
+        }
+    }
+}

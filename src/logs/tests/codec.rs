@@ -1,0 +1,180 @@
+//! What is encoded is decoded, and nothing else is.
+
+use std::borrow::Cow;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{admission, id, row};
+use crate::domain::cost::{Cost, CostSource, Outcome};
+use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
+use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
+use crate::domain::time::Timestamp;
+use crate::logs::codec::{self, Entry};
+use crate::logs::frame::{self, Step};
+
+fn text(most: usize) -> impl Strategy<Value = Cow<'static, str>> {
+    // Characters of one to four bytes, some texts longer than their bound.
+    proptest::collection::vec(any::<char>(), 0..most)
+        .prop_map(|chars| Cow::Owned(chars.into_iter().collect()))
+}
+
+fn maybe(most: usize) -> impl Strategy<Value = Option<Cow<'static, str>>> {
+    proptest::option::of(text(most))
+}
+
+fn key() -> impl Strategy<Value = Option<KeyId>> {
+    proptest::option::of(any::<u128>().prop_map(|number| KeyId(Uuid::from_u128(number))))
+}
+
+prop_compose! {
+    fn admissions()(number: u128, at: u64, key in key(), organization in maybe(80), project in maybe(80),
+        credits: u64, microcents: u64) -> Admission<'static> {
+        Admission { id: id(number), at: Timestamp::from_micros(at), key, organization, project,
+            estimate: Cost { credits, microcents } }
+    }
+}
+
+prop_compose! {
+    fn rows()(start in admissions(), admitted: bool, status: u16, times: [u64; 4], ip: std::net::IpAddr,
+        method in text(80), path in text(600), code in text(80),
+        outcome in proptest::option::of(0_usize..5), source in 0_usize..5,
+        rest in [maybe(600), maybe(300), maybe(300), maybe(600)]) -> Row<'static> {
+        let [tier, domain, target, user_agent] = rest;
+        Row {
+            id: start.id, at: start.at, organization: start.organization, project: start.project, key: start.key,
+            admitted, method, path, status, code, outcome: outcome.map(|at| Outcome::ALL[at]),
+            first_byte_micros: times[0], total_micros: times[1], address: ip, cost: start.estimate,
+            cost_source: CostSource::ALL[source], tier, domain, bytes_in: times[2], bytes_out: times[3],
+            target, user_agent,
+        }
+    }
+}
+
+fn cut(text: Cow<'static, str>, most: usize) -> Cow<'static, str> {
+    Cow::Owned(text[..text.floor_char_boundary(most)].to_owned())
+}
+
+fn cut_admission(mut admission: Admission<'static>) -> Admission<'static> {
+    admission.organization = admission.organization.map(|text| cut(text, SLUG_BYTES_MAX));
+    admission.project = admission.project.map(|text| cut(text, SLUG_BYTES_MAX));
+    admission
+}
+
+fn cut_row(mut row: Row<'static>) -> Row<'static> {
+    row.organization = row.organization.map(|text| cut(text, SLUG_BYTES_MAX));
+    row.project = row.project.map(|text| cut(text, SLUG_BYTES_MAX));
+    row.method = cut(row.method, 64);
+    row.code = cut(row.code, 64);
+    row.path = cut(row.path, TEXT_BYTES_MAX);
+    for text in [&mut row.tier, &mut row.domain, &mut row.target, &mut row.user_agent] {
+        *text = text.take().map(|text| cut(text, TEXT_BYTES_MAX));
+    }
+    row
+}
+
+fn encoded(row: &Row<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    codec::put_row(&mut out, row);
+    out
+}
+
+proptest! {
+    #[test]
+    fn an_admission_is_read_as_it_was_written(admission in admissions()) {
+        let mut out = Vec::new();
+        codec::put_admission(&mut out, &admission);
+        prop_assert!(out.len() <= codec::ADMISSION_BYTES_MAX);
+        prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(cut_admission(admission))));
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written(row in rows()) {
+        let out = encoded(&row);
+        prop_assert!(out.len() <= codec::ROW_BYTES_MAX);
+        prop_assert_eq!(codec::read(&out), Some(Entry::Finished(cut_row(row))));
+    }
+
+    #[test]
+    fn a_payload_cut_short_or_with_more_behind_it_is_none(row in rows(), at: prop::sample::Index) {
+        let mut out = encoded(&row);
+        prop_assert_eq!(codec::read(&out[..at.index(out.len())]), None);
+        out.push(0);
+        prop_assert_eq!(codec::read(&out), None);
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..4) {
+        let _ = codec::read(&bytes);
+        let _ = frame::step(&bytes);
+        if let [first, second, ..] = bytes.as_mut_slice() {
+            (*first, *second) = (kind, 1);
+        }
+        let _ = codec::read(&bytes);
+    }
+
+    #[test]
+    fn no_changed_byte_of_a_frame_goes_unnoticed(row in rows(), at: prop::sample::Index, change in 1_u8..) {
+        let payload = encoded(&row);
+        let mut bytes = (payload.len() as u32).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
+        bytes.extend_from_slice(&payload);
+        bytes.resize(frame::frame_bytes(payload.len()), 0);
+        let whole = Step::Entry(Entry::Finished(cut_row(row)), bytes.len());
+        prop_assert_eq!(frame::step(&bytes), whole);
+        let at = at.index(frame::HEAD_BYTES + payload.len());
+        bytes[at] ^= change;
+        prop_assert!(!matches!(frame::step(&bytes), Step::Entry(..)), "byte {at}");
+    }
+}
+
+#[test]
+fn the_longest_row_and_admission_are_as_long_as_is_said() {
+    let long = |bytes: usize| Cow::<'static, str>::Owned("x".repeat(bytes + 1));
+    let admission = Admission {
+        organization: Some(long(SLUG_BYTES_MAX)),
+        project: Some(long(SLUG_BYTES_MAX)),
+        estimate: Cost { credits: u64::MAX, microcents: u64::MAX },
+        ..admission(id(u128::MAX))
+    };
+    let mut out = Vec::new();
+    codec::put_admission(&mut out, &admission);
+    assert_eq!(out.len(), codec::ADMISSION_BYTES_MAX);
+    let some = || Some(long(1 << 20));
+    let row = Row {
+        organization: admission.organization,
+        project: admission.project,
+        method: long(1 << 20),
+        path: long(1 << 20),
+        code: long(1 << 20),
+        first_byte_micros: u64::MAX,
+        total_micros: u64::MAX,
+        address: [0xffff_u16; 8].into(),
+        cost: admission.estimate,
+        bytes_in: u64::MAX,
+        bytes_out: u64::MAX,
+        tier: some(),
+        domain: some(),
+        target: some(),
+        user_agent: some(),
+        ..row(RequestId(Uuid::max()))
+    };
+    assert_eq!(encoded(&row).len(), codec::ROW_BYTES_MAX);
+}
+
+#[test]
+fn every_outcome_and_source_has_its_own_byte() {
+    for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+        assert_eq!(outcome as usize, at);
+    }
+    for (at, source) in CostSource::ALL.into_iter().enumerate() {
+        assert_eq!(source as usize, at);
+    }
+}
+
+#[test]
+fn another_version_is_not_guessed_at() {
+    let mut out = encoded(&row(id(1)));
+    out[1] = 2;
+    assert_eq!(codec::read(&out), None);
+}

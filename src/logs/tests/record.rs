@@ -1,0 +1,239 @@
+//! A record in memory that can be told to fail, before or after it took a batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::domain::id::{KeyId, OrgId, ProjectId};
+use crate::domain::key::{Grant, Key, Organization};
+use crate::domain::limit::{Caps, SpendLimit};
+use crate::domain::people::{Project, Session, User};
+use crate::domain::row::Admission;
+use crate::domain::secret::Digest;
+use crate::domain::time::Timestamp;
+use crate::logs::codec;
+use crate::stores::record::{
+    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record, RecordError,
+    Shipment, UsageCell,
+};
+
+/// How the record answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Mood {
+    #[default]
+    Up,
+    /// Takes nothing.
+    Down,
+    /// Takes every other batch, and says of every one that it did not.
+    Mute,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct MemoryRecord {
+    pub state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub mood: Mood,
+    /// Request id to code: `gateway_crashed` marks what recovery made.
+    pub rows: BTreeMap<Uuid, String>,
+    pub carried: BTreeMap<Uuid, Admission<'static>>,
+    pub ever_carried: BTreeSet<Uuid>,
+    pub cursors: BTreeMap<String, u64>,
+    pub refused: u64,
+    pub largest_batch: usize,
+    /// Batches that it still takes; `None` is no bound.
+    pub left: Option<u64>,
+    calls: u64,
+}
+
+impl MemoryRecord {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub fn mood(&self, mood: Mood) {
+        self.state.lock().mood = mood;
+    }
+
+    pub fn rows(&self) -> usize {
+        self.state.lock().rows.len()
+    }
+
+    pub fn crashed(&self) -> usize {
+        self.state.lock().rows.values().filter(|code| *code == "gateway_crashed").count()
+    }
+}
+
+fn away() -> RecordError {
+    RecordError::Unavailable(sqlx::Error::PoolClosed)
+}
+
+#[async_trait]
+impl Record for MemoryRecord {
+    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+        let mut state = self.state.lock();
+        state.calls += 1;
+        let take = match state.mood {
+            Mood::Up => state.left != Some(0),
+            Mood::Down => false,
+            Mood::Mute => state.calls.is_multiple_of(2),
+        };
+        if take {
+            state.left = state.left.map(|left| left - 1);
+            state.largest_batch = state.largest_batch.max(shipment.rows.len());
+            for row in &shipment.rows {
+                state.rows.entry(row.id.0).or_insert_with(|| row.code.clone().into_owned());
+            }
+            for admission in &shipment.carried {
+                if !state.rows.contains_key(&admission.id.0) {
+                    state.ever_carried.insert(admission.id.0);
+                    state.carried.insert(admission.id.0, codec::owned(admission.clone()));
+                }
+            }
+            for id in &shipment.finished {
+                state.carried.remove(id);
+            }
+            if let Some((name, bytes)) = &shipment.cursor {
+                state.cursors.insert(name.clone(), *bytes);
+            }
+            for name in &shipment.forgotten {
+                state.cursors.remove(name);
+            }
+        }
+        if take && state.mood == Mood::Up {
+            return Ok(());
+        }
+        state.refused += 1;
+        Err(away())
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        let state = self.state.lock();
+        if state.mood == Mood::Down {
+            return Err(away());
+        }
+        Ok(state.cursors.clone().into_iter().collect())
+    }
+
+    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+        Ok(self.state.lock().carried.values().cloned().collect())
+    }
+
+    // The spool asks for nothing of what follows.
+    async fn create_organization(
+        &self,
+        _: &NewOrganization,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
+        unimplemented!()
+    }
+    async fn organization(&self, _: &str) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn set_plan(
+        &self,
+        _: &OrgId,
+        _: &str,
+        _: Caps,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn set_organization_limit(
+        &self,
+        _: &OrgId,
+        _: Option<SpendLimit>,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn create_user(&self, _: &NewUser, _: &Actor, _: Timestamp) -> Result<User, RecordError> {
+        unimplemented!()
+    }
+    async fn users(&self) -> Result<Vec<User>, RecordError> {
+        unimplemented!()
+    }
+    async fn user(&self, _: &str) -> Result<User, RecordError> {
+        unimplemented!()
+    }
+    async fn create_session(&self, _: &Session, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
+        unimplemented!()
+    }
+    async fn session(&self, _: Uuid) -> Result<Option<Session>, RecordError> {
+        unimplemented!()
+    }
+    async fn create_project(
+        &self,
+        _: &ProjectId,
+        _: &OrgId,
+        _: &str,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Project, RecordError> {
+        unimplemented!()
+    }
+    async fn projects(&self, _: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
+        unimplemented!()
+    }
+    async fn create_key(&self, _: &NewKey, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn keys(&self, _: &KeyFilter) -> Result<Vec<Key>, RecordError> {
+        unimplemented!()
+    }
+    async fn key(&self, _: KeyId) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn edit_key(&self, _: KeyId, _: &KeyEdit, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn rotate_key(
+        &self,
+        _: KeyId,
+        _: Digest,
+        _: &str,
+        _: Option<Timestamp>,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn delete_key(&self, _: KeyId, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
+        unimplemented!()
+    }
+    async fn grant(&self, _: &Digest) -> Result<Option<Grant>, RecordError> {
+        unimplemented!()
+    }
+    async fn changes_after(&self, _: i64, _: usize) -> Result<Vec<Change>, RecordError> {
+        unimplemented!()
+    }
+    async fn last_change(&self) -> Result<i64, RecordError> {
+        unimplemented!()
+    }
+    async fn audit_before(&self, _: Option<i64>, _: usize) -> Result<Vec<AuditEntry>, RecordError> {
+        unimplemented!()
+    }
+    async fn usage_since(
+        &self,
+        _: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        unimplemented!()
+    }
+    async fn admitted_since(
+        &self,
+        _: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,237 @@
+//! From writers to the record: once each, whatever the record does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::{MemoryRecord, Mood};
+use super::{admission, files, id, row, spool, until, write_pair};
+use crate::logs::{Shipper, Spool, Undrained, recover};
+use crate::stores::record::SharedRecord;
+
+fn shipper(spool: &Arc<Spool>, record: &Arc<MemoryRecord>) -> Shipper {
+    Shipper::new(Arc::clone(spool), Arc::clone(record) as SharedRecord)
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_writers_at_once_and_every_row_arrives_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 8);
+    let record = MemoryRecord::new();
+    let threads: Vec<_> = (0..2_u128)
+        .map(|thread| {
+            let mut writer = spool.writer(thread as usize).unwrap();
+            std::thread::spawn(move || {
+                for number in 0..5_000 {
+                    write_pair(&mut writer, thread << 64 | number);
+                }
+            })
+        })
+        .collect();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut shipper = shipper(&spool, &record);
+    let running = tokio::spawn(async move {
+        shipper.run(async { drop(stopped.await) }).await;
+        shipper
+    });
+    for thread in threads {
+        tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+    }
+    stop.send(()).unwrap();
+    let mut shipper = running.await.unwrap();
+    shipper.drain(LONG).await.unwrap();
+    let counts = spool.counts();
+    assert_eq!((counts.written, counts.shipped, counts.pending(), counts.lost()), (10_000, 10_000, 0, 0));
+    assert_eq!(record.rows(), 10_000);
+    assert!(record.state.lock().largest_batch <= 100);
+    assert!(record.state.lock().cursors.is_empty());
+    assert_eq!(spool.lag(), Duration::ZERO);
+    drop((shipper, spool));
+    assert_eq!(files(dir.path()), Vec::<std::path::PathBuf>::new(), "nothing is left on disk");
+}
+
+#[tokio::test]
+async fn an_admission_outlives_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 4);
+    let record = MemoryRecord::new();
+    let mut shipper = shipper(&spool, &record);
+    let mut writer = spool.writer(0).unwrap();
+    let (long, forever) = (id(1 << 100), id(1 << 101));
+    writer.admitted(&admission(long)).unwrap();
+    writer.admitted(&admission(forever)).unwrap();
+    let first = files(dir.path())[0].clone();
+    let mut number = 0;
+    while first.exists() {
+        write_pair(&mut writer, number);
+        number += 1;
+        if number % 50 == 0 {
+            shipper.drain(LONG).await.unwrap();
+        }
+    }
+    assert_eq!(record.state.lock().carried.len(), 2, "both are carried");
+    writer.finished(&row(long)).unwrap();
+    shipper.drain(LONG).await.unwrap();
+    let carried: Vec<_> = record.state.lock().carried.keys().copied().collect();
+    assert_eq!(carried, [forever.0], "the one that ended is no longer carried");
+    assert_eq!(record.rows() as u128, number + 1);
+    // The process ends in order, and the next one finds the other.
+    drop(writer);
+    shipper.drain(LONG).await.unwrap();
+    drop((shipper, spool));
+    let spool = super::spool(&dir, 4);
+    let shared: SharedRecord = Arc::clone(&record) as _;
+    let found = recover(&spool, &shared).await.unwrap();
+    assert_eq!((found.rows, found.crashed), (0, 1));
+    assert_eq!(record.state.lock().rows[&forever.0], "gateway_crashed");
+    assert_eq!(record.state.lock().rows[&long.0], "");
+    assert!(record.state.lock().carried.is_empty());
+    assert_eq!(recover(&spool, &shared).await.unwrap().crashed, 0);
+}
+
+#[tokio::test]
+async fn the_record_goes_away_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 16);
+    let record = MemoryRecord::new();
+    let mut shipper = shipper(&spool, &record);
+    let mut writer = spool.writer(0).unwrap();
+    write_pair(&mut writer, 0);
+    shipper.drain(LONG).await.unwrap();
+    record.mood(Mood::Down);
+    for number in 1..1_500 {
+        write_pair(&mut writer, number);
+    }
+    let undrained = shipper.drain(Duration::from_millis(60)).await;
+    assert_eq!(undrained, Err(Undrained { pending: 1_499 }));
+    assert!(record.state.lock().refused >= 1);
+    assert!(spool.lag() > Duration::ZERO);
+    assert_eq!(record.rows(), 1);
+    record.mood(Mood::Up);
+    shipper.drain(LONG).await.unwrap();
+    assert_eq!(record.rows(), 1_500);
+    let counts = spool.counts();
+    assert_eq!((counts.written, counts.shipped, counts.lost()), (1_500, 1_500, 0));
+}
+
+#[tokio::test]
+async fn a_batch_whose_fate_is_unknown_is_sent_again_and_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 16);
+    let record = MemoryRecord::new();
+    let mut shipper = shipper(&spool, &record);
+    let mut writer = spool.writer(0).unwrap();
+    let long = id(1 << 100);
+    writer.admitted(&admission(long)).unwrap();
+    record.mood(Mood::Mute);
+    for number in 0..600 {
+        write_pair(&mut writer, number);
+    }
+    shipper.drain(Duration::from_millis(200)).await.unwrap_err();
+    assert_eq!(spool.counts().shipped, 0, "no batch was acknowledged");
+    assert!(record.rows() > 0, "though some were taken");
+    record.mood(Mood::Up);
+    shipper.drain(LONG).await.unwrap();
+    writer.finished(&row(long)).unwrap();
+    shipper.drain(LONG).await.unwrap();
+    assert_eq!((record.rows(), spool.counts().shipped), (601, 601));
+    assert!(record.state.lock().carried.is_empty());
+}
+
+#[tokio::test]
+async fn recovery_interrupted_anywhere_and_begun_again_ends_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = MemoryRecord::new();
+    let spool = spool(&dir, 16);
+    let mut shipper = shipper(&spool, &before);
+    let mut writer = spool.writer(0).unwrap();
+    writer.admitted(&admission(id(1 << 100))).unwrap();
+    for number in 0..200 {
+        write_pair(&mut writer, number);
+    }
+    shipper.drain(LONG).await.unwrap();
+    assert_eq!(before.state.lock().carried.len(), 0);
+    writer.admitted(&admission(id(1 << 101))).unwrap();
+    for number in 200..500 {
+        write_pair(&mut writer, number);
+    }
+    let mut interrupted = 0;
+    for left in 0.. {
+        let dir = as_killed(dir.path());
+        let record = MemoryRecord::new();
+        {
+            let (mut to, from) = (record.state.lock(), before.state.lock());
+            (to.rows, to.cursors) = (from.rows.clone(), from.cursors.clone());
+            to.left = Some(left);
+        }
+        let shared: SharedRecord = Arc::clone(&record) as _;
+        let spool = super::spool(&dir, 16);
+        let first = recover(&spool, &shared).await;
+        drop(spool);
+        record.state.lock().left = None;
+        let spool = super::spool(&dir, 16);
+        let again = recover(&spool, &shared).await.unwrap();
+        assert_eq!((record.rows(), record.crashed()), (502, 2), "interrupted after {left} batches");
+        assert!(record.state.lock().carried.is_empty() && record.state.lock().cursors.is_empty());
+        assert_eq!(files(dir.path()).len(), 0);
+        assert_eq!(spool.counts().pending(), 0);
+        if let Ok(found) = first {
+            assert_eq!((found.rows, found.crashed), (300, 2));
+            assert_eq!((again.rows, again.crashed), (0, 0));
+            break;
+        }
+        interrupted += 1;
+    }
+    assert!(interrupted >= 4, "there were {interrupted} places to interrupt");
+}
+
+/// A directory as it would be left if the process that writes to `dir` were killed now.
+fn as_killed(dir: &std::path::Path) -> tempfile::TempDir {
+    let left = tempfile::tempdir().unwrap();
+    for file in files(dir) {
+        std::fs::copy(&file, left.path().join(file.file_name().unwrap())).unwrap();
+    }
+    left
+}
+
+#[tokio::test]
+async fn damage_under_a_running_gateway_is_counted() {
+    use std::os::unix::fs::FileExt;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 8);
+    let record = MemoryRecord::new();
+    let mut shipper = shipper(&spool, &record);
+    let mut writer = spool.writer(0).unwrap();
+    for number in 0..10 {
+        write_pair(&mut writer, number);
+    }
+    shipper.drain(LONG).await.unwrap();
+    let (path, at) = {
+        let segments = spool.shared.segments.lock();
+        let segment = segments.values().next().unwrap();
+        (segment.path.clone(), segment.written())
+    };
+    for number in 10..15 {
+        write_pair(&mut writer, number);
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"?", at + 12).unwrap();
+    shipper.drain(Duration::from_millis(30)).await.unwrap_err();
+    // The stream goes on with the next segment once this one is closed.
+    let mut number = 15;
+    until("the next segment", || {
+        write_pair(&mut writer, number);
+        number += 1;
+        spool.shared.segments.lock().values().next().unwrap().is_closed()
+    });
+    drop(writer);
+    shipper.drain(LONG).await.unwrap();
+    let counts = spool.counts();
+    assert_eq!(counts.written as u128, number);
+    assert!(counts.damaged >= 5);
+    assert_eq!(counts.shipped + counts.damaged, counts.written);
+    assert_eq!(record.rows() as u64, counts.shipped);
+    assert!(files(dir.path())[0].to_str().unwrap().ends_with(".damaged"));
+    assert_eq!(spool.bytes(), super::SMALL, "what is set aside still counts");
+}

@@ -1,0 +1,152 @@
+//! Segments cut, overwritten and half written: what stood before the damage is never lost.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::record::MemoryRecord;
+use super::{files, id, settings, spool, until, write_pair};
+use crate::logs::batch::{Batch, Stop};
+use crate::logs::{Spool, frame, recover};
+use crate::stores::record::SharedRecord;
+
+/// A segment as a killed process leaves it (without its closing mark): its path, and `rows` pairs in it.
+fn left_behind(dir: &tempfile::TempDir, rows: u128) -> (PathBuf, Vec<u8>) {
+    let spool = spool(dir, 4);
+    let mut writer = spool.writer(0).unwrap();
+    for number in 0..rows {
+        write_pair(&mut writer, number);
+    }
+    let path = spool.shared.segments.lock().values().next().unwrap().path.clone();
+    let bytes = fs::read(&path).unwrap();
+    drop((writer, spool));
+    for file in files(dir.path()) {
+        fs::remove_file(file).unwrap();
+    }
+    (path, bytes)
+}
+
+/// Ends of the frames in a segment.
+fn ends(bytes: &[u8]) -> Vec<usize> {
+    let mut at = frame::FIRST as usize;
+    let mut ends = Vec::new();
+    while let frame::Step::Entry(_, bytes) = frame::step(&bytes[at..]) {
+        at += bytes;
+        ends.push(at);
+    }
+    ends
+}
+
+#[test]
+fn cut_at_any_byte_every_whole_frame_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, bytes) = left_behind(&dir, 12);
+    let ends = ends(&bytes);
+    assert_eq!(ends.len(), 24);
+    let first = frame::FIRST as usize;
+    for cut in first..*ends.last().unwrap() {
+        let whole = ends.iter().rfind(|end| **end <= cut).copied().unwrap_or(first);
+        // The file ends there.
+        let batch = Batch::read(&bytes[first..cut], first as u64, 100);
+        assert_eq!((batch.next, batch.stop), (whole as u64, Stop::Cut), "cut at {cut}");
+        // The rest was never written: what a power cut leaves.
+        let mut zeroed = bytes.clone();
+        zeroed[cut..].fill(0);
+        let batch = Batch::read(&zeroed[first..], first as u64, 100);
+        let last = ends.iter().find(|end| **end > cut).unwrap();
+        // Zeros at the end of a frame may be what stood there: padding, or a last byte of zero.
+        if zeroed[..*last] != bytes[..*last] {
+            assert_eq!(batch.next, whole as u64, "zeros from {cut}");
+            assert!(!matches!(batch.stop, Stop::Full | Stop::Cut));
+        }
+        assert_eq!(batch.rows.len(), ends.iter().filter(|end| **end <= batch.next as usize).count() / 2);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_segment_gives_what_stands_before_and_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes) = left_behind(&dir, 12);
+    let ends = ends(&bytes);
+    // Row and admission in turn: damage in the frame behind `ends[at]`.
+    for at in [0, 1, 2, 9, 22] {
+        let mut damaged = bytes.clone();
+        damaged[ends[at] + 20] ^= 0x40;
+        fs::write(&path, &damaged).unwrap();
+        let record = MemoryRecord::new();
+        let spool = spool(&dir, 4);
+        let shared: SharedRecord = Arc::clone(&record) as _;
+        let found = recover(&spool, &shared).await.unwrap();
+        assert_eq!(found.damaged.len(), 1);
+        assert_eq!(found.damaged[0].offset, ends[at] as u64);
+        assert_eq!(found.damaged[0].segment, path.file_name().unwrap().to_str().unwrap());
+        let (rows, open) = (at.div_ceil(2) as u64, (at as u64 + 1) % 2);
+        assert_eq!((found.rows, found.crashed), (rows, open), "damage behind frame {at}");
+        assert_eq!(record.rows() as u64, rows + open);
+        let left = files(dir.path());
+        assert_eq!(left.len(), 1);
+        assert!(left[0].to_str().unwrap().ends_with(".spool.damaged"), "{left:?}");
+        assert_eq!(fs::read(&left[0]).unwrap(), damaged, "kept as it was");
+        fs::remove_file(&left[0]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn files_of_another_kind_and_empty_ones_are_survived() {
+    for (content, damaged) in [
+        (&b""[..], false),
+        (&[0; 4096][..], false),
+        (&b"TOLLSPL1"[..], true),
+        (&b"TOLLSPL9\0\0\0\0\0\0\0\0\0\0\0\0"[..], true),
+        (&b"not a segment at all, but a text"[..], true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("x-000-000001.spool"), content).unwrap();
+        fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+        let record: SharedRecord = MemoryRecord::new();
+        let spool = spool(&dir, 4);
+        let found = recover(&spool, &record).await.unwrap();
+        assert_eq!((found.segments, found.damaged.len()), (1, usize::from(damaged)), "{content:?}");
+        assert!(dir.path().join("notes.txt").exists());
+    }
+}
+
+#[test]
+fn a_frame_is_in_the_file_as_soon_as_finished_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 4);
+    let mut writer = spool.writer(0).unwrap();
+    let path = spool.shared.segments.lock().values().next().unwrap().path.clone();
+    for number in 0..20 {
+        write_pair(&mut writer, number);
+        let bytes = fs::read(&path).unwrap();
+        let batch = Batch::read(&bytes[frame::FIRST as usize..], frame::FIRST, 100);
+        assert_eq!(batch.rows.len() as u128, number + 1);
+        assert_eq!(batch.rows.last().unwrap().0.id, id(number));
+    }
+}
+
+#[test]
+fn one_directory_is_for_one_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = spool(&dir, 4);
+    let writer = first.writer(0).unwrap();
+    drop(first);
+    // A writer that lives keeps the directory.
+    let error = Spool::open(&settings(dir.path(), super::SMALL, 4)).unwrap_err().to_string();
+    assert!(
+        error.contains(dir.path().to_str().unwrap()) && error.contains("stop it, or give this one"),
+        "{error}"
+    );
+    drop(writer);
+    until("the directory", || Spool::open(&settings(dir.path(), super::SMALL, 4)).is_ok());
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Spool::open(&settings(&file.join("log"), super::SMALL, 4)).unwrap_err().to_string();
+    assert!(error.contains(file.to_str().unwrap()), "{error}");
+}

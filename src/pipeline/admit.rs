@@ -1,0 +1,159 @@
+//! Whether a request may pass: every check of the contract's section 4 that needs no socket, in its order, on
+//! one page.
+//!
+//! Cheapest first, spending last, and a refused request spends nothing. Checks 1 and 2 of the head's framing
+//! are made where bytes are read; what a path may hold is decided here, as a route may allow more.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::header::HeaderName;
+
+use crate::config::{Auth, Config, Route};
+use crate::domain::account::Claim;
+use crate::domain::address::client_ip;
+use crate::domain::cost::Cost;
+use crate::domain::key::Scope;
+use crate::domain::path::is_unambiguous;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
+use crate::stores::counters::{Counters, Unclaimed};
+use crate::stores::keyring::{Entry, Keyring, Known as KnownKey};
+
+use super::credentials;
+use super::facts::Facts;
+use super::guard::Guard;
+use super::permit::{Caller, Hold, Known, Permit, Refused};
+
+/// Hash-imported keys may have any shape; importing is not available yet.
+const ANY_SHAPE: bool = false;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What admission asks.
+#[derive(Debug)]
+pub struct Gate {
+    /// Digest to grant.
+    pub keyring: Arc<Keyring>,
+    /// Live limits.
+    pub counters: Arc<Counters>,
+    /// Addresses that guess keys.
+    pub guard: Guard,
+}
+
+impl Gate {
+    /// Admits the request, or says why not.
+    ///
+    /// # Errors
+    /// [`Refused`], with the first check that failed and what had become known by then.
+    pub async fn admit(&self, config: &Config, facts: &Facts<'_>, now: Timestamp) -> Result<Permit, Refused> {
+        let client = client(config, facts);
+        let mut known = Known { client, route: route(config, facts), caller: None, standing: None };
+        match self.checked(config, facts, &mut known, now).await {
+            Ok((route, claim)) => Ok(Permit { known, route, claim }),
+            Err(refusal) => {
+                if refusal.is_failed_authentication() {
+                    self.guard.failed(client, now);
+                }
+                Err(Refused { refusal, known })
+            }
+        }
+    }
+
+    async fn checked(
+        &self,
+        config: &Config,
+        facts: &Facts<'_>,
+        known: &mut Known,
+        now: Timestamp,
+    ) -> Result<(Arc<Route>, Option<Hold>), Refusal> {
+        let route = known.route.as_ref().map(|(_, route)| Arc::clone(route));
+        if !is_unambiguous(facts.path, route.as_ref().is_some_and(|route| route.encoded_slashes)) {
+            return Err(Refusal::BadRequest);
+        }
+        self.guard.check(known.client, now)?;
+        let route = route.ok_or(Refusal::NoRoute)?;
+        if facts.body_bytes().is_some_and(|bytes| bytes > route.body_bytes_max) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        if route.auth == Auth::None {
+            return Ok((route, None));
+        }
+
+        let found = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
+        let key = self.key(&found.digest, now).await?;
+        let organization = key.organization.0.load_full();
+        let caller = known.caller.insert(Caller { key, organization, credential: found });
+        let grant = &caller.key.grant;
+        grant.standing(now)?;
+        grant.allows(
+            known.client,
+            needed_scope(&route, facts.method),
+            route.path.parameter(facts.path, "project"),
+        )?;
+
+        let organization = &caller.organization;
+        let claim = Claim {
+            key: Some(grant.id),
+            caps: config.caps(&organization.plan).overridden(organization.negotiated),
+            quotas: grant.quotas,
+            key_limit: grant.limit.as_deref(),
+            org_limit: organization.limit.as_ref(),
+            estimate: estimate(config, &route),
+        };
+        match self.counters.claim(&organization.id, &claim, now) {
+            Ok((claimed, standing)) => {
+                known.standing = Some(standing);
+                Ok((route, Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed))))
+            }
+            Err(Unclaimed::Denied(denial)) => {
+                known.standing = Some(denial.standing);
+                Err(Refusal::Limited(denial.limit, denial.retry_at))
+            }
+            Err(Unclaimed::Full) => Err(Refusal::Overloaded),
+        }
+    }
+
+    /// Check 5: known and not revoked. A store that cannot be asked is 503, never 401.
+    async fn key(
+        &self,
+        digest: &crate::domain::secret::Digest,
+        now: Timestamp,
+    ) -> Result<Arc<Entry>, Refusal> {
+        let known = match self.keyring.cached(digest, now) {
+            Some(known) => known,
+            None => self.keyring.find(digest, now).await.map_err(|_| Refusal::StoreUnavailable)?,
+        };
+        match known {
+            KnownKey::Key(entry) => Ok(entry),
+            KnownKey::Absent => Err(Refusal::InvalidApiKey),
+        }
+    }
+}
+
+fn client(config: &Config, facts: &Facts<'_>) -> std::net::IpAddr {
+    let forwarded = facts.headers.get_all(FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
+    client_ip(facts.peer, forwarded, &config.data.trusted_proxies)
+}
+
+fn route(config: &Config, facts: &Facts<'_>) -> Option<(usize, Arc<Route>)> {
+    let takes = |route: &Route| route.methods.is_empty() || route.methods.contains(facts.method);
+    let (index, route) =
+        config.routes.iter().enumerate().find(|(_, route)| takes(route) && route.path.matches(facts.path))?;
+    Some((index, Arc::clone(route)))
+}
+
+fn needed_scope(route: &Route, method: &Method) -> Scope {
+    route.scope.unwrap_or(match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
+        _ => Scope::Write,
+    })
+}
+
+/// What is reserved before the actual cost is known: the route's price.
+pub fn estimate(config: &Config, route: &Route) -> Cost {
+    Cost {
+        credits: route.price,
+        microcents: route.price.saturating_mul(config.billing.microcents_per_credit),
+    }
+}

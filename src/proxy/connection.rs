@@ -1,0 +1,169 @@
+//! One client connection: TLS where configured, then HTTP/1.1 behind the strict filter, or HTTP/2.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::domain::address::client_ip;
+use crate::pipeline::permit::Known;
+
+use super::core::Core;
+use super::exchange::Exchange;
+use super::refuse;
+use super::service::{self, Peer};
+use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
+use super::tls::{self, Acceptor};
+
+/// Streams that one HTTP/2 connection may have open (RFC 9113 section 5.1.2).
+const H2_STREAMS_MAX: u32 = 100;
+/// Resets that a client may have pending before its connection is closed (CVE-2023-44487).
+const H2_RESETS_MAX: usize = 20;
+/// A header list on HTTP/2, in bytes; CONTINUATION frames are bounded by it.
+const H2_HEADERS_BYTES_MAX: u32 = 64 * 1024;
+/// How often a silent HTTP/2 peer is asked whether it is still there.
+const H2_PING_EVERY: Duration = Duration::from_secs(20);
+
+/// Serves one connection to its end.
+pub async fn serve(
+    core: Rc<Core>,
+    peer: Peer,
+    socket: TcpStream,
+    tls: Option<Arc<Acceptor>>,
+    drain: watch::Receiver<bool>,
+) {
+    let Some(acceptor) = tls else { return http1(core, peer, socket, drain).await };
+    let within = core.shared.live.load().config.data.head_timeout;
+    match acceptor.accept(socket, within).await {
+        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, stream, drain).await,
+        Ok(stream) => http1(core, peer, stream, drain).await,
+        Err(error) => tracing::debug!(%error, "TLS handshake failed"),
+    }
+}
+
+async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handle = Handle::new();
+    peer.filter = Some(handle.clone());
+    let limits = limits(&core);
+    let io = TokioIo::new(StrictIo::new(socket, limits, handle.clone()));
+    let service = {
+        let (core, peer, handle) = (Rc::clone(&core), peer.clone(), handle.clone());
+        service_fn(move |request| {
+            let in_service = handle.serve();
+            let (core, peer) = (Rc::clone(&core), peer.clone());
+            // Boxed, so that an idle connection does not keep room for a request's whole state.
+            Box::pin(async move {
+                let started = clock::now();
+                let answer = service::serve(core, peer, request, started).await;
+                Ok::<_, Infallible>(answer.map(|answer| answer.in_service(in_service)))
+            }) as Pin<Box<dyn Future<Output = _>>>
+        })
+    };
+    let mut connection = http1::Builder::new()
+        .max_headers(limits.head.headers_max)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        _ = drain.wait_for(|drain| *drain) => {
+            handle.close_when_idle();
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "connection ended");
+    }
+    let Some(parts) = connection.into_parts() else { return };
+    match parts.io.into_inner().into_ended() {
+        Some(strict::Ended { socket, answer: Some(violation) }) => {
+            let response = refusal_of(&core, &peer, violation);
+            strict::refuse(socket, &response).await;
+        }
+        Some(strict::Ended { socket, answer: None }) => strict::linger(socket).await,
+        None => {}
+    }
+}
+
+/// A head that never became a request is refused, logged and counted as one.
+fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation) -> bytes::Bytes {
+    tracing::debug!(%violation, "head refused");
+    let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
+    let known = Known { client, route: None, caller: None, standing: None };
+    let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
+    refuse::raw(exchange, violation.refusal())
+}
+
+fn limits(core: &Core) -> Limits {
+    let live = core.shared.live.load();
+    let data = &live.config.data;
+    Limits {
+        head: HeadLimits {
+            head_bytes_max: data.head_bytes_max,
+            headers_max: data.headers_max,
+            target_bytes_max: data.target_bytes_max,
+        },
+        head_timeout: data.head_timeout,
+        idle_timeout: data.idle_timeout,
+        stall_timeout: data.stall_timeout,
+    }
+}
+
+async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let (core, peer) = (Rc::clone(&core), peer.clone());
+        Box::pin(async move {
+            let started = clock::now();
+            Ok::<_, Infallible>(service::serve(core, peer, request, started).await)
+        }) as Pin<Box<dyn Future<Output = _>>>
+    });
+    let mut connection = http2::Builder::new(OnThisThread)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_pending_accept_reset_streams(H2_RESETS_MAX)
+        .max_local_error_reset_streams(H2_RESETS_MAX)
+        .max_header_list_size(H2_HEADERS_BYTES_MAX)
+        .keep_alive_interval(H2_PING_EVERY)
+        .serve_connection(TokioIo::new(socket), service);
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        _ = drain.wait_for(|drain| *drain) => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "HTTP/2 connection ended");
+    }
+}
+
+/// Runs hyper's tasks where the connection lives.
+#[derive(Debug, Clone, Copy)]
+struct OnThisThread;
+
+impl<F: Future + 'static> Executor<F> for OnThisThread {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
+}

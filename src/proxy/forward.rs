@@ -1,0 +1,254 @@
+//! An admitted request on its way to an upstream target, and the answer's way back.
+//!
+//! Only a request of which no byte reached a target is tried at another one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::clock;
+use crate::config::{Route, Upstream, UpstreamCredential};
+use crate::domain::refusal::Refusal;
+use crate::pipeline::credentials::{self, Query};
+use crate::pipeline::ratelimit;
+use crate::pipeline::verdict::{Ending, Heard, reads_body};
+
+use super::deadline::Watch;
+use super::exchange::Exchange;
+use super::headers;
+use super::headers::{Forwarded, REQUEST_ID};
+use super::ids;
+use super::refuse;
+use super::relay::{Answer, Relay};
+use super::service::Peer;
+use super::strict::Handle;
+use super::tunnel;
+use super::upload::Upload;
+use super::upstream::balance::Target;
+use super::upstream::pool::{Lease, SendError};
+
+/// An answer's head, and what it came by.
+struct Answered {
+    response: Response<Incoming>,
+    lease: Lease<Upload>,
+    target: Arc<Target>,
+}
+
+/// Forwards what `exchange` was admitted for, and answers with what comes back.
+pub async fn forward(
+    mut exchange: Exchange,
+    peer: &Peer,
+    mut request: Request<Incoming>,
+) -> Response<Answer> {
+    let version = request.version();
+    let live = Arc::clone(&exchange.live);
+    let Some((_, route)) = exchange.known.route.clone() else {
+        return refuse::respond(exchange, Refusal::NoRoute, version);
+    };
+    let upstream = &live.config.upstreams[route.upstream];
+    let upgrade = (route.upgrade && headers::asks_for_upgrade(request.headers()))
+        .then(|| hyper::upgrade::on(&mut request));
+    let answer_timeout = route.answer_timeout.unwrap_or(upstream.answer_timeout);
+    let answer_due = exchange.core().deadlines.watch(answer_timeout);
+    let Some(outbound) = outbound(
+        &exchange,
+        peer,
+        request,
+        &route,
+        upstream,
+        (&answer_due, answer_timeout),
+        upgrade.is_some(),
+    ) else {
+        return refuse::respond(exchange, Refusal::BadRequest, version);
+    };
+
+    let sent = clock::now();
+    let metrics = &exchange.core().shared.metrics;
+    metrics.overhead_seconds.observe(sent.since(exchange.started).as_secs_f64());
+    let answered = tokio::select! {
+        biased;
+        answered = send(&exchange, route.upstream, upstream, outbound, upgrade.is_some()) => answered,
+        () = answer_due.expired() => Err(Refusal::UpstreamTimeout),
+    };
+    match answered {
+        Err(refusal) => refuse::respond(exchange, refusal, version),
+        Ok(answered) => {
+            let now = clock::now();
+            exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
+            let heard = Heard::of(&route, answered.response.status().as_u16(), answered.response.headers());
+            exchange.answered(Arc::clone(&answered.target), heard, answered.response.status().as_u16(), now);
+            answer(exchange, answered, upgrade, peer.filter.as_ref(), upstream.stall_timeout)
+        }
+    }
+}
+
+/// Sends to one target after another until one has taken a byte, at most `retries` more than the first.
+async fn send(
+    exchange: &Exchange,
+    index: usize,
+    upstream: &Upstream,
+    mut request: Request<Upload>,
+    upgrade: bool,
+) -> Result<Answered, Refusal> {
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    loop {
+        let Some(target) = exchange.live.balancers.select(index, &tried) else {
+            return Err(if tried.is_empty() {
+                Refusal::NoHealthyUpstream
+            } else {
+                Refusal::UpstreamUnreachable
+            });
+        };
+        let target = Arc::clone(target);
+        match exchange.core().pool.send(&target, upstream, request, upgrade).await {
+            Ok((response, lease)) => return Ok(Answered { response, lease, target }),
+            Err(SendError::Unsent { request: unsent, .. }) if tried.len() < upstream.retries => {
+                tried.push(target.address());
+                request = *unsent;
+            }
+            Err(_) => return Err(exchange.uploaded.trouble().unwrap_or(Refusal::UpstreamUnreachable)),
+        }
+    }
+}
+
+/// The request as the upstream sees it: re-serialised, without the client's credential, with the gateway's
+/// own, and with exactly one of each identity header. `None` where its target cannot be written any more.
+fn outbound(
+    exchange: &Exchange,
+    peer: &Peer,
+    request: Request<Incoming>,
+    route: &Route,
+    upstream: &Upstream,
+    (answer_due, answer_timeout): (&Watch, Duration),
+    upgrade: bool,
+) -> Option<Request<Upload>> {
+    let (mut parts, body) = request.into_parts();
+    let config = &exchange.live.config;
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let forwarded =
+        Forwarded::of(&parts.headers, peer.address.ip(), peer.tls, authority, &config.data.trusted_proxies);
+    let credential = exchange.caller().map(|caller| &caller.credential);
+    let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
+    headers::clean_request(&mut parts.headers, upgrade);
+    parts.uri = target(&parts.uri, &query, upstream)?;
+    if let Some(UpstreamCredential::Header(name, value)) = &upstream.credential {
+        parts.headers.insert(name.clone(), HeaderValue::from_str(&value.0).ok()?);
+    }
+    forwarded.set(&mut parts.headers);
+    set_identity(&mut parts.headers, exchange)?;
+    if reads_body(route) {
+        // A compressed answer could not be looked into.
+        parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    let stall_timeout = config.data.stall_timeout;
+    let body = Upload::new(
+        body,
+        std::rc::Rc::clone(&exchange.uploaded),
+        route.body_bytes_max,
+        peer.filter.clone(),
+        (exchange.core().deadlines.watch(stall_timeout), stall_timeout),
+        (answer_due.clone(), answer_timeout),
+    );
+    let mut outbound = Request::new(body);
+    *outbound.method_mut() = parts.method;
+    *outbound.uri_mut() = parts.uri;
+    *outbound.version_mut() = Version::HTTP_11;
+    *outbound.headers_mut() = parts.headers;
+    Some(outbound)
+}
+
+/// Origin form (RFC 9112 section 3.2.1): the client's path, and the query without its key and with the
+/// upstream's, where that is how the upstream takes it.
+fn target(uri: &Uri, query: &Query, upstream: &Upstream) -> Option<Uri> {
+    let own = match &upstream.credential {
+        Some(UpstreamCredential::Query(name, value)) => Some((name, &value.0)),
+        _ => None,
+    };
+    let query = match query {
+        Query::Unchanged if own.is_none() => {
+            let unchanged = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+            return Some(Uri::from(unchanged));
+        }
+        Query::Unchanged => uri.query(),
+        Query::Gone => None,
+        Query::Rest(rest) => Some(rest.as_str()),
+    };
+    let own = own.map(|(name, value)| {
+        let escape = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+        format!("{}={}", escape(name), escape(value))
+    });
+    let query: Vec<&str> = query.into_iter().chain(own.as_deref()).filter(|part| !part.is_empty()).collect();
+    let text =
+        if query.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), query.join("&")) };
+    text.parse::<PathAndQuery>().ok().map(Uri::from)
+}
+
+fn set_identity(headers: &mut HeaderMap, exchange: &Exchange) -> Option<()> {
+    headers.insert(REQUEST_ID, ids::header_value(exchange.id.0)?);
+    if let Some(caller) = exchange.caller() {
+        let organization = &caller.organization;
+        let grant = &caller.key.grant;
+        headers.insert(headers::ORGANIZATION, HeaderValue::from_str(organization.id.as_str()).ok()?);
+        headers.insert(headers::PROJECT, HeaderValue::from_str(grant.project.as_str()).ok()?);
+        headers.insert(headers::KEY_ID, ids::header_value(grant.id.0)?);
+        headers.insert(headers::PLAN, HeaderValue::from_str(&organization.plan).ok()?);
+    }
+    Some(())
+}
+
+/// The answer as the client sees it.
+fn answer(
+    mut exchange: Exchange,
+    answered: Answered,
+    upgrade: Option<OnUpgrade>,
+    filter: Option<&Handle>,
+    stall: Duration,
+) -> Response<Answer> {
+    let Answered { mut response, lease, .. } = answered;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let upstream = switching.then(|| hyper::upgrade::on(&mut response));
+    let (mut parts, body) = response.into_parts();
+    headers::clean_response(&mut parts.headers, switching);
+    parts.headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
+    if let Some(standing) = &exchange.known.standing {
+        ratelimit::set(&mut parts.headers, standing, exchange.started);
+    }
+    parts.extensions.clear();
+    parts.version = Version::HTTP_11;
+    if let Some(upstream) = upstream {
+        let (Some(client), Some(filter)) = (upgrade, filter) else {
+            // Nobody asked this upstream to switch.
+            return refuse::respond(exchange, Refusal::UpstreamUnreachable, Version::HTTP_11);
+        };
+        filter.tunnel();
+        tunnel::open(exchange, client, upstream, stall);
+        return Response::from_parts(parts, Answer::empty());
+    }
+    if body.is_end_stream() {
+        exchange.finish(Ending::Whole);
+        lease.give_back();
+        return Response::from_parts(parts, Answer::empty());
+    }
+    if exchange.known.route.as_ref().is_some_and(|(_, route)| reads_body(route)) && is_json(&parts.headers) {
+        exchange.inspect_body();
+    }
+    let watch = exchange.core().deadlines.watch(stall);
+    let relay = Relay::new(body, exchange, lease, (watch, stall));
+    Response::from_parts(parts, Answer::relay(relay))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map_or("", str::trim);
+    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+}

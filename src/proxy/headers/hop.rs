@@ -1,0 +1,156 @@
+//! What ends at this hop (RFC 9110 section 7.6.1).
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::identity::{is_account, is_identity};
+use super::remove_where;
+
+/// The longest wait that an answer may ask of a client, in seconds: client libraries sleep what it says.
+const RETRY_AFTER_SECONDS_MAX: u32 = 60;
+
+/// Whether a request asks to become a WebSocket (RFC 6455 section 4.1). No other protocol is offered to an
+/// upstream: `h2c` would open a way around every check.
+pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(UPGRADE).into_iter();
+    let websocket = protocols.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    websocket && protocols.next().is_none() && has_option(headers, &CONNECTION, b"upgrade")
+}
+
+/// Makes a request's fields fit to be sent on: removes what ends at this hop and every spelling of what only
+/// the gateway may say ([`super::Forwarded::set`] and the caller set those after).
+///
+/// `TE` is kept as `trailers`, `Transfer-Encoding` as `chunked` (the body is framed anew; the field tells
+/// hyper that a GET has one), `Upgrade` only with `upgrade`. `Expect` goes: the gateway has met it itself.
+pub fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let trailers = headers.contains_key(TE) && has_option(headers, &TE, b"trailers");
+    remove_named_by_connection(headers);
+    remove_where(headers, |name| ends_here(name) || name == "expect" || is_identity(name));
+    if chunked {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if upgrade {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// Makes an answer's fields fit for the client: removes what ends at this hop, what the gateway sets itself,
+/// and what describes the operator's account with the upstream (the list is in `identity::is_account`). Read what
+/// an answer cost before.
+///
+/// `switching`: the answer is a 101 to a request that asked for it. `Retry-After` stays, as whole seconds of
+/// at most a minute.
+pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
+    let protocol = if switching { headers.get(UPGRADE).cloned() } else { None };
+    remove_named_by_connection(headers);
+    remove_where(headers, |name| ends_here(name) || is_account(name));
+    if let Some(protocol) = protocol {
+        headers.insert(UPGRADE, protocol);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if headers.contains_key(RETRY_AFTER) {
+        bound_retry_after(headers);
+    }
+}
+
+/// A date, or more than a minute, crashes or parks client libraries that take it at its word.
+fn bound_retry_after(headers: &mut HeaderMap) {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+    let bounded = seconds.map_or(RETRY_AFTER_SECONDS_MAX, |seconds| seconds.min(RETRY_AFTER_SECONDS_MAX));
+    headers.insert(RETRY_AFTER, HeaderValue::from(bounded));
+}
+
+/// Trailers as they may be sent on: without what frames or routes a message, authenticates it or changes how
+/// its content is read (RFC 9110 section 6.5.1), without credentials and without what only the gateway says.
+pub fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    remove_where(&mut trailers, |name| {
+        ends_here(name) || never_in_trailers(name) || is_identity(name) || is_account(name)
+    });
+    trailers
+}
+
+/// Fields that are about one connection.
+fn ends_here(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+fn never_in_trailers(name: &str) -> bool {
+    let framing =
+        name.starts_with("content-") || name.starts_with("if-") || name.starts_with("access-control-");
+    framing
+        || matches!(
+            name,
+            "host"
+                | "trailer"
+                | "expect"
+                | "max-forwards"
+                | "cache-control"
+                | "pragma"
+                | "range"
+                | "authorization"
+                | "www-authenticate"
+                | "x-api-key"
+                | "cookie"
+                | "set-cookie"
+                | "age"
+                | "date"
+                | "expires"
+                | "location"
+                | "retry-after"
+                | "vary"
+                | "warning"
+        )
+}
+
+/// Removes the fields that `Connection` names, but for those that no sender may name there as they describe
+/// the content or the target (RFC 9110 section 7.6.1): naming them is an attack, not a wish.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for option in options(value) {
+            // The usual ones name nothing, or a field that goes anyway.
+            let usual = [&b"close"[..], b"keep-alive", b"upgrade", b"te"];
+            if usual.iter().any(|usual| option.eq_ignore_ascii_case(usual)) {
+                continue;
+            }
+            named.extend(HeaderName::from_bytes(option));
+        }
+    }
+    for name in named {
+        let described = name == HOST || name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
+        if !described && !name.as_str().starts_with("content-") {
+            headers.remove(name);
+        }
+    }
+}
+
+fn has_option(headers: &HeaderMap, name: &HeaderName, wanted: &[u8]) -> bool {
+    headers.get_all(name).into_iter().flat_map(options).any(|option| option.eq_ignore_ascii_case(wanted))
+}
+
+/// The members of a list field, without parameters.
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(|member| member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+        .filter(|member| !member.is_empty())
+}

@@ -1,0 +1,82 @@
+//! Refusals as responses.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Response, StatusCode, Version};
+
+use crate::api::dialect::refusal_body;
+use crate::clock;
+use crate::domain::refusal::Refusal;
+use crate::pipeline::ratelimit;
+
+use super::exchange::Exchange;
+use super::headers::REQUEST_ID;
+use super::ids;
+use super::relay::Answer;
+
+/// Ends the exchange with `refusal`, and is what the client is sent.
+pub fn respond(mut exchange: Exchange, refusal: Refusal, version: Version) -> Response<Answer> {
+    exchange.refuse(refusal);
+    tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
+    let body = refusal_body(exchange.dialect(), refusal, exchange.id);
+    let mut response = Response::new(Answer::text(body));
+    *response.status_mut() = status(refusal);
+    let headers = response.headers_mut();
+    set_headers(headers, &exchange, refusal);
+    if closes(refusal) && version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
+    let now = clock::now();
+    if let Some(standing) = &exchange.known.standing {
+        ratelimit::set(headers, standing, now);
+    }
+    if let Some(seconds) = refusal.retry_after(now) {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if refusal.status() == 401 {
+        // RFC 9110 section 11.6.1 wants a challenge on every 401.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}
+
+/// A whole HTTP/1.1 response as bytes, for a head that never became a request. The connection closes after it.
+pub fn raw(mut exchange: Exchange, refusal: Refusal) -> Bytes {
+    exchange.refuse(refusal);
+    let body = refusal_body(exchange.dialect(), refusal, exchange.id);
+    let mut headers = HeaderMap::new();
+    set_headers(&mut headers, &exchange, refusal);
+    headers.insert(CONTENT_LENGTH, body.len().into());
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let status = status(refusal);
+    let mut text = BytesMut::with_capacity(512);
+    text.put_slice(
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
+    );
+    for (name, value) in &headers {
+        text.put_slice(name.as_str().as_bytes());
+        text.put_slice(b": ");
+        text.put_slice(value.as_bytes());
+        text.put_slice(b"\r\n");
+    }
+    text.put_slice(b"\r\n");
+    text.put_slice(&body);
+    text.freeze()
+}
+
+fn status(refusal: Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Whether what is left of the request on the connection can no longer be trusted or is not worth reading.
+const fn closes(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::BadRequest | Refusal::BodyTooLarge | Refusal::BodyTimeout | Refusal::HeadTimeout
+    )
+}

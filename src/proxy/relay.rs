@@ -1,0 +1,155 @@
+//! An answer on its way to the client: counted, and written to the log before its last byte is handed on.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::pipeline::verdict::Ending;
+
+use super::deadline::Watch;
+use super::exchange::Exchange;
+use super::headers;
+use super::strict::InService;
+use super::upload::Upload;
+use super::upstream::pool::Lease;
+
+/// What the client's connection reads.
+#[derive(Debug)]
+pub struct Answer {
+    content: Content,
+    /// On HTTP/1 the next request is looked at when this is dropped.
+    _in_service: Option<InService>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Text of our own, or nothing.
+    Own(Option<Bytes>),
+    /// The upstream's body.
+    Relay(Box<Relay>),
+}
+
+impl Answer {
+    /// Text of our own.
+    pub const fn text(text: Bytes) -> Self {
+        Self { content: Content::Own(Some(text)), _in_service: None }
+    }
+
+    /// No body.
+    pub const fn empty() -> Self {
+        Self { content: Content::Own(None), _in_service: None }
+    }
+
+    /// The upstream's body.
+    pub fn relay(relay: Relay) -> Self {
+        Self { content: Content::Relay(Box::new(relay)), _in_service: None }
+    }
+
+    /// The same, whose request is in service until the last of it has been taken.
+    pub fn in_service(self, in_service: InService) -> Self {
+        Self { _in_service: Some(in_service), ..self }
+    }
+}
+
+/// The upstream's body, and the exchange that ends with it.
+#[derive(Debug)]
+pub struct Relay {
+    body: Incoming,
+    exchange: Exchange,
+    /// Goes back to the pool when the body has been read whole.
+    lease: Option<Lease<Upload>>,
+    stall: Watch,
+    stall_timeout: Duration,
+}
+
+/// An answer broke off; the client's connection is closed so that it can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct BrokeOff;
+
+impl Relay {
+    /// The body of an answer whose head is on its way.
+    pub fn new(
+        body: Incoming,
+        exchange: Exchange,
+        lease: Lease<Upload>,
+        (stall, stall_timeout): (Watch, Duration),
+    ) -> Self {
+        Self { body, exchange, lease: Some(lease), stall, stall_timeout }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.exchange.finish(ending);
+        match (self.lease.take(), ending) {
+            (Some(lease), Ending::Whole) => lease.give_back(),
+            (lease, _) => drop(lease),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(None) => {
+                self.end(Ending::Whole);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.end(Ending::UpstreamError);
+                return Poll::Ready(Some(Err(BrokeOff)));
+            }
+            Poll::Pending if self.stall.poll_expired(cx) => {
+                self.end(Ending::UpstreamError);
+                return Poll::Ready(Some(Err(BrokeOff)));
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        self.stall.extend(self.stall_timeout);
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                self.exchange.passed(&data);
+                Frame::data(data)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Frame::trailers(headers::clean_trailers(trailers)),
+                Err(other) => other,
+            },
+        };
+        if self.body.is_end_stream() {
+            self.end(Ending::Whole);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        match &mut self.get_mut().content {
+            Content::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Relay(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(text) => text.is_none(),
+            Content::Relay(relay) => relay.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Content::Relay(relay) => relay.body.size_hint(),
+        }
+    }
+}

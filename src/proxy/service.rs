@@ -1,0 +1,107 @@
+//! The life of a request, in order: named, admitted, forwarded, answered.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::header::{HOST, HeaderValue};
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+
+use crate::config::{Config, WhenFull};
+use crate::domain::address::client_ip;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
+use crate::pipeline::facts::Facts;
+use crate::pipeline::permit::{Known, Refused};
+
+use super::core::Core;
+use super::exchange::Exchange;
+use super::forward;
+use super::refuse;
+use super::relay::Answer;
+use super::strict::Handle;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The address at its other end.
+    pub address: SocketAddr,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// On HTTP/1: the filter in front of hyper.
+    pub filter: Option<Handle>,
+}
+
+/// Answers one request whose head was complete at `started`.
+pub async fn serve(
+    core: Rc<Core>,
+    peer: Peer,
+    request: Request<Incoming>,
+    started: Timestamp,
+) -> Response<Answer> {
+    let version = request.version();
+    let live = core.shared.live.load_full();
+    let facts = Facts {
+        method: request.method(),
+        path: request.uri().path(),
+        query: request.uri().query(),
+        headers: request.headers(),
+        peer: peer.address.ip(),
+    };
+    let admitted = if must_refuse_all(&core, &live.config) {
+        Err(Refused { refusal: Refusal::Overloaded, known: unknown(&facts) })
+    } else if let Err(refusal) = check_h2_head(&request, &live.config) {
+        Err(Refused { refusal, known: unknown(&facts) })
+    } else {
+        core.shared.gate.admit(&live.config, &facts, started).await
+    };
+    match admitted {
+        Err(Refused { refusal, known }) => {
+            let exchange = Exchange::new(&core, live, started, &request, known);
+            refuse::respond(exchange, refusal, version)
+        }
+        Ok(permit) => {
+            let mut exchange = Exchange::new(&core, live, started, &request, permit.known.clone());
+            match exchange.admit(permit) {
+                Ok(()) => forward::forward(exchange, &peer, request).await,
+                Err(refusal) => refuse::respond(exchange, refusal, version),
+            }
+        }
+    }
+}
+
+/// A full log refuses before anything is asked or claimed, where the configuration wants every row.
+fn must_refuse_all(core: &Core, config: &Config) -> bool {
+    config.logs.when_full == WhenFull::Refuse && !core.spool().borrow_mut().has_room()
+}
+
+fn unknown(facts: &Facts<'_>) -> Known {
+    let client = client_ip(facts.peer, std::iter::empty(), &[]);
+    Known { client, route: None, caller: None, standing: None }
+}
+
+/// Checks 1 and 2 for heads that came in HTTP/2's frames; those of HTTP/1 were made where bytes are read.
+/// The host is in `:authority`, and a `Host` beside it must say the same (RFC 9113 section 8.3.1).
+fn check_h2_head(request: &Request<Incoming>, config: &Config) -> Result<(), Refusal> {
+    if request.version() < Version::HTTP_2 {
+        return Ok(());
+    }
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > config.data.target_bytes_max)
+    {
+        return Err(Refusal::UriTooLong);
+    }
+    if request.headers().len() > config.data.headers_max {
+        return Err(Refusal::HeadTooLarge);
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let mut hosts =
+        authority.into_iter().chain(request.headers().get_all(HOST).into_iter().map(HeaderValue::as_bytes));
+    let Some(host) = hosts.next() else { return Err(Refusal::BadRequest) };
+    if hosts.all(|other| other.eq_ignore_ascii_case(host)) && request.method() != Method::CONNECT {
+        return Ok(());
+    }
+    Err(Refusal::BadRequest)
+}

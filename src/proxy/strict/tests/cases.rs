@@ -1,0 +1,140 @@
+//! Cases from text files: one line each, the input in escapes and what is said of it.
+
+use super::LIMITS;
+use crate::proxy::strict::chunked::Chunked;
+use crate::proxy::strict::head::{check, check_trailers};
+use crate::proxy::strict::{Framing, HeadLimits, Violation};
+
+/// The bytes that a case's left side stands for; the escapes are told at the top of `heads.txt`.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let (kind, after) = rest[at + 1..].split_at(1);
+        rest = after;
+        match kind {
+            "n" => bytes.extend_from_slice(b"\r\n"),
+            "l" => bytes.push(b'\n'),
+            "r" => bytes.push(b'\r'),
+            "t" => bytes.push(b'\t'),
+            "s" => bytes.push(b' '),
+            "\\" => bytes.push(b'\\'),
+            "x" => {
+                bytes.push(u8::from_str_radix(&rest[..2], 16).unwrap());
+                rest = &rest[2..];
+            }
+            "*" => {
+                let (count, tail) = rest.split_once('(').unwrap();
+                let (what, tail) = tail.split_once(')').unwrap();
+                bytes.extend(unescape(what).repeat(count.parse().unwrap()));
+                rest = tail;
+            }
+            other => panic!("unknown escape {other:?} in {text:?}"),
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
+/// Every case of `file` whose outcome is not what `outcome` says of its input.
+fn failures(file: &str, outcome: impl Fn(&[u8]) -> String) -> Vec<String> {
+    let cases = file.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    cases
+        .filter_map(|line| {
+            let (input, expected) = line.rsplit_once(" => ").unwrap();
+            let found = outcome(&unescape(input));
+            (found != expected).then(|| format!("{line}\n    found: {found}"))
+        })
+        .collect()
+}
+
+fn said(violation: Violation) -> String {
+    match violation {
+        Violation::BadRequest(rule) => format!("400 {rule}"),
+        other => other.refusal().status().to_string(),
+    }
+}
+
+fn head_outcome(bytes: &[u8]) -> String {
+    match check(bytes, &LIMITS.head) {
+        Ok(None) => "partial".to_owned(),
+        Ok(Some(head)) => match head.framing {
+            Framing::Empty => "empty".to_owned(),
+            Framing::Length(length) => format!("length {length}"),
+            Framing::Chunked => "chunked".to_owned(),
+        },
+        Err(violation) => said(violation),
+    }
+}
+
+fn body_outcome(bytes: &[u8]) -> String {
+    let mut chunked = Chunked::new();
+    let trailers = match chunked.advance(bytes) {
+        Ok(_) if !chunked.is_at_trailers() => return "partial".to_owned(),
+        Ok(taken) => &bytes[taken..],
+        Err(violation) => return said(violation),
+    };
+    match check_trailers(trailers, &LIMITS.head) {
+        Ok(None) => "partial".to_owned(),
+        Ok(Some(_)) => "whole".to_owned(),
+        Err(violation) => said(violation),
+    }
+}
+
+#[test]
+fn heads_mean_one_thing_or_are_refused() {
+    let wrong = failures(include_str!("heads.txt"), head_outcome);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn chunks_end_in_one_place_or_are_refused() {
+    let wrong = failures(include_str!("chunks.txt"), body_outcome);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A refusal may come before the head is complete, but no prefix of a good head may be refused, and no prefix
+/// of a bad one let through.
+#[test]
+fn every_prefix_of_a_case_is_waited_for_or_refused_alike() {
+    let cases = include_str!("heads.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in cases {
+        let bytes = unescape(line.rsplit_once(" => ").unwrap().0);
+        let whole = check(&bytes, &LIMITS.head);
+        for end in 0..bytes.len() {
+            let prefix = check(&bytes[..end], &LIMITS.head);
+            let alike = match (prefix, whole) {
+                (Ok(None), _) => true,
+                (Ok(Some(part)), Ok(Some(all))) => part == all,
+                // Bounds are told apart only where the line ends.
+                (Err(_), Err(_)) => true,
+                _ => false,
+            };
+            assert!(alike, "{line}: {prefix:?} after {end} bytes, {whole:?} in the end");
+        }
+    }
+}
+
+#[test]
+fn a_head_counts_its_bytes_and_leaves_what_follows() {
+    let limits = HeadLimits { head_bytes_max: 28, ..LIMITS.head };
+    let bytes = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
+    let head = check(bytes, &HeadLimits { head_bytes_max: 29, ..limits }).unwrap().unwrap();
+    assert_eq!(&bytes[head.bytes..], b"rest");
+    assert_eq!(check(bytes, &HeadLimits { head_bytes_max: 26, ..limits }), Err(Violation::HeadTooLarge));
+}
+
+/// Bytes of every kind at every place in a word, so that the eight-at-once scan is no different from a plain one.
+#[test]
+fn controls_are_found_wherever_they_stand() {
+    for byte in 0..=u8::MAX {
+        for at in 0..20 {
+            let mut value = *b"abcdefghij\xff\x80\t jklmno";
+            value[at] = byte;
+            let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &value[..], b"\r\n\r\n"].concat();
+            let fine = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+            assert_eq!(check(&bytes, &LIMITS.head).is_ok(), fine, "{byte:#x} at {at}");
+        }
+    }
+}

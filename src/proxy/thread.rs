@@ -1,0 +1,35 @@
+//! An I/O thread: a runtime of its own, and on it one listener, one pool and one log writer.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use super::core::{Core, Shared};
+use super::deadline::Deadlines;
+use super::server;
+use super::tls::Acceptor;
+use super::upstream::pool::Pool;
+
+/// Serves `listener` on the calling thread until `drain` turns true and what was under way has finished.
+///
+/// # Errors
+/// Where the runtime, the socket or the log cannot be set up.
+pub fn run(
+    shared: Arc<Shared>,
+    number: usize,
+    listener: TcpListener,
+    tls: Option<Arc<Acceptor>>,
+    drain: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let core = Core::new(shared, number, Pool::new(), Deadlines::new())?;
+        server::run(core, listener, tls, drain).await;
+        Ok(())
+    })
+}

@@ -1,0 +1,127 @@
+//! A request body on its way upstream: counted, bounded in bytes and in standing still.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::domain::refusal::Refusal;
+
+use super::deadline::Watch;
+use super::headers;
+use super::strict::{Handle, Violation};
+
+/// What of a request body has gone upstream, and what stopped it.
+#[derive(Debug, Default)]
+pub struct Uploaded {
+    bytes: Cell<u64>,
+    trouble: Cell<Option<Refusal>>,
+}
+
+impl Uploaded {
+    /// Bytes of the body that went upstream.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Counts bytes that went upstream by another way: a tunnel.
+    pub fn add(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    /// Why the body stopped short, where the client is to blame.
+    pub const fn trouble(&self) -> Option<Refusal> {
+        self.trouble.get()
+    }
+}
+
+/// The body as the upstream's connection reads it.
+#[derive(Debug)]
+pub struct Upload {
+    body: Incoming,
+    progress: Rc<Uploaded>,
+    bytes_max: u64,
+    /// On HTTP/1: why the filter in front of hyper let no more of the body through.
+    filter: Option<Handle>,
+    /// How long the client may leave us waiting for the next piece; on HTTP/1 the filter sees to that too.
+    stall: Watch,
+    stall_timeout: Duration,
+    /// The deadline of the answer, which begins anew with each piece sent.
+    answer: Watch,
+    answer_timeout: Duration,
+}
+
+/// Why a body stopped short; the reason for the client is in [`Uploaded`].
+#[derive(Debug, thiserror::Error)]
+#[error("the request body stopped short")]
+pub struct StoppedShort;
+
+impl Upload {
+    /// The body, to be counted in `progress`. `stall` and `answer` are watches of this thread.
+    pub fn new(
+        body: Incoming,
+        progress: Rc<Uploaded>,
+        bytes_max: u64,
+        filter: Option<Handle>,
+        (stall, stall_timeout): (Watch, Duration),
+        (answer, answer_timeout): (Watch, Duration),
+    ) -> Self {
+        Self { body, progress, bytes_max, filter, stall, stall_timeout, answer, answer_timeout }
+    }
+
+    fn stop(&self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, StoppedShort>>> {
+        self.progress.trouble.set(Some(refusal));
+        Poll::Ready(Some(Err(StoppedShort)))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = StoppedShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StoppedShort>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(Some(Err(_))) => {
+                let violation = self.filter.as_ref().and_then(Handle::violation);
+                return self.stop(violation.map_or(Refusal::BadRequest, Violation::refusal));
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending if self.stall.poll_expired(cx) => return self.stop(Refusal::BodyTimeout),
+            Poll::Pending => return Poll::Pending,
+        };
+        self.stall.extend(self.stall_timeout);
+        self.answer.extend(self.answer_timeout);
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                let bytes = self.progress.bytes.get() + data.len() as u64;
+                if bytes > self.bytes_max {
+                    return self.stop(Refusal::BodyTooLarge);
+                }
+                self.progress.bytes.set(bytes);
+                Frame::data(data)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Frame::trailers(headers::clean_trailers(trailers)),
+                Err(other) => other,
+            },
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,255 @@
+//! A record in memory that can be held up in the middle of an answer, and switched off.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::id::{KeyId, ProjectId};
+use crate::domain::key::{Key, Scopes};
+use crate::domain::limit::{Caps, Quotas, SpendLimit};
+use crate::domain::people::{Project, Session, User};
+use crate::domain::row::Admission;
+use crate::stores::record::{
+    Actor, AuditEntry, Change, Changed, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record,
+    Shipment, UsageCell,
+};
+
+/// What it knows, and how it behaves.
+#[derive(Default)]
+pub struct Fake {
+    grants: Mutex<AHashMap<Digest, Grant>>,
+    organizations: Mutex<AHashMap<String, Organization>>,
+    changes: Mutex<Vec<Change>>,
+    pub down: AtomicBool,
+    /// Answers to `grant` and `organization` wait for a permit each, after they have been read.
+    pub held: AtomicBool,
+    pub gate: Gate,
+    /// Questions that have read their answer.
+    pub grants_read: AtomicUsize,
+    pub organizations_read: AtomicUsize,
+    /// Questions that found it down.
+    pub refused: AtomicUsize,
+}
+
+pub struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl Gate {
+    /// Lets `n` held answers go.
+    pub fn open(&self, n: usize) {
+        self.0.add_permits(n);
+    }
+}
+
+impl Fake {
+    pub fn put_key(&self, digest: Digest, grant: Grant) {
+        self.grants.lock().insert(digest, grant);
+        self.changed(Changed::Secret(digest));
+    }
+
+    pub fn revoke(&self, digest: &Digest) {
+        self.grants.lock().remove(digest);
+        self.changed(Changed::Secret(*digest));
+    }
+
+    pub fn put_organization(&self, organization: Organization) {
+        let id = organization.id.clone();
+        self.organizations.lock().insert(id.to_string(), organization);
+        self.changed(Changed::Organization(id));
+    }
+
+    fn changed(&self, subject: Changed) {
+        let mut changes = self.changes.lock();
+        let sequence = changes.len() as i64 + 1;
+        changes.push(Change { sequence, at: Timestamp::from_seconds(1), subject });
+    }
+
+    fn is_up(&self) -> Result<(), RecordError> {
+        if self.down.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(RecordError::Unavailable(sqlx::Error::PoolClosed));
+        }
+        Ok(())
+    }
+
+    async fn hold(&self) {
+        if self.held.load(Ordering::SeqCst) {
+            self.gate.0.acquire().await.unwrap().forget();
+        }
+    }
+}
+
+#[async_trait]
+impl Record for Fake {
+    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
+        let answer = self.is_up().map(|()| self.grants.lock().get(digest).cloned());
+        self.grants_read.fetch_add(1, Ordering::SeqCst);
+        self.hold().await;
+        answer
+    }
+    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
+        self.is_up()?;
+        let answer = self.organizations.lock().get(id_or_name).cloned();
+        self.organizations_read.fetch_add(1, Ordering::SeqCst);
+        self.hold().await;
+        answer.ok_or_else(|| RecordError::NotFound(id_or_name.to_owned()))
+    }
+    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
+        self.is_up()?;
+        let changes = self.changes.lock();
+        Ok(changes.iter().filter(|change| change.sequence > sequence).take(most).cloned().collect())
+    }
+    async fn last_change(&self) -> Result<i64, RecordError> {
+        self.is_up()?;
+        Ok(self.changes.lock().len() as i64)
+    }
+
+    // Never asked by a keyring.
+    async fn create_organization(
+        &self,
+        _: &NewOrganization,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
+        unimplemented!()
+    }
+    async fn set_plan(
+        &self,
+        _: &OrgId,
+        _: &str,
+        _: Caps,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn set_organization_limit(
+        &self,
+        _: &OrgId,
+        _: Option<SpendLimit>,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Organization, RecordError> {
+        unimplemented!()
+    }
+    async fn create_user(&self, _: &NewUser, _: &Actor, _: Timestamp) -> Result<User, RecordError> {
+        unimplemented!()
+    }
+    async fn users(&self) -> Result<Vec<User>, RecordError> {
+        unimplemented!()
+    }
+    async fn user(&self, _: &str) -> Result<User, RecordError> {
+        unimplemented!()
+    }
+    async fn create_session(&self, _: &Session, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
+        unimplemented!()
+    }
+    async fn session(&self, _: Uuid) -> Result<Option<Session>, RecordError> {
+        unimplemented!()
+    }
+    async fn audit_before(&self, _: Option<i64>, _: usize) -> Result<Vec<AuditEntry>, RecordError> {
+        unimplemented!()
+    }
+    async fn create_project(
+        &self,
+        _: &ProjectId,
+        _: &OrgId,
+        _: &str,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Project, RecordError> {
+        unimplemented!()
+    }
+    async fn projects(&self, _: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
+        unimplemented!()
+    }
+    async fn create_key(&self, _: &NewKey, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn keys(&self, _: &KeyFilter) -> Result<Vec<Key>, RecordError> {
+        unimplemented!()
+    }
+    async fn key(&self, _: KeyId) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn edit_key(&self, _: KeyId, _: &KeyEdit, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn rotate_key(
+        &self,
+        _: KeyId,
+        _: Digest,
+        _: &str,
+        _: Option<Timestamp>,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
+    async fn delete_key(&self, _: KeyId, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
+        unimplemented!()
+    }
+    async fn ship(&self, _: &Shipment<'_>) -> Result<(), RecordError> {
+        unimplemented!()
+    }
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        unimplemented!()
+    }
+    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+        unimplemented!()
+    }
+    async fn usage_since(
+        &self,
+        _: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        unimplemented!()
+    }
+    async fn admitted_since(
+        &self,
+        _: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        unimplemented!()
+    }
+}
+
+pub fn digest(n: u64) -> Digest {
+    Digest::of(&n.to_le_bytes())
+}
+
+pub fn grant(n: u64, organization: &str) -> Grant {
+    Grant {
+        id: KeyId(Uuid::from_u128(n.into())),
+        organization: OrgId::parse(organization).unwrap(),
+        project: ProjectId::parse("default-project-of-acme").unwrap(),
+        scopes: Scopes::ALL,
+        active: true,
+        expires_at: None,
+        secret_until: None,
+        allowed_ips: Box::default(),
+        quotas: Quotas::default(),
+        limit: None,
+    }
+}
+
+pub fn organization(id: &str, plan: &str) -> Organization {
+    Organization {
+        id: OrgId::parse(id).unwrap(),
+        name: id.to_owned(),
+        plan: plan.to_owned(),
+        negotiated: Caps::default(),
+        limit: None,
+        created_at: Timestamp::default(),
+    }
+}

@@ -1,0 +1,48 @@
+//! What integration tests are made of: the real binary, an upstream that does what it is told and remembers what
+//! it got, and clients that see every byte.
+//!
+//! ```ignore
+//! mod support;
+//! use support::{Answer, Gateway, Upstream, get};
+//!
+//! let upstream = Upstream::start(|seen| Answer::new(200).body(format!("you asked for {}", seen.target())));
+//! let gateway = Gateway::start(&format!(…, upstream.address)).await;
+//! let key = gateway.cli(&["key", "create", "--org", "acme", "--name", "k"]).await["key"].as_str()…;
+//! let answer = get(gateway.data, "/page", &[("x-api-key", key)]).await;
+//! assert_eq!(upstream.seen()[0].header("x-api-key"), None);
+//! ```
+//!
+//! Nothing sleeps for luck: whatever takes time is waited for with [`wait_until`], which says what it waited for.
+
+#![allow(dead_code, reason = "each test uses the part it needs")]
+#![allow(unused_imports, reason = "each test uses the part it needs")]
+#![allow(unreachable_pub, reason = "a module of every test crate")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
+mod client;
+mod gateway;
+mod http1;
+mod recorder;
+mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub use client::{Response, Wire, get, post, raw, send};
+pub use gateway::{Finished, Gateway, run};
+pub use recorder::Recorder;
+pub use upstream::{Answer, Feed, Seen, Upstream, feed};
+
+/// How long anything may take that should be quick, on a machine that is busy building.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// Where it does not within `within`; the message names `what`.
+pub async fn wait_until(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

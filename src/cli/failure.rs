@@ -1,9 +1,10 @@
 //! What went wrong, for people and for programs.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::AdminError;
 use crate::config::problem::Problems;
@@ -38,26 +39,29 @@ impl Failure {
         Self { advice: Some(advice.into()), ..self }
     }
 
+    fn json(&self) -> Value {
+        let mut object = json!({"error": self.error});
+        if let Some(advice) = &self.advice {
+            object["advice"] = json!(advice);
+        }
+        if let Some(problems) = &self.problems {
+            object["problems"] = problems.to_json();
+        }
+        object
+    }
+
+    fn text(&self) -> String {
+        let mut lines = vec![format!("error: {}", self.error)];
+        lines.extend(self.problems.as_ref().map(ToString::to_string));
+        lines.extend(self.advice.clone());
+        lines.join("\n")
+    }
+
     /// Tells of it on standard error.
     pub(super) fn report(&self, json: bool) -> ExitCode {
-        if json {
-            let mut object = json!({"error": self.error});
-            if let Some(advice) = &self.advice {
-                object["advice"] = json!(advice);
-            }
-            if let Some(problems) = &self.problems {
-                object["problems"] = problems.to_json();
-            }
-            eprintln!("{object}");
-        } else {
-            eprintln!("error: {}", self.error);
-            if let Some(problems) = &self.problems {
-                eprintln!("{problems}");
-            }
-            if let Some(advice) = &self.advice {
-                eprintln!("{advice}");
-            }
-        }
+        let text = if json { self.json().to_string() } else { self.text() };
+        // Where standard error is closed, the exit code still tells.
+        let _ = writeln!(io::stderr().lock(), "{text}");
         ExitCode::from(self.code)
     }
 }
@@ -109,8 +113,8 @@ impl From<RecordError> for Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self::failed(error.to_string())
     }
 }

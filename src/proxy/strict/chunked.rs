@@ -25,7 +25,10 @@ pub struct Chunked {
 enum At {
     Size,
     /// In a name or value of an extension, which must not be empty.
-    Extension { value: bool, empty: bool },
+    Extension {
+        value: bool,
+        empty: bool,
+    },
     SizeLf,
     Data,
     DataCr,

@@ -50,7 +50,20 @@ const fn token_weights() -> [u32; 256] {
             table[at] = (1 << 24) | (lower * lower * 31 + lower * 7) & 0xfff;
         } else if matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         ) {
             table[at] = 1 << 24;
         }

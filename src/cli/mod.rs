@@ -115,7 +115,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve => Ok(app::serve(app::Serve { config, json })?),
         Command::Demo(Demo { listen, control, data }) => {
-            Ok(app::demo(app::Demo { listen, control, data, json })?)
+            Ok(app::demo(&app::Demo { listen, control, data, json })?)
         }
         Command::Check => {
             context::configuration(config.as_deref())?;

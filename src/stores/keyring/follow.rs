@@ -13,14 +13,15 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ahash::AHashSet;
 
 use super::{Keyring, bounded};
+use crate::clock;
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Change, Changed, Record, RecordError, SharedRecord};
+use crate::stores::record::{Change, Changed, KeyRecord, RecordError};
 
 /// The longest pause after a failure: once the record is back, changes are in force within a second.
 pub const BACK_OFF_MAX: Duration = Duration::from_millis(500);
@@ -82,7 +83,7 @@ impl Following {
 /// with a timer, once per keyring.
 pub async fn follow(
     keyring: Arc<Keyring>,
-    record: SharedRecord,
+    record: Arc<dyn KeyRecord>,
     every: Duration,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -93,14 +94,14 @@ pub async fn follow(
     }
 }
 
-async fn read_on(keyring: &Keyring, record: &dyn Record, every: Duration) -> Infallible {
+async fn read_on(keyring: &Keyring, record: &dyn KeyRecord, every: Duration) -> Infallible {
     let following = &keyring.following;
     let mut reached = None;
     let mut pause = every;
     loop {
         match step(keyring, record, &mut reached).await {
             Ok(more) => {
-                following.read_at.store(clock().micros(), Ordering::Relaxed);
+                following.read_at.store(clock::now().micros(), Ordering::Relaxed);
                 if !following.up.swap(true, Ordering::Relaxed) {
                     tracing::info!(
                         sequence = following.sequence(),
@@ -126,7 +127,7 @@ async fn read_on(keyring: &Keyring, record: &dyn Record, every: Duration) -> Inf
 /// Reads one batch and puts it in force; whether there may be more. `reached` moves on only when all of it is.
 async fn step(
     keyring: &Keyring,
-    record: &dyn Record,
+    record: &dyn KeyRecord,
     reached: &mut Option<i64>,
 ) -> Result<bool, RecordError> {
     let Some(after) = *reached else {
@@ -151,7 +152,7 @@ async fn step(
     for id in organizations {
         refresh(keyring, id).await?;
     }
-    let now = clock();
+    let now = clock::now();
     changes.iter().for_each(|change| keyring.following.in_force(change, now));
     *reached = changes.last().map_or(*reached, |change| Some(change.sequence));
     Ok(changes.len() == BATCH)
@@ -169,9 +170,4 @@ async fn refresh(keyring: &Keyring, id: &OrgId) -> Result<(), RecordError> {
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(since.as_micros() as u64)
 }

@@ -20,15 +20,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod client;
+mod entries;
 mod gateway;
 mod http1;
+mod kept;
 mod recorder;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Response, Wire, get, post, raw, send};
+pub use entries::{Entries, Entry, Locked, metrics, sum};
 pub use gateway::{Finished, Gateway, run};
+pub use kept::{Kept, Reply};
 pub use recorder::Recorder;
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 

@@ -102,11 +102,12 @@ where
 
 /// A head that never became a request is refused, logged and counted as one.
 fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation) -> bytes::Bytes {
-    tracing::debug!(%violation, "head refused");
     let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
     let known = Known { client, route: None, caller: None, standing: None };
     let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
-    refuse::raw(exchange, violation.refusal())
+    let refusal = violation.refusal();
+    tracing::debug!(code = refusal.code(), request = %exchange.id, rule = %violation, "refused");
+    refuse::raw(exchange, refusal)
 }
 
 fn limits(core: &Core) -> Limits {

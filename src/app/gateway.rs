@@ -114,7 +114,15 @@ impl Gateway {
         let (drain, draining) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow::follow(keyring, Arc::clone(&record), follow_every, told(&stopping)));
+        let lags = metrics.revocation_lag_seconds.clone();
+        let noticed = move |lag: Duration| lags.observe(lag.as_secs_f64());
+        background.spawn(follow::follow(
+            keyring,
+            Arc::clone(&record),
+            follow_every,
+            noticed,
+            told(&stopping),
+        ));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, Arc::clone(&record)), told(&stopping)));
         background.spawn(serve_control(

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn every_policy_that_applies_is_told() {
         let now = Timestamp::from_seconds(1_000);
-        let gauge = |cap, remaining, seconds| Gauge {
+        let gauge = |cap, remaining, seconds: u64| Gauge {
             cap,
             remaining,
             resets_at: Some(Timestamp::from_millis((1_000 + seconds) * 1_000 - 500)),

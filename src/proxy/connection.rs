@@ -22,6 +22,7 @@ use crate::pipeline::permit::Known;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::refuse;
+use super::server::Drain;
 use super::service::{self, Peer};
 use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
 use super::tls::{self, Acceptor};
@@ -41,7 +42,7 @@ pub async fn serve(
     peer: Peer,
     socket: TcpStream,
     tls: Option<Arc<Acceptor>>,
-    drain: watch::Receiver<bool>,
+    drain: watch::Receiver<Drain>,
 ) {
     let Some(acceptor) = tls else { return http1(core, peer, socket, drain).await };
     let within = core.shared.live.load().config.data.head_timeout;
@@ -52,7 +53,7 @@ pub async fn serve(
     }
 }
 
-async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -80,7 +81,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain) => {
+        _ = drain.wait_for(|drain| *drain > Drain::No) => {
             handle.close_when_idle();
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
@@ -125,7 +126,7 @@ fn limits(core: &Core) -> Limits {
     }
 }
 
-async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -147,7 +148,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain) => {
+        _ = drain.wait_for(|drain| *drain > Drain::No) => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }

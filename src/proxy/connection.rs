@@ -44,11 +44,24 @@ pub async fn serve(
     tls: Option<Arc<Acceptor>>,
     drain: watch::Receiver<Drain>,
 ) {
-    let Some(acceptor) = tls else { return http1(core, peer, socket, drain).await };
+    match tls {
+        None => http1(core, peer, socket, drain).await,
+        // Boxed, as is the stream: a plain connection does not keep room for what only an encrypted one needs.
+        Some(acceptor) => Box::pin(https(core, peer, socket, acceptor, drain)).await,
+    }
+}
+
+async fn https(
+    core: Rc<Core>,
+    peer: Peer,
+    socket: TcpStream,
+    acceptor: Arc<Acceptor>,
+    drain: watch::Receiver<Drain>,
+) {
     let within = core.shared.live.load().config.data.head_timeout;
     match acceptor.accept(socket, within).await {
-        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, stream, drain).await,
-        Ok(stream) => http1(core, peer, stream, drain).await,
+        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, Box::new(stream), drain).await,
+        Ok(stream) => http1(core, peer, Box::new(stream), drain).await,
         Err(error) => tracing::debug!(%error, "TLS handshake failed"),
     }
 }

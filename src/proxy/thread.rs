@@ -3,9 +3,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use tokio::runtime;
+use tokio::runtime::{self, LocalOptions};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use super::core::{Core, Shared};
 use super::deadline::Deadlines;
@@ -24,9 +23,8 @@ pub fn run(
     tls: Option<Arc<Acceptor>>,
     drain: watch::Receiver<Drain>,
 ) -> std::io::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async move {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let core = Core::new(shared, number, Pool::new(), Deadlines::new())?;
         server::run(core, listener, tls, drain).await;

@@ -22,7 +22,7 @@ use crate::pipeline::permit::Known;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::refuse;
-use super::server::Drain;
+use super::server::{self, Drain};
 use super::service::{self, Peer};
 use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
 use super::tls::{self, Acceptor};
@@ -94,7 +94,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain > Drain::No) => {
+        () = server::told(&mut drain, Drain::Gracefully) => {
             handle.close_when_idle();
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
@@ -161,7 +161,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain > Drain::No) => {
+        () = server::told(&mut drain, Drain::Gracefully) => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }

@@ -162,14 +162,23 @@ impl Gateway {
         self.background.handle()
     }
 
+    /// Listens to signals from now on: call it before anyone is told that the gateway is ready, as what is not
+    /// listened to ends the process on the spot.
+    ///
+    /// # Errors
+    /// Where the operating system refuses.
+    pub fn signals(&self) -> Result<Signals> {
+        let _runtime = self.background.enter();
+        Signals::listen()
+    }
+
     /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
     /// SIGTERM or SIGINT does not wait for what is in flight.
     ///
     /// # Errors
-    /// Where signals cannot be listened to, or an I/O thread had failed.
-    pub fn run_until_told(self, reread: Reread<'_>) -> Result<()> {
+    /// Where an I/O thread had failed.
+    pub fn run_until_told(self, mut signals: Signals, reread: Reread<'_>) -> Result<()> {
         let background = self.background.handle().clone();
-        let mut signals = background.block_on(async { Signals::listen() })?;
         while background.block_on(signals.next()) == Asked::Reload {
             match reread() {
                 Ok(config) => background.block_on(self.reload(config)),

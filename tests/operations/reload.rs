@@ -1,7 +1,7 @@
 //! SIGHUP: a valid file takes effect in one step, an invalid one changes nothing and says why.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -14,18 +14,17 @@ async fn a_valid_file_adds_a_plan_an_upstream_and_a_route_while_requests_go_on()
     let first = Upstream::start(|_| Answer::new(200).body("first"));
     let second = Upstream::start(|_| Answer::new(200).body("second"));
     let (gateway, key) = start(&config(first.address, ""), &[]).await;
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
     for _ in 0..4 {
-        let (data, key, stop) = (gateway.data, key.clone(), Arc::clone(&stop));
+        let (data, key, stop, asked) = (gateway.data, key.clone(), Arc::clone(&stop), Arc::clone(&asked));
         clients.spawn(async move {
-            let (mut kept, mut asked) = (Kept::new(), 0);
+            let mut kept = Kept::new();
             while !stop.load(Ordering::Relaxed) {
                 assert_eq!(kept.get(data, "/a", &key).await.unwrap().body, b"first");
-                asked += 1;
+                asked.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            asked
         });
     }
     let mut kept = Kept::new();
@@ -51,6 +50,8 @@ async fn a_valid_file_adds_a_plan_an_upstream_and_a_route_while_requests_go_on()
     );
     // Again and again, with the same file.
     for number in 1..=5 {
+        let before = asked.load(Ordering::Relaxed);
+        wait_until("requests go on", SOON, async || asked.load(Ordering::Relaxed) > before + 20).await;
         gateway.reload(&text);
         wait_until("it was reloaded", SOON, async || {
             gateway.stderr().matches("the configuration was reloaded").count() > number
@@ -58,7 +59,7 @@ async fn a_valid_file_adds_a_plan_an_upstream_and_a_route_while_requests_go_on()
         .await;
     }
     stop.store(true, Ordering::Relaxed);
-    assert!(clients.join_all().await.into_iter().all(|asked| asked > 10));
+    clients.join_all().await;
 
     // The plan counts what was used before, and can be edited in the file.
     gateway.cli(&["org", "set-plan", "acme", "tiny"]).await;
@@ -80,11 +81,12 @@ async fn an_invalid_file_changes_nothing_and_is_explained() {
     let (gateway, key) = start(&own, &[]).await;
     let mut kept = Kept::new();
     for (from, to, parts) in [
-        ("upstream = \"scraper\"", "upstraem = \"scraper\"", &["upstraem", "`upstream`", "line 22"][..]),
-        ("failures = 0", "failures = \"many\"", &["ip_guard.failures", "line 7"]),
-        ("[plans.wide]", "[plans.wide", &["line 8"]),
-        ("path = \"/*\"", "path = \"new/*\"", &["routes", "path", "line 21"]),
+        ("upstream = \"scraper\"", "upstraem = \"scraper\"", &["upstraem", "did you mean `upstream`"][..]),
+        ("failures = 0", "failures = \"many\"", &["ip_guard.failures", "write a number"]),
+        ("[plans.wide]", "[plans.wide", &[]),
+        ("path = \"/*\"", "path = \"new/*\"", &["routes[0].path"]),
     ] {
+        let line = own.lines().position(|line| line == from).unwrap() + 1;
         let broken = own.replace(from, to);
         assert_ne!(broken, own);
         let before = gateway.stderr().len();
@@ -94,7 +96,8 @@ async fn an_invalid_file_changes_nothing_and_is_explained() {
         })
         .await;
         let said = gateway.stderr()[before..].to_owned();
-        for part in parts {
+        let at = format!("gateway.toml:{line}:");
+        for part in parts.iter().chain([&&*at]) {
             assert!(said.contains(part), "no {part} in {said}");
         }
         let reply = kept.get(gateway.data, "/a", &key).await.unwrap();

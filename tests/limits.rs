@@ -2,6 +2,7 @@
 //! upstream behind the gateway, and by the request log.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+#![allow(clippy::float_cmp, reason = "samples are counts, which floats hold exactly")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! What an operator sees and does: starting, watching, reloading and ending the real binary.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+#![allow(clippy::float_cmp, reason = "samples are counts, which floats hold exactly")]
 
 mod support;
 

@@ -99,9 +99,8 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(Arc::clone(&record), &config.keys));
         let guard = Guard::new(&config.ip_guard);
-        let follow_every = config.keys.follow_every;
         let shared = Arc::new(Shared {
-            gate: Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard },
+            gate: Gate { keyring, counters: Arc::new(counters), guard },
             live: ArcSwap::from_pointee(Live {
                 config: Arc::new(config),
                 balancers: Arc::new(balancers),
@@ -115,15 +114,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        let lags = metrics.revocation_lag_seconds.clone();
-        let noticed = move |lag: Duration| lags.observe(lag.as_secs_f64());
-        background.spawn(follow::follow(
-            keyring,
-            Arc::clone(&record),
-            follow_every,
-            noticed,
-            told(&stopping),
-        ));
+        background.spawn(follow_changes(Arc::clone(&shared), Arc::clone(&record), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, Arc::clone(&record)), told(&stopping)));
         background.spawn(serve_control(
@@ -277,6 +268,13 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
         tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
     }
+}
+
+/// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
+async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+    let every = shared.live.load().config.keys.follow_every;
+    let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
+    follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
 }
 
 /// What is looked after now and then: a stepped clock, counts that have gone idle.

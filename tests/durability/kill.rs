@@ -21,10 +21,11 @@ type Received = Arc<Mutex<Vec<(Option<String>, String, u16)>>>;
 
 fn page(asked: &AtomicUsize) -> Answer {
     let number = asked.fetch_add(1, Ordering::Relaxed);
-    let wait = Duration::from_millis(number as u64 % 6);
+    // One in ten outlives the segment that its admission was written to.
+    let wait = Duration::from_millis(if number % 10 == 7 { 150 } else { number as u64 % 6 });
     match number % 4 {
         0 => Answer::new(200).wait(wait).body("page"),
-        1 => Answer::new(200).chunks(&["some", "chunks"], ""),
+        1 => Answer::new(200).wait(wait).chunks(&["some", "chunks"], ""),
         2 => Answer::new(200).wait(wait).zeros(100_000),
         _ => Answer::new(204).wait(wait),
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -137,6 +137,14 @@ fn outbound(
     let credential = exchange.caller().map(|caller| &caller.credential);
     let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
     headers::clean_request(&mut parts.headers, upgrade);
+    if parts.version == Version::HTTP_2
+        && !body.is_end_stream()
+        && !parts.headers.contains_key(CONTENT_LENGTH)
+    {
+        // HTTP/2 frames a body without saying so in a header, and hyper sends none with a GET or HEAD unless a
+        // header says that there is one.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     parts.uri = target(&parts.uri, &query, upstream)?;
     if let Some(UpstreamCredential::Header(name, value)) = &upstream.credential {
         parts.headers.insert(name.clone(), HeaderValue::from_str(&value.0).ok()?);

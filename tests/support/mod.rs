@@ -23,6 +23,7 @@ mod client;
 mod gateway;
 mod http1;
 mod recorder;
+mod rows;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 pub use client::{Response, Wire, get, post, raw, send};
 pub use gateway::{Finished, Gateway, run};
 pub use recorder::Recorder;
+pub use rows::{Rows, row_of, rows};
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 
 /// How long anything may take that should be quick, on a machine that is busy building.

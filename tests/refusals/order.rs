@@ -23,7 +23,7 @@ const FAILING: &[(&str, &str, &[&str], &[&str])] = &[
     ("spend_requests.org", "spend", &["--project", "p4"], &[]),
 ];
 
-const ELSEWHERE: [&str; 6] = ["--expires", "2020-01-01", "--allow-ip", "10.1.2.3", "--scope", "read"];
+const ELSEWHERE: [&str; 6] = ["--expires", "1ms", "--allow-ip", "10.1.2.3", "--scope", "read"];
 
 #[tokio::test]
 async fn the_first_check_that_fails_is_the_one_told() {

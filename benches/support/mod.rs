@@ -137,6 +137,9 @@ impl Record for Endless {
     async fn key(&self, _: KeyId) -> Result<Key, RecordError> {
         unimplemented!()
     }
+    async fn key_named(&self, _: &OrgId, _: &str) -> Result<Key, RecordError> {
+        unimplemented!()
+    }
     async fn edit_key(&self, _: KeyId, _: &KeyEdit, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
         unimplemented!()
     }

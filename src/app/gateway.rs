@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
 use crate::proxy::core::{Live, Shared};
+use crate::proxy::server::Drain;
 use crate::proxy::thread;
 use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
@@ -63,14 +64,14 @@ pub struct Gateway {
     status: Arc<GatewayStatus>,
     threads: Vec<JoinHandle<Result<()>>>,
     /// Told to the I/O threads: take no more, finish what is there.
-    drain: watch::Sender<bool>,
+    drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
     shipper: tokio::task::JoinHandle<()>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
-pub type Reread = Box<dyn Fn() -> Result<Config, String> + Send>;
+pub type Reread<'a> = &'a dyn Fn() -> Result<Config, String>;
 
 impl Gateway {
     /// Builds and starts everything; returns when both listeners are open and the gateway is ready.
@@ -111,7 +112,7 @@ impl Gateway {
             connections: 0.into(),
         });
         let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
-        let (drain, draining) = watch::channel(false);
+        let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
         background.spawn(follow::follow(keyring, Arc::clone(&record), follow_every, told(&stopping)));
@@ -154,27 +155,27 @@ impl Gateway {
     }
 
     /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
-    /// SIGTERM or SIGINT ends the process at once.
+    /// SIGTERM or SIGINT does not wait for what is in flight.
     ///
     /// # Errors
     /// Where signals cannot be listened to, or an I/O thread had failed.
-    pub fn run_until_told(self, reread: Reread) -> Result<()> {
+    pub fn run_until_told(self, reread: Reread<'_>) -> Result<()> {
         let background = self.background.handle().clone();
         let mut signals = background.block_on(async { Signals::listen() })?;
         while background.block_on(signals.next()) == Asked::Reload {
             match reread() {
                 Ok(config) => background.block_on(self.reload(config)),
                 Err(problems) => {
-                    tracing::error!(%problems, "the configuration was not reloaded; nothing has changed")
+                    tracing::error!(%problems, "the configuration was not reloaded; nothing has changed");
                 }
             }
         }
         tracing::info!("stopping: requests in flight may finish");
+        let drain = self.drain.clone();
         background.spawn(async move {
-            if signals.next().await == Asked::Stop {
-                tracing::warn!("told twice: ending now");
-                std::process::exit(1);
-            }
+            while signals.next().await != Asked::Stop {}
+            tracing::warn!("told twice: ending without waiting for what is in flight");
+            drain.send_replace(Drain::Now);
         });
         self.stop()
     }
@@ -208,7 +209,7 @@ impl Gateway {
     /// Where an I/O thread had failed.
     pub fn stop(self) -> Result<()> {
         self.status.drain();
-        self.drain.send_replace(true);
+        self.drain.send_if_modified(|drain| std::mem::replace(drain, (*drain).max(Drain::Gracefully)) == Drain::No);
         let mut ended = Ok(());
         for thread in self.threads {
             ended =

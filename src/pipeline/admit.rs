@@ -49,7 +49,7 @@ impl Gate {
     pub async fn admit(&self, config: &Config, facts: &Facts<'_>, now: Timestamp) -> Result<Permit, Refused> {
         let mut known = at_first_sight(config, facts);
         match self.checked(config, facts, &mut known, now).await {
-            Ok((route, claim)) => Ok(Permit { known, route, claim }),
+            Ok(claim) => Ok(Permit { known, claim }),
             Err(refusal) => {
                 if refusal.is_failed_authentication() {
                     self.guard.failed(known.client, now);
@@ -65,7 +65,7 @@ impl Gate {
         facts: &Facts<'_>,
         known: &mut Known,
         now: Timestamp,
-    ) -> Result<(Arc<Route>, Option<Hold>), Refusal> {
+    ) -> Result<Option<Hold>, Refusal> {
         let route = known.route.as_ref().map(|(_, route)| Arc::clone(route));
         if !is_unambiguous(facts.path, route.as_ref().is_some_and(|route| route.encoded_slashes)) {
             return Err(Refusal::BadRequest);
@@ -76,7 +76,7 @@ impl Gate {
             return Err(Refusal::BodyTooLarge);
         }
         if route.auth == Auth::None {
-            return Ok((route, None));
+            return Ok(None);
         }
 
         let found = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
@@ -103,7 +103,7 @@ impl Gate {
         match self.counters.claim(&organization.id, &claim, now) {
             Ok((claimed, standing)) => {
                 known.standing = Some(standing);
-                Ok((route, Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed))))
+                Ok(Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed)))
             }
             Err(Unclaimed::Denied(denial)) => {
                 known.standing = Some(denial.standing);

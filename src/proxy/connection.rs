@@ -22,6 +22,7 @@ use crate::pipeline::permit::Known;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::refuse;
+use super::server::Drain;
 use super::service::{self, Peer};
 use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
 use super::tls::{self, Acceptor};
@@ -41,18 +42,31 @@ pub async fn serve(
     peer: Peer,
     socket: TcpStream,
     tls: Option<Arc<Acceptor>>,
-    drain: watch::Receiver<bool>,
+    drain: watch::Receiver<Drain>,
 ) {
-    let Some(acceptor) = tls else { return http1(core, peer, socket, drain).await };
+    match tls {
+        None => http1(core, peer, socket, drain).await,
+        // Boxed, as is the stream: a plain connection does not keep room for what only an encrypted one needs.
+        Some(acceptor) => Box::pin(https(core, peer, socket, acceptor, drain)).await,
+    }
+}
+
+async fn https(
+    core: Rc<Core>,
+    peer: Peer,
+    socket: TcpStream,
+    acceptor: Arc<Acceptor>,
+    drain: watch::Receiver<Drain>,
+) {
     let within = core.shared.live.load().config.data.head_timeout;
     match acceptor.accept(socket, within).await {
-        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, stream, drain).await,
-        Ok(stream) => http1(core, peer, stream, drain).await,
+        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, Box::new(stream), drain).await,
+        Ok(stream) => http1(core, peer, Box::new(stream), drain).await,
         Err(error) => tracing::debug!(%error, "TLS handshake failed"),
     }
 }
 
-async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -80,7 +94,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain) => {
+        _ = drain.wait_for(|drain| *drain > Drain::No) => {
             handle.close_when_idle();
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
@@ -124,7 +138,7 @@ fn limits(core: &Core) -> Limits {
     }
 }
 
-async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -146,7 +160,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain) => {
+        _ = drain.wait_for(|drain| *drain > Drain::No) => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }

@@ -34,6 +34,9 @@ use super::upload::Upload;
 use super::upstream::balance::Target;
 use super::upstream::pool::{Lease, SendError};
 
+/// As many are set on a request at most: room is made for them at once.
+const IDENTITY_HEADERS_MAX: usize = 10;
+
 /// An answer's head, and what it came by.
 struct Answered {
     response: Response<Incoming>,
@@ -43,7 +46,7 @@ struct Answered {
 
 /// Forwards what `exchange` was admitted for, and answers with what comes back.
 pub async fn forward(
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     peer: &Peer,
     mut request: Request<Incoming>,
 ) -> Response<Answer> {
@@ -152,6 +155,7 @@ fn outbound(
     if let Some(UpstreamCredential::Header(name, value)) = &upstream.credential {
         parts.headers.insert(name.clone(), HeaderValue::from_str(&value.0).ok()?);
     }
+    parts.headers.reserve(IDENTITY_HEADERS_MAX);
     forwarded.set(&mut parts.headers);
     set_identity(&mut parts.headers, exchange)?;
     if reads_body(route) {
@@ -223,7 +227,7 @@ fn set_identity(headers: &mut HeaderMap, exchange: &Exchange) -> Option<()> {
 
 /// The answer as the client sees it.
 fn answer(
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     answered: Answered,
     upgrade: Option<OnUpgrade>,
     filter: Option<&Handle>,

@@ -22,19 +22,30 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How often a draining thread looks whether its last connection has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
-/// Serves `listener` until `drain` turns true, then lets what is under way finish within the configured time.
+/// What a thread is told about its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// Go on.
+    No,
+    /// Take no more; let what is under way finish, within the configured time.
+    Gracefully,
+    /// Do not wait for what is under way.
+    Now,
+}
+
+/// Serves `listener` until it is told to drain.
 pub async fn run(
     core: Rc<Core>,
     listener: TcpListener,
     tls: Option<Arc<Acceptor>>,
-    drain: watch::Receiver<bool>,
+    drain: watch::Receiver<Drain>,
 ) {
     let open = Rc::new(Cell::new(0_usize));
     let mut told = drain.clone();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = told.wait_for(|drain| *drain) => break,
+            _ = told.wait_for(|drain| *drain > Drain::No) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -58,7 +69,11 @@ pub async fn run(
             sleep(DRAIN_LOOK).await;
         }
     });
-    if finished.await.is_err() {
+    let in_time = tokio::select! {
+        finished = finished => finished.is_ok(),
+        _ = told.wait_for(|drain| *drain == Drain::Now) => true,
+    };
+    if !in_time {
         tracing::warn!(connections = open.get(), "drain_timeout has passed; closing what is still open");
     }
 }
@@ -74,7 +89,7 @@ fn spawn(
     socket: TcpStream,
     address: std::net::SocketAddr,
     tls: Option<&Arc<Acceptor>>,
-    drain: &watch::Receiver<bool>,
+    drain: &watch::Receiver<Drain>,
     open: &Rc<Cell<usize>>,
 ) {
     let counted = Counted::new(core, open);

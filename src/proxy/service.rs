@@ -12,7 +12,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::pipeline::admit::at_first_sight;
 use crate::pipeline::facts::Facts;
-use crate::pipeline::permit::Refused;
+use crate::pipeline::permit::{Permit, Refused};
 
 use super::core::Core;
 use super::exchange::Exchange;
@@ -60,9 +60,9 @@ pub async fn serve(
             let exchange = Exchange::new(&core, live, started, &request, known);
             refuse::respond(exchange, refusal, version)
         }
-        Ok(permit) => {
-            let mut exchange = Exchange::new(&core, live, started, &request, permit.known.clone());
-            match exchange.admit(permit) {
+        Ok(Permit { known, claim }) => {
+            let mut exchange = Exchange::new(&core, live, started, &request, known);
+            match exchange.admit(claim) {
                 Ok(()) => forward::forward(exchange, &peer, request).await,
                 Err(refusal) => refuse::respond(exchange, refusal, version),
             }

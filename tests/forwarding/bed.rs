@@ -32,7 +32,8 @@ const PLAN: &str = "per_second = 100000\nper_minute = 100000\nconcurrency = 1000
 
 impl Setup<'_> {
     pub async fn start(&self, upstreams: &[&Upstream]) -> Bed {
-        let targets: Vec<String> = upstreams.iter().map(|upstream| format!("\"{}\"", upstream.address)).collect();
+        let targets: Vec<String> =
+            upstreams.iter().map(|upstream| format!("\"{}\"", upstream.address)).collect();
         self.start_at(&targets.join(", ")).await
     }
 

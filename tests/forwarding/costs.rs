@@ -38,8 +38,16 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     ("404", "", r#"["failure", 0, 0, "free", null]"#),
     ("500 x-credits-used:3 x-tier:1", "", r#"["failure", 0, 0, "free", "1"]"#),
     // What is no JSON, and what is longer than is looked into.
-    ("200 content-type:text/plain", r#"{"billing":{"credits":4}}"#, r#"["success", 5, 5000, "unknown", null]"#),
-    ("200 content-type:application/problem+json", r#"{"billing":{"credits":4}}"#, r#"["success", 4, 4000, "json", null]"#),
+    (
+        "200 content-type:text/plain",
+        r#"{"billing":{"credits":4}}"#,
+        r#"["success", 5, 5000, "unknown", null]"#,
+    ),
+    (
+        "200 content-type:application/problem+json",
+        r#"{"billing":{"credits":4}}"#,
+        r#"["success", 4, 4000, "json", null]"#,
+    ),
     ("200", "LONG", r#"["success", 5, 5000, "unknown", null]"#),
     ("200", r#"{"billing":{"credits":4"#, r#"["success", 5, 5000, "unknown", null]"#),
 ];
@@ -76,7 +84,8 @@ async fn the_log_says_what_was_charged_and_who_said_so() {
             json!([row["outcome"], row["credits"], row["microcents"], row["cost_source"], row["tier"]]);
         assert_eq!(found, serde_json::from_str::<Value>(expected).unwrap(), "{head} {body}: {row}");
     }
-    let encodings: Vec<_> = upstream.seen().iter().map(|seen| seen.header("accept-encoding").map(str::to_owned)).collect();
+    let encodings: Vec<_> =
+        upstream.seen().iter().map(|seen| seen.header("accept-encoding").map(str::to_owned)).collect();
     assert!(encodings.iter().all(|encoding| encoding.as_deref() == Some("identity")), "{encodings:?}");
 }
 
@@ -107,7 +116,8 @@ async fn a_row_says_all_that_happened() {
 #[tokio::test]
 async fn a_route_says_what_is_charged() {
     let upstream = Upstream::start(answer);
-    let route = "price = 2\nsuccess = [200, 404]\ncharge = [\"failure\", \"upstream_error\"]\ncost = [\"5xx=9\"]";
+    let route =
+        "price = 2\nsuccess = [200, 404]\ncharge = [\"failure\", \"upstream_error\"]\ncost = [\"5xx=9\"]";
     let bed = Setup { route, ..Setup::default() }.start(&[&upstream]).await;
     for (head, expected) in [
         ("200", json!(["success", 0, 0, "free"])),
@@ -117,7 +127,11 @@ async fn a_route_says_what_is_charged() {
     ] {
         let answer = bed.send("GET", "/", &[("x-answer", head)], "").await;
         let row = row_of(&bed.gateway, answer.header("x-request-id").unwrap()).await;
-        assert_eq!(json!([row["outcome"], row["credits"], row["microcents"], row["cost_source"]]), expected, "{head}");
+        assert_eq!(
+            json!([row["outcome"], row["credits"], row["microcents"], row["cost_source"]]),
+            expected,
+            "{head}"
+        );
     }
 }
 

@@ -119,7 +119,9 @@ async fn limits_are_told_as_ours_and_never_the_operators() {
     assert_eq!(first.header("x-credits-used"), Some("3"), "what it cost is the client's to know");
     assert_eq!(
         first.header("ratelimit-policy"),
-        Some(r#""second";q=50;w=1, "minute";q=100;w=60, "total";q=7, "daily";q=9;w=86400, "monthly";q=20;w=2592000"#)
+        Some(
+            r#""second";q=50;w=1, "minute";q=100;w=60, "total";q=7, "daily";q=9;w=86400, "monthly";q=20;w=2592000"#
+        )
     );
     assert_eq!(told(&first), [("second", 49), ("minute", 99), ("total", 6), ("daily", 8), ("monthly", 19)]);
     let number = |name: &str| first.header(name).unwrap().parse::<u64>().unwrap();

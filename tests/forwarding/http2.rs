@@ -114,9 +114,19 @@ async fn http_2_arrives_as_http_1() {
     for (method, body, framed, answered) in [
         ("GET", empty(), None, "GET "),
         ("GET", whole("with a length"), Some(("content-length", "13")), "GET with a length"),
-        ("GET", streamed(&["with", "out"], none.clone()), Some(("transfer-encoding", "chunked")), "GET without"),
+        (
+            "GET",
+            streamed(&["with", "out"], none.clone()),
+            Some(("transfer-encoding", "chunked")),
+            "GET without",
+        ),
         ("POST", whole("length"), Some(("content-length", "6")), "POST length"),
-        ("POST", streamed(&["a", "b", "c"], none.clone()), Some(("transfer-encoding", "chunked")), "POST abc"),
+        (
+            "POST",
+            streamed(&["a", "b", "c"], none.clone()),
+            Some(("transfer-encoding", "chunked")),
+            "POST abc",
+        ),
         ("DELETE", streamed(&["d"], none.clone()), Some(("transfer-encoding", "chunked")), "DELETE d"),
         ("POST", streamed(&[], none.clone()), Some(("transfer-encoding", "chunked")), "POST "),
     ] {
@@ -155,14 +165,20 @@ async fn http_2_has_heads_trailers_cookies_and_many_streams() {
     let secure = Secure::start(&upstream, "").await;
     let mut sender = secure.http2().await;
     let (head, body, _) = ask(&mut sender, secure.request("HEAD", "/head", empty())).await;
-    assert_eq!((head.status().as_u16(), &head.headers()["content-length"], body.len()), (200, &"5".parse().unwrap(), 0));
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-length"], body.len()),
+        (200, &"5".parse().unwrap(), 0)
+    );
     let (head, body, _) = ask(&mut sender, secure.request("GET", "/204", empty())).await;
     assert_eq!((head.status().as_u16(), body.len()), (204, 0));
 
     let mut request = secure.request("GET", "/trailers", empty());
     request.headers_mut().insert("te", "trailers".parse().unwrap());
     let (_, body, trailers) = ask(&mut sender, request).await;
-    assert_eq!((&*body, trailers.get("x-after").map(|value| value.as_bytes())), (&b"ab"[..], Some(&b"1"[..])));
+    assert_eq!(
+        (&*body, trailers.get("x-after").map(|value| value.as_bytes())),
+        (&b"ab"[..], Some(&b"1"[..]))
+    );
 
     let sum = HeaderMap::from_iter([
         (http::HeaderName::from_static("x-sum"), "7".parse().unwrap()),

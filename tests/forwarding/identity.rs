@@ -59,7 +59,8 @@ async fn the_caller_is_named_once_and_by_nobody_else() {
         "Connection: x-tollgate-organization, x-request-id, X-Forwarded-For\r\n".to_owned(),
         "Connection: X-Tollgate-Plan\r\nX-Tollgate-Plan: evil\r\n".to_owned(),
         "Forwarded: for=10.0.0.1\r\nX-Real-IP: 10.0.0.1\r\nTrue-Client-IP: 10.0.0.1\r\n".to_owned(),
-        "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n".to_owned(),
+        "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n"
+            .to_owned(),
         "X-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nX-Tollgate-Anything: evil\r\n".to_owned(),
         format!("X-Request-Id: {}\r\n", uuid::Uuid::nil()),
     ] {
@@ -136,11 +137,17 @@ async fn a_trusted_proxy_is_believed_as_far_as_it_goes() {
         ("", ["127.0.0.1", "http", "x"]),
         ("X-Forwarded-For: 192.0.2.7\r\n", ["192.0.2.7, 127.0.0.1", "http", "x"]),
         // What stands before the first stranger is a stranger's word.
-        ("X-Forwarded-For: 1.1.1.1, 192.0.2.7, 10.9.0.1\r\n", ["192.0.2.7, 10.9.0.1, 127.0.0.1", "http", "x"]),
+        (
+            "X-Forwarded-For: 1.1.1.1, 192.0.2.7, 10.9.0.1\r\n",
+            ["192.0.2.7, 10.9.0.1, 127.0.0.1", "http", "x"],
+        ),
         ("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 192.0.2.7\r\n", ["192.0.2.7, 127.0.0.1", "http", "x"]),
         ("X-Forwarded-For: 2001:db8::1\r\n", ["2001:db8::1, 127.0.0.1", "http", "x"]),
         ("X-Forwarded-For: nonsense\r\n", ["127.0.0.1", "http", "x"]),
-        ("X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n", ["127.0.0.1", "https", "shop.example"]),
+        (
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n",
+            ["127.0.0.1", "https", "shop.example"],
+        ),
         ("X-Forwarded-Proto: gopher\r\n", ["127.0.0.1", "http", "x"]),
     ] {
         upstream.forget();
@@ -148,7 +155,8 @@ async fn a_trusted_proxy_is_believed_as_far_as_it_goes() {
         wire.send(bed.head("GET /", headers)).await;
         assert!(wire.answer().await.unwrap().0.starts_with("HTTP/1.1 200 "));
         let seen = &upstream.seen()[0];
-        let found = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].map(|name| seen.headers(name));
+        let found =
+            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].map(|name| seen.headers(name));
         assert_eq!(found, passed.map(|value| vec![value]), "{headers:?}");
     }
 }

@@ -49,7 +49,8 @@ async fn an_upstream_that_does_not_answer_frees_the_slot() {
 
     // An answer that breaks off is one that the client can tell from a whole one.
     for path in ["/cut", "/stall"] {
-        let answer = String::from_utf8(raw(bed.gateway.data, bed.head(&format!("GET {path}"), "")).await).unwrap();
+        let answer =
+            String::from_utf8(raw(bed.gateway.data, bed.head(&format!("GET {path}"), "")).await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhalf"), "{path}: {answer}");
         assert_free(&bed).await;
         let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
@@ -71,7 +72,8 @@ async fn a_client_that_goes_away_frees_the_slot() {
     for (path, head_comes) in [("/hang", false), ("/events", true), ("/large", true)] {
         let mut wire = Wire::connect(bed.gateway.data).await;
         wire.send(bed.head(&format!("GET {path}"), "")).await;
-        wait_until("it arrives", SOON, async || upstream.seen().iter().any(|seen| seen.target() == path)).await;
+        wait_until("it arrives", SOON, async || upstream.seen().iter().any(|seen| seen.target() == path))
+            .await;
         if head_comes {
             assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200 "));
         }

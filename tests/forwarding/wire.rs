@@ -14,7 +14,7 @@ async fn bodies_and_trailers_pass_in_chunks() {
     let mut wire = Wire::connect(bed.gateway.data).await;
     let more = "TE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Tollgate-Plan, X-API-Key\r\n";
     wire.send(bed.head("POST /", more)).await;
-    wire.send(b"7;ext=\"1\"\r\nhello, \r\n5\r\nwor").await;
+    wire.send(b"7;ext=1\r\nhello, \r\n5\r\nwor").await;
     wire.send(b"ld\r\n0\r\nX-Sum: 12\r\nX-Tollgate-Plan: evil\r\nX-API-Key: k\r\n\r\n").await;
     let (head, content) = wire.answer().await.unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("transfer-encoding: chunked"), "{head}");
@@ -76,7 +76,8 @@ async fn an_http_1_0_client_is_answered_in_its_terms() {
     assert!(seen.head.starts_with("GET /old HTTP/1.1\r\n"), "{}", seen.head);
     assert_eq!(seen.headers("host"), [upstream.address.to_string()], "a host is named for it");
     assert_eq!(seen.header("x-forwarded-host"), None);
-    let head = format!("GET / HTTP/1.0\r\nX-API-Key: {}\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", bed.key);
+    let head =
+        format!("GET / HTTP/1.0\r\nX-API-Key: {}\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", bed.key);
     assert_eq!(raw(bed.gateway.data, head).await.split(|byte| *byte == b' ').nth(1), Some(&b"200"[..]));
 }
 

@@ -10,9 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::secrets::{mistyped, unknown};
 use crate::support::{Answer, Gateway, Rows, SOON, Seen, Upstream, feed, get, rows, send, wait_until};
-use crate::table::{
-    DIALECTS, assert_refused, assert_refused_to_head, code, one_answer,
-};
+use crate::table::{DIALECTS, assert_refused, assert_refused_to_head, code, one_answer};
 
 /// Organizations with caps of their own.
 const ORGANIZATIONS: &[(&str, &[&str])] = &[
@@ -169,8 +167,9 @@ impl Bench {
         gateway.cli(&["project", "create", "aside", "--org", "acme"]).await;
         let (mut keys, mut projects) = (HashMap::new(), HashMap::new());
         for (name, organization, more) in KEYS {
-            let made =
-                gateway.cli(&[&["key", "create", "--org", organization, "--name", name], *more].concat()).await;
+            let made = gateway
+                .cli(&[&["key", "create", "--org", organization, "--name", name], *more].concat())
+                .await;
             let text = |field: &str| made[field].as_str().unwrap().to_owned();
             keys.insert((*name).to_owned(), text("key"));
             projects.insert((*name).to_owned(), text("project"));
@@ -294,8 +293,9 @@ impl Bench {
                 map.get(name).unwrap_or_else(|| panic!("no {name}")).clone()
             };
             filled += &match name.split_once(':') {
-                Some(("basic", name)) => base64::engine::general_purpose::STANDARD
-                    .encode(format!("{}:", find(&self.keys, name))),
+                Some(("basic", name)) => {
+                    base64::engine::general_purpose::STANDARD.encode(format!("{}:", find(&self.keys, name)))
+                }
                 Some(("project", name)) => find(&self.projects, name),
                 _ => find(&self.keys, name),
             };
@@ -312,7 +312,10 @@ impl Bench {
     }
 }
 
-fn answer(seen: &Seen, held: &parking_lot::Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>>>) -> Answer {
+fn answer(
+    seen: &Seen,
+    held: &parking_lot::Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>>>,
+) -> Answer {
     let place = seen.target().split('/').nth(2).unwrap_or_default();
     match place {
         "hold" => Answer::fed(held.lock().take().unwrap()),

@@ -16,7 +16,12 @@ const FAILING: &[(&str, &str, &[&str], &[&str])] = &[
     ("rate_limited_second", "rates", &["--project", "p2"], &["quotas", "limit"]),
     ("rate_limited_minute", "minute", &["--project", "p3"], &["quotas", "limit"]),
     ("quota_total", "spend", &["--project", "p4"], &["quotas", "limit"]),
-    ("quota_daily", "spend", &["--project", "p4", "--daily", "0", "--weekly", "0", "--monthly", "0"], &["limit"]),
+    (
+        "quota_daily",
+        "spend",
+        &["--project", "p4", "--daily", "0", "--weekly", "0", "--monthly", "0"],
+        &["limit"],
+    ),
     ("quota_weekly", "spend", &["--project", "p4", "--weekly", "0", "--monthly", "0"], &["limit"]),
     ("quota_monthly", "spend", &["--project", "p4", "--monthly", "0"], &["limit"]),
     ("spend_requests.key", "spend", &["--project", "p4"], &["limit"]),

@@ -43,9 +43,8 @@ async fn without_record_and_log_nobody_is_called_a_stranger() {
         upstream.address
     );
     for dialect in DIALECTS {
-        config += &format!(
-            "[[routes]]\npath = \"/{dialect}/*\"\nupstream = \"up\"\ndialect = \"{dialect}\"\n"
-        );
+        config +=
+            &format!("[[routes]]\npath = \"/{dialect}/*\"\nupstream = \"up\"\ndialect = \"{dialect}\"\n");
     }
     let gateway = Gateway::start(&config).await;
     gateway.cli(&["org", "create", "acme", "--plan", "wide"]).await;

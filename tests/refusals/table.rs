@@ -88,9 +88,9 @@ fn body(label: &str, dialect: &str, request_id: &str) -> String {
         "alterlab" => {
             format!(r#"{{"error":"{text}","message":"{text}","detail":"{text}","code":"{code}"}}"#)
         }
-        "azscraper" => format!(
-            r#"{{"success":false,"error":{{"code":"{azscraper}","message":"{text}","details":[]}}}}"#
-        ),
+        "azscraper" => {
+            format!(r#"{{"success":false,"error":{{"code":"{azscraper}","message":"{text}","details":[]}}}}"#)
+        }
         other => panic!("no dialect {other}"),
     }
 }
@@ -113,13 +113,7 @@ pub fn assert_refused_to_head(answer: &Response, label: &str, dialect: &str, wha
 }
 
 #[track_caller]
-fn assert_refused_head(
-    answer: &Response,
-    label: &str,
-    dialect: &str,
-    what: &str,
-    has_body: bool,
-) -> String {
+fn assert_refused_head(answer: &Response, label: &str, dialect: &str, what: &str, has_body: bool) -> String {
     let status = row(label).1;
     let seen = format!("{label} in {dialect}: {what}\nanswered {answer:?}");
     assert_eq!(answer.status, status, "{seen}");

@@ -16,19 +16,21 @@
 
 #![allow(dead_code, reason = "each test uses the part it needs")]
 #![allow(unused_imports, reason = "each test uses the part it needs")]
-#![allow(unreachable_pub, reason = "a module of every test crate")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod client;
+mod demo;
 mod gateway;
 mod http1;
 mod recorder;
 mod rows;
+mod running;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Response, Wire, get, post, raw, send};
+pub use demo::Demo;
 pub use gateway::{Finished, Gateway, run};
 pub use recorder::Recorder;
 pub use rows::{Rows, row_of, rows};

@@ -82,6 +82,11 @@ impl SqliteRecord {
     /// # Errors
     /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
     pub async fn open(path: &Path) -> Result<Self, RecordError> {
+        Self::open_waiting(path, BUSY_TIMEOUT).await
+    }
+
+    /// [`SqliteRecord::open`] with a patience of its own for other processes' writes.
+    async fn open_waiting(path: &Path, busy_timeout: Duration) -> Result<Self, RecordError> {
         let file = path.to_path_buf();
         // Held until the tables are up to date: sqlx takes no lock of its own on SQLite.
         let _alone = tokio::task::spawn_blocking(move || make_file(&file))
@@ -95,7 +100,7 @@ impl SqliteRecord {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(busy_timeout);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
         let writer = pool().max_connections(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await.map_err(unmigrated)?;

@@ -82,6 +82,9 @@ pub async fn forward(
     };
     match answered {
         Err(refusal) => refuse::respond(exchange, refusal, version),
+        Ok(Answered { response, .. }) if !headers::is_decoded(response.headers()) => {
+            refuse::respond(exchange, Refusal::UpstreamUnreachable, version)
+        }
         Ok(answered) => {
             let now = clock::now();
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());

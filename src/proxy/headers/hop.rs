@@ -59,6 +59,10 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// at most a minute.
 pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
     let protocol = if switching { headers.get(UPGRADE).cloned() } else { None };
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // The chunks have been read, and their length is what counts (RFC 9112 section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     remove_named_by_connection(headers);
     remove_where(headers, |name| ends_here(name) || is_account(name));
     if let Some(protocol) = protocol {
@@ -68,6 +72,13 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
     if headers.contains_key(RETRY_AFTER) {
         bound_retry_after(headers);
     }
+}
+
+/// Whether an answer's body has been decoded whole: of transfer codings only `chunked` was, and no other was
+/// offered to the upstream. A body in another would reach the client without the field that says so.
+pub fn is_decoded(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TRANSFER_ENCODING);
+    codings.into_iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// A date, or more than a minute, crashes or parks client libraries that take it at its word.

@@ -10,9 +10,11 @@ const SOURCES: &str = r#"
     sources = ["header:x-api-key", "header:x-other", "bearer", "basic", "query:api_key"]
 "#;
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// Target and headers as the client sends them, and what of them the upstream gets: target, Authorization.
 /// K is the key, B is `K:` and C `user:K` in Basic's encoding.
-const TAKEN_OUT: &[(&str, &[(&str, &str)], &str, Option<&str>)] = &[
+const TAKEN_OUT: &[(&str, Headers, &str, Option<&str>)] = &[
     ("/p?a=%2f&b", &[("x-api-key", "K")], "/p?a=%2f&b", None),
     ("/p", &[("X-Other", " K ")], "/p", None),
     ("/p", &[("authorization", "Bearer K")], "/p", None),

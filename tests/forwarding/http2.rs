@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::bed::{Bed, Setup};
-use crate::support::{Answer, Upstream};
+use crate::support::{Answer, SOON, Upstream, wait_until};
 
 type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
 
@@ -245,6 +245,33 @@ async fn a_body_over_the_limit_ends_its_stream_alone() {
     assert_eq!(head.status(), 413, "{body:?}");
     let (head, body, _) = ask(&mut sender, made.request("POST", "/", whole("fits"))).await;
     assert_eq!((head.status().as_u16(), &*body), (200, &b"4"[..]));
+}
+
+/// A client that gives a stream up frees its slot, and its connection goes on.
+#[tokio::test]
+async fn a_stream_that_is_given_up_frees_its_slot() {
+    let upstream = Upstream::start(|seen| match seen.target() {
+        "/hang" => Answer::hang(),
+        "/large" => Answer::new(200).zeros(1 << 30),
+        _ => Answer::new(200),
+    });
+    let secure = Secure::start(&upstream, "").await;
+    let mut sender = secure.http2().await;
+    let mut other = sender.clone();
+    let mut in_flight = async || {
+        let (head, ..) = ask(&mut other, secure.request("GET", "/", empty())).await;
+        head.headers()["x-concurrency-current"].to_str().unwrap().to_owned()
+    };
+    let given_up = tokio::spawn(sender.send_request(secure.request("GET", "/hang", empty())));
+    wait_until("it arrives", SOON, async || upstream.count() == 1).await;
+    assert_eq!(in_flight().await, "2");
+    given_up.abort();
+    wait_until("the slot is free", SOON, async || in_flight().await == "1").await;
+
+    let answer = sender.send_request(secure.request("GET", "/large", empty())).await.unwrap();
+    assert_eq!((answer.status().as_u16(), &*in_flight().await), (200, "2"));
+    drop(answer);
+    wait_until("the slot is free", SOON, async || in_flight().await == "1").await;
 }
 
 #[tokio::test]

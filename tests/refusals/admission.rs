@@ -111,6 +111,11 @@ async fn requests_are_refused_in_every_dialect() {
             bench.check(label.trim(), request, dialect, &mut seen).await;
         }
     }
+    // Where no route is known and the routes differ, refusals are native.
+    let headless = one_answer(bench.gateway.data, "GET /alterlab/a HTTP/1.1\r\n\r\n").await;
+    seen.push((assert_refused(&headless, "bad_request", "native", "no Host"), "bad_request".into(), 400));
+    let nowhere = bench.get("/elsewhere", "").await;
+    seen.push((assert_refused(&nowhere, "no_route", "native", "no route"), "no_route".into(), 404));
     bench.bodies(&mut seen).await;
     bench.seconds(&mut seen).await;
 

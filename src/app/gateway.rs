@@ -97,7 +97,7 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let keyring = Arc::new(Keyring::new(Arc::clone(&record), &config.keys));
+        let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
         let shared = Arc::new(Shared {
             gate: Gate { keyring, counters: Arc::new(counters), guard },
@@ -114,9 +114,9 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow_changes(Arc::clone(&shared), Arc::clone(&record), told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        let shipper = background.spawn(ship(Shipper::new(spool, Arc::clone(&record)), told(&stopping)));
+        let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
         background.spawn(serve_control(
             control,
             control::router(metrics, Arc::clone(&status) as _),
@@ -217,7 +217,8 @@ impl Gateway {
     /// Where an I/O thread had failed.
     pub fn stop(self) -> Result<()> {
         self.status.drain();
-        self.drain.send_if_modified(|drain| std::mem::replace(drain, (*drain).max(Drain::Gracefully)) == Drain::No);
+        self.drain
+            .send_if_modified(|drain| std::mem::replace(drain, (*drain).max(Drain::Gracefully)) == Drain::No);
         let mut ended = Ok(());
         for thread in self.threads {
             ended =
@@ -242,7 +243,8 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
 async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
-    let recovered = logs::recover(spool, record).await.context("cannot recover the log of an earlier run")?;
+    let recovered =
+        logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
     }

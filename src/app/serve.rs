@@ -37,9 +37,8 @@ pub fn serve(told: Serve) -> Result<ExitCode> {
         format!("tollgate is ready: clients on {}, operators on {}", gateway.data_addr, gateway.control_addr)
     };
     say(&ready)?;
-    let reread = move || {
-        load(told.config.as_deref(), &environment(), &[]).map_err(|problems| problems.to_string())
-    };
+    let reread =
+        move || load(told.config.as_deref(), &environment(), &[]).map_err(|problems| problems.to_string());
     gateway.run_until_told(signals, &reread)?;
     Ok(ExitCode::SUCCESS)
 }

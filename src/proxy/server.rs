@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection;
 use super::core::Core;
+use super::headers;
 use super::service::Peer;
 use super::tls::Acceptor;
 
@@ -106,7 +107,12 @@ fn spawn(
     }
     // Without it small answers wait for the client's acknowledgement.
     let _ = socket.set_nodelay(true);
-    let peer = Peer { address, tls: tls.is_some(), filter: None };
+    let peer = Peer {
+        address,
+        text: headers::address_value(address.ip().to_canonical()),
+        tls: tls.is_some(),
+        filter: None,
+    };
     let (core, tls, drain) = (Rc::clone(core), tls.cloned(), drain.clone());
     tokio::task::spawn_local(async move {
         let metrics = Arc::clone(&core.shared.metrics);

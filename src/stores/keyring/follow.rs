@@ -13,14 +13,15 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ahash::AHashSet;
 
 use super::{Keyring, bounded};
+use crate::clock;
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Change, Changed, Record, RecordError, SharedRecord};
+use crate::stores::record::{Change, Changed, KeyRecord, RecordError};
 
 /// The longest pause after a failure: once the record is back, changes are in force within a second.
 pub const BACK_OFF_MAX: Duration = Duration::from_millis(500);
@@ -85,7 +86,7 @@ impl Following {
 /// per keyring.
 pub async fn follow(
     keyring: Arc<Keyring>,
-    record: SharedRecord,
+    record: Arc<dyn KeyRecord>,
     every: Duration,
     noticed: impl Fn(Duration),
     shutdown: impl Future<Output = ()>,
@@ -99,7 +100,7 @@ pub async fn follow(
 
 async fn read_on(
     keyring: &Keyring,
-    record: &dyn Record,
+    record: &dyn KeyRecord,
     every: Duration,
     noticed: &impl Fn(Duration),
 ) -> Infallible {
@@ -109,7 +110,7 @@ async fn read_on(
     loop {
         match step(keyring, record, &mut reached, noticed).await {
             Ok(more) => {
-                following.read_at.store(clock().micros(), Ordering::Relaxed);
+                following.read_at.store(clock::now().micros(), Ordering::Relaxed);
                 if !following.up.swap(true, Ordering::Relaxed) {
                     tracing::info!(
                         sequence = following.sequence(),
@@ -135,7 +136,7 @@ async fn read_on(
 /// Reads one batch and puts it in force; whether there may be more. `reached` moves on only when all of it is.
 async fn step(
     keyring: &Keyring,
-    record: &dyn Record,
+    record: &dyn KeyRecord,
     reached: &mut Option<i64>,
     noticed: &impl Fn(Duration),
 ) -> Result<bool, RecordError> {
@@ -161,7 +162,7 @@ async fn step(
     for id in organizations {
         refresh(keyring, id).await?;
     }
-    let now = clock();
+    let now = clock::now();
     changes.iter().for_each(|change| noticed(keyring.following.in_force(change, now)));
     *reached = changes.last().map_or(*reached, |change| Some(change.sequence));
     Ok(changes.len() == BATCH)
@@ -179,9 +180,4 @@ async fn refresh(keyring: &Keyring, id: &OrgId) -> Result<(), RecordError> {
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(since.as_micros() as u64)
 }

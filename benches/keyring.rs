@@ -1,5 +1,9 @@
 //! What a key costs: time per lookup with 1,000 and with 1,000,000 keys in memory, and bytes per key.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
+#![allow(clippy::print_stdout, reason = "bytes per key are a result, too")]
+#![allow(unsafe_code, reason = "an allocator that counts is one")]
+
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -139,7 +143,7 @@ fn guard(c: &mut Criterion) {
     c.bench_function("guard: nobody blocked", |b| b.iter(|| black_box(guard.check(black_box(client), NOW))));
     (0..20).for_each(|_| guard.failed("203.0.113.8".parse().unwrap(), NOW));
     c.bench_function("guard: somebody blocked", |b| {
-        b.iter(|| black_box(guard.check(black_box(client), NOW)))
+        b.iter(|| black_box(guard.check(black_box(client), NOW)));
     });
     let mut n = 0_u32;
     c.bench_function("guard: failures of many addresses", |b| {

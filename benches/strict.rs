@@ -1,5 +1,7 @@
 //! What the strict filter costs a request: the rules alone, and the stream that hyper reads from.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
+
 use std::hint::black_box;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

@@ -121,7 +121,8 @@ impl Gate {
     ) -> Result<Arc<Entry>, Refusal> {
         let known = match self.keyring.cached(digest, now) {
             Some(known) => known,
-            None => self.keyring.find(digest, now).await.map_err(|_| Refusal::StoreUnavailable)?,
+            // Boxed: rare, and every request would carry the room for it.
+            None => Box::pin(self.keyring.find(digest, now)).await.map_err(|_| Refusal::StoreUnavailable)?,
         };
         match known {
             KnownKey::Key(entry) => Ok(entry),

@@ -95,7 +95,8 @@ pub fn strip(headers: &mut HeaderMap, query: Option<&str>, keys: &Keys, found: O
     for (position, source) in keys.sources.iter().enumerate() {
         let mut ours = found.is_some_and(|found| found.source == position);
         each_text(source, headers, query, &keys.prefix, |text| {
-            ours |= is_well_formed(text, &keys.prefix)
+            ours = ours
+                || is_well_formed(text, &keys.prefix)
                 || found.is_some_and(|found| !found.well_formed && is_digest_of(&found.digest, text));
         });
         if !ours {

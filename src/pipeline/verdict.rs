@@ -1,7 +1,8 @@
 //! What an answered request is judged to be: outcome, cost and tier (contract section 7).
 //!
 //! Each is looked for in the places that the route lists, in order. A place that is missing or cannot be read
-//! is passed over; where no place names a cost it is *unknown*, not zero, and the route's price is charged.
+//! is passed over; where no place names a cost it is *unknown*, not zero, and the route's price is charged. Of
+//! credits and microcents one says the other where only one is named.
 
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
@@ -81,10 +82,14 @@ impl Heard {
         if !route.charge.contains(&outcome) {
             return Verdict { outcome, cost: Cost::default(), source: CostSource::Free, tier };
         }
-        let source = credits.or(microcents).map_or(CostSource::Unknown, |(_, source)| source);
-        let credits = credits.map_or(route.price, |(credits, _)| credits);
         let rate = config.billing.microcents_per_credit;
-        let microcents = microcents.map_or(credits.saturating_mul(rate), |(microcents, _)| microcents);
+        let (credits, microcents, source) = match (credits, microcents) {
+            (Some((credits, source)), Some((microcents, _))) => (credits, microcents, source),
+            (Some((credits, source)), None) => (credits, credits.saturating_mul(rate), source),
+            // Where only money is named it says the credits, too; one begun is one.
+            (None, Some((microcents, source))) => (microcents.div_ceil(rate), microcents, source),
+            (None, None) => (route.price, route.price.saturating_mul(rate), CostSource::Unknown),
+        };
         Verdict { outcome, cost: Cost { credits, microcents }, source, tier }
     }
 
@@ -131,3 +136,6 @@ fn json_text(value: &Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

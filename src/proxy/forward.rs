@@ -138,8 +138,13 @@ fn outbound(
     let (mut parts, body) = request.into_parts();
     let config = &exchange.live.config;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let forwarded =
-        Forwarded::of(&parts.headers, peer.address.ip(), peer.tls, authority, &config.data.trusted_proxies);
+    let forwarded = Forwarded::of(
+        &parts.headers,
+        (peer.address.ip(), &peer.text),
+        peer.tls,
+        authority,
+        &config.data.trusted_proxies,
+    );
     let credential = exchange.caller().map(|caller| &caller.credential);
     let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
     headers::clean_request(&mut parts.headers, upgrade);

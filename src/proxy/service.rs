@@ -26,6 +26,8 @@ use super::strict::Handle;
 pub struct Peer {
     /// The address at its other end.
     pub address: SocketAddr,
+    /// The same as a header's value, made once per connection.
+    pub text: HeaderValue,
     /// Whether it is encrypted.
     pub tls: bool,
     /// On HTTP/1: the filter in front of hyper.

@@ -1,5 +1,7 @@
 //! The command line, by running the real binary: what it prints, what it leaves in the record, how it refuses.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod accounts;
 mod keys;
 mod whole;

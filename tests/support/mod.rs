@@ -20,8 +20,10 @@
 
 mod client;
 mod demo;
+mod entries;
 mod gateway;
 mod http1;
+mod kept;
 mod recorder;
 mod rows;
 mod running;
@@ -31,7 +33,9 @@ use std::time::{Duration, Instant};
 
 pub use client::{Response, Wire, get, post, raw, send};
 pub use demo::Demo;
+pub use entries::{Entries, Entry, Locked, metrics, sum};
 pub use gateway::{Finished, Gateway, run};
+pub use kept::{Kept, Reply};
 pub use recorder::Recorder;
 pub use rows::{Rows, row_of, rows};
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};

@@ -225,9 +225,34 @@ pub struct UsageCell {
     pub cost: Cost,
 }
 
-/// The durable store. `sqlite.rs` keeps the order of methods of this trait.
+/// What the keyring asks: who may do what, and what of it has changed.
 #[async_trait]
-pub trait Record: Send + Sync + 'static {
+pub trait KeyRecord: Send + Sync + 'static {
+    /// The grant that a digest leads to; `None` for unknown and revoked keys.
+    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError>;
+    /// Changes after `sequence`, oldest first, at most `most`.
+    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError>;
+    /// The number of the last change; 0 where there is none.
+    async fn last_change(&self) -> Result<i64, RecordError>;
+    /// The organization with this id, or else with this name.
+    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError>;
+}
+
+/// What the request log asks.
+#[async_trait]
+pub trait LogRecord: Send + Sync + 'static {
+    /// Moves a batch in; a batch moved twice changes nothing the second time.
+    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError>;
+    /// How far each segment of the spool has been moved in.
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError>;
+    /// Admissions carried from a spool that is gone; they never ended if no process is left that could.
+    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError>;
+}
+
+/// The whole durable store: what the two above ask, and what people and commands do. `sqlite.rs` keeps the
+/// order of methods of these traits.
+#[async_trait]
+pub trait Record: KeyRecord + LogRecord {
     // Organizations.
     /// Makes an organization and its default project.
     async fn create_organization(
@@ -238,8 +263,6 @@ pub trait Record: Send + Sync + 'static {
     ) -> Result<Organization, RecordError>;
     /// Every organization, by id.
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError>;
-    /// The organization with this id, or else with this name.
-    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError>;
     /// Sets plan and negotiated caps together.
     async fn set_plan(
         &self,
@@ -318,25 +341,11 @@ pub trait Record: Send + Sync + 'static {
     /// Removes a key that the log has never seen.
     async fn delete_key(&self, id: KeyId, actor: &Actor, now: Timestamp) -> Result<(), RecordError>;
 
-    // What admission asks.
-    /// The grant that a digest leads to; `None` for unknown and revoked keys.
-    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError>;
-    /// Changes after `sequence`, oldest first, at most `most`.
-    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError>;
-    /// The number of the last change; 0 where there is none.
-    async fn last_change(&self) -> Result<i64, RecordError>;
-
     // Who did what.
     /// The audit trail before entry `before` (`None`: from its end), newest first, at most `most`.
     async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError>;
 
-    // The log.
-    /// Moves a batch in; a batch moved twice changes nothing the second time.
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError>;
-    /// How far each segment of the spool has been moved in.
-    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError>;
-    /// Admissions carried from a spool that is gone; they never ended if no process is left that could.
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError>;
+    // What counters are rebuilt from.
     /// Usage since `since` in five-minute cells, oldest first, and every key's total.
     async fn usage_since(
         &self,

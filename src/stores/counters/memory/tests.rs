@@ -167,7 +167,7 @@ fn sweeping_while_claiming_loses_nothing() {
                             .claim(&org(1), &claim(1, Caps::default(), quotas), now)
                             .map(|(claimed, _)| counters.settle(&org(1), &claimed, Cost::default()))
                             .is_ok(),
-                    )
+                    );
                 }
             }
         }

@@ -46,8 +46,8 @@ use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{
-    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record, RecordError,
-    Shipment, UsageCell,
+    Actor, AuditEntry, Change, KeyEdit, KeyFilter, KeyRecord, LogRecord, NewKey, NewOrganization, NewUser,
+    Record, RecordError, Shipment, UsageCell,
 };
 use crate::domain::id::{KeyId, OrgId, ProjectId};
 use crate::domain::key::{Grant, Key, Organization};
@@ -157,6 +157,35 @@ fn unmigrated(error: MigrateError) -> RecordError {
 }
 
 #[async_trait]
+impl KeyRecord for SqliteRecord {
+    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
+        self.grant(digest).await
+    }
+    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
+        self.changes_after(sequence, most).await
+    }
+    async fn last_change(&self) -> Result<i64, RecordError> {
+        self.last_change().await
+    }
+    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
+        self.organization(id_or_name).await
+    }
+}
+
+#[async_trait]
+impl LogRecord for SqliteRecord {
+    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+        self.ship(shipment).await
+    }
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        self.cursors().await
+    }
+    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.carried().await
+    }
+}
+
+#[async_trait]
 impl Record for SqliteRecord {
     // Organizations.
     async fn create_organization(
@@ -169,9 +198,6 @@ impl Record for SqliteRecord {
     }
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
         self.organizations().await
-    }
-    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.organization(id_or_name).await
     }
     async fn set_plan(
         &self,
@@ -267,32 +293,12 @@ impl Record for SqliteRecord {
         self.delete_key(id, actor, now).await
     }
 
-    // What admission asks.
-    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
-        self.grant(digest).await
-    }
-    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
-        self.changes_after(sequence, most).await
-    }
-    async fn last_change(&self) -> Result<i64, RecordError> {
-        self.last_change().await
-    }
-
     // Who did what.
     async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError> {
         self.audit_before(before, most).await
     }
 
-    // The log.
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        self.ship(shipment).await
-    }
-    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
-        self.cursors().await
-    }
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
-        self.carried().await
-    }
+    // What counters are rebuilt from.
     async fn usage_since(
         &self,
         since: Timestamp,

@@ -111,7 +111,9 @@ fn compare(rows: &[Entry], received: &[(Option<String>, String, u16)], upstream:
     // What a client has whole has its row, and that says the same.
     for (path, id, status) in received {
         let row = by_id.get(&**id).unwrap_or_else(|| panic!("received whole and not written: {path:?} {id}"));
-        assert_eq!((row.status, &*row.path), (*status, path.as_deref().unwrap_or_default()), "{row:?}");
+        let ended = (*status < 300).then_some("success");
+        let said = (row.status, &*row.path, row.outcome.as_deref());
+        assert_eq!(said, (*status, path.as_deref().unwrap_or_default(), ended), "{row:?}");
     }
 
     // What arrived upstream was admitted; what was admitted arrived, or died before it could.

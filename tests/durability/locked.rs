@@ -57,3 +57,31 @@ async fn traffic_does_not_wait_for_a_locked_record_and_its_rows_are_there_afterw
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_gateway_that_ends_while_the_record_is_locked_does_not_wait_and_forgets_nothing() {
+    const ASKED: usize = 50;
+    let upstream = Upstream::start(|_| Answer::new(200).body("page"));
+    let (mut gateway, id, key) = start(&config(upstream.address, 2, "ship_every = \"50ms\"")).await;
+    assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
+    Entries::of(&gateway).await.at_least(1, SOON).await;
+
+    let locked = Entries::lock(&gateway).await;
+    let mut kept = Kept::new();
+    for _ in 1..ASKED {
+        assert_eq!(kept.get(gateway.data, "/", &key).await.unwrap().status, 200);
+    }
+    let told = Instant::now();
+    assert_eq!(gateway.stop().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    locked.release().await;
+
+    gateway.start_again().await;
+    let rows = Entries::of(&gateway).await.all().await;
+    assert_eq!(rows.len(), ASKED, "rows are in the record before the next start serves");
+    assert!(rows.iter().all(|row| row.outcome.as_deref() == Some("success")), "{rows:?}");
+    assert_eq!(gateway.cli(&["key", "show", &id]).await["requests"], ASKED);
+    let reply = Kept::new().get(gateway.data, "/", &key).await.unwrap();
+    let left = format!("r={}", 1_000_000 - ASKED - 1);
+    assert!(reply.header("ratelimit").unwrap().contains(&left), "no {left} in {}", reply.head);
+}

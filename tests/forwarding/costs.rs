@@ -27,7 +27,9 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     ("200 x-credits-used:many", "", r#"["success", 5, 5000, "unknown", null]"#),
     ("200", r#"{"billing":{"credits":4,"tier":2}}"#, r#"["success", 4, 4000, "json", "2"]"#),
     ("200", r#"{"billing":{"credits":"4","microcents":123}}"#, r#"["success", 4, 123, "json", null]"#),
-    ("200", r#"{"billing":{"microcents":123}}"#, r#"["success", 5, 123, "json", null]"#),
+    // Credits of which only the microcents are named: turned back, at 1,000 for one.
+    ("200", r#"{"billing":{"microcents":123}}"#, r#"["success", 1, 123, "json", null]"#),
+    ("200", r#"{"billing":{"microcents":2001}}"#, r#"["success", 3, 2001, "json", null]"#),
     // The first place of the list that can be read.
     ("200 x-credits-used:3", r#"{"billing":{"credits":4}}"#, r#"["success", 3, 3000, "header", null]"#),
     ("200 x-credits-used:-1", r#"{"billing":{"credits":4}}"#, r#"["success", 4, 4000, "json", null]"#),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 use tollgate::config::{self, Source};
+use tollgate::domain::limit::Quotas;
 use tollgate::domain::secret::{Digest, Secret};
 use tollgate::domain::time::Timestamp;
 use tollgate::pipeline::credentials::{find, strip};
@@ -24,6 +25,7 @@ use tollgate::stores::keyring::Keyring;
 use support::{Endless, key, unknown};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const QUOTAS: Quotas = Quotas { total: Some(1), daily: Some(1), weekly: Some(1), monthly: Some(1) };
 
 /// Counts the bytes that are allocated.
 struct Counting;
@@ -59,7 +61,8 @@ fn settings() -> config::Keys {
 fn lookups(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for keys in [1_000, 1_000_000] {
-        let keyring = Keyring::new(Arc::new(Endless), &settings());
+        let record = Endless { plan: "free", quotas: QUOTAS, organizations: 1 };
+        let keyring = Keyring::new(Arc::new(record), &settings());
         let before = BYTES.load(Ordering::Relaxed);
         runtime.block_on(async {
             for n in 0..keys {

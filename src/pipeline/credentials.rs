@@ -260,8 +260,8 @@ fn percent_decoded<'b>(text: &str, buffer: &'b mut [u8; SECRET_BYTES_MAX]) -> Op
     buffer.get(..len)
 }
 
-/// `query` without the pairs called `name`.
-fn without(query: &str, name: &str) -> Query {
+/// `query` without the pairs called `name`, however that is percent-encoded.
+pub fn without(query: &str, name: &str) -> Query {
     let mut rest = String::with_capacity(query.len());
     let mut any = false;
     for pair in pairs(query).filter(|pair| pair.value_of(name).is_none()) {

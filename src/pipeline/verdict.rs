@@ -10,6 +10,10 @@ use serde_json::Value;
 use crate::config::{Config, Finder, Route};
 use crate::domain::cost::{Cost, CostSource, Outcome};
 
+/// The largest amount that is believed, as large as a price may be: what is more is a mistake, and sums of it
+/// would leave the numbers that a record can hold.
+const AMOUNT_MAX: u64 = 1_000_000_000_000;
+
 /// How an exchange with the upstream ended, as far as the engine can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -123,10 +127,11 @@ fn succeeded(route: &Route, status: u16) -> bool {
 
 /// A whole amount; a fraction of a unit is charged as a unit, as half a credit cannot be.
 fn amount(text: &str) -> Option<u64> {
-    text.parse().ok().or_else(|| {
+    let whole = text.parse().ok().or_else(|| {
         let fraction: f64 = text.parse().ok()?;
-        (0.0..1e15).contains(&fraction).then_some(fraction.ceil() as u64)
-    })
+        (fraction >= 0.0).then_some(fraction.ceil() as u64)
+    });
+    whole.filter(|amount| *amount <= AMOUNT_MAX)
 }
 
 fn json_text(value: &Value) -> Option<String> {

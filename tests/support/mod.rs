@@ -25,6 +25,7 @@ mod gateway;
 mod http1;
 mod kept;
 mod recorder;
+mod rows;
 mod running;
 mod upstream;
 
@@ -36,6 +37,7 @@ pub use entries::{Entries, Entry, Locked, metrics, sum};
 pub use gateway::{Finished, Gateway, run};
 pub use kept::{Kept, Reply};
 pub use recorder::Recorder;
+pub use rows::{Rows, row_of, rows};
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 
 /// How long anything may take that should be quick, on a machine that is busy building.

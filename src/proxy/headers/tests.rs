@@ -128,6 +128,27 @@ fn a_switch_of_protocols_keeps_its_name() {
 }
 
 #[test]
+fn chunks_overrule_a_length_and_other_codings_are_not_decoded() {
+    let mut both = map(&[("content-length", "9"), ("transfer-encoding", "chunked")]);
+    assert!(is_decoded(&both));
+    clean_response(&mut both, false);
+    assert!(both.is_empty());
+    let mut plain = map(&[("content-length", "9")]);
+    clean_response(&mut plain, false);
+    assert_eq!(list(&plain), ["content-length: 9"]);
+    for (coding, decoded) in [("Chunked", true), ("gzip", false), ("gzip, chunked", false), ("", false)] {
+        assert_eq!(is_decoded(&map(&[("transfer-encoding", coding)])), decoded, "{coding}");
+    }
+}
+
+#[test]
+fn crumbs_become_one_cookie() {
+    let mut crumbs = map(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3")]);
+    join_cookies(&mut crumbs);
+    assert_eq!(list(&crumbs), ["cookie: a=1; b=2; c=3", "x: y"]);
+}
+
+#[test]
 fn trailers_change_nothing() {
     let trailers = map(&[
         ("x-checksum", "abc"),

@@ -142,6 +142,6 @@ async fn a_huge_body_is_refused_at_the_limit() {
     assert_eq!(status, "HTTP/1.1 413");
     assert!(sent < 64 * MIB, "{sent} bytes were taken");
     assert!(grown < GROWTH_MAX, "memory grew by {grown} bytes");
-    let seen = upstream.seen().pop().unwrap();
-    assert!(!seen.complete && seen.length <= MIB, "{seen:?}");
+    // What was forwarded of it, if anything was by then, is no request.
+    assert!(upstream.seen().iter().all(|seen| !seen.complete && seen.length <= MIB));
 }

@@ -66,6 +66,7 @@ pub fn demo(told: &Demo) -> Result<ExitCode> {
     let config = load(Some(&file), &environment(), &[])?;
     let settings = Settings::from(&config);
     let gateway = Gateway::start(config)?;
+    let signals = gateway.signals()?;
     gateway.background().spawn(async move {
         let served = async {
             scrape::serve(tokio::net::TcpListener::from_std(scraper)?, std::future::pending()).await
@@ -76,7 +77,7 @@ pub fn demo(told: &Demo) -> Result<ExitCode> {
     });
     let made = gateway.background().block_on(make(gateway.record.clone(), settings))?;
     say(&announcement(told, &gateway, &made, &directory, scraper_addr))?;
-    gateway.run_until_told(&reread)?;
+    gateway.run_until_told(signals, &reread)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -99,9 +99,8 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
-        let follow_every = config.keys.follow_every;
         let shared = Arc::new(Shared {
-            gate: Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard },
+            gate: Gate { keyring, counters: Arc::new(counters), guard },
             live: ArcSwap::from_pointee(Live {
                 config: Arc::new(config),
                 balancers: Arc::new(balancers),
@@ -115,7 +114,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow::follow(keyring, record.clone(), follow_every, told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
         background.spawn(serve_control(
@@ -154,14 +153,23 @@ impl Gateway {
         self.background.handle()
     }
 
+    /// Listens to signals from now on: call it before anyone is told that the gateway is ready, as what is not
+    /// listened to ends the process on the spot.
+    ///
+    /// # Errors
+    /// Where the operating system refuses.
+    pub fn signals(&self) -> Result<Signals> {
+        let _runtime = self.background.enter();
+        Signals::listen()
+    }
+
     /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
     /// SIGTERM or SIGINT does not wait for what is in flight.
     ///
     /// # Errors
-    /// Where signals cannot be listened to, or an I/O thread had failed.
-    pub fn run_until_told(self, reread: Reread<'_>) -> Result<()> {
+    /// Where an I/O thread had failed.
+    pub fn run_until_told(self, mut signals: Signals, reread: Reread<'_>) -> Result<()> {
         let background = self.background.handle().clone();
-        let mut signals = background.block_on(async { Signals::listen() })?;
         while background.block_on(signals.next()) == Asked::Reload {
             match reread() {
                 Ok(config) => background.block_on(self.reload(config)),
@@ -262,6 +270,13 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
         tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
     }
+}
+
+/// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
+async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+    let every = shared.live.load().config.keys.follow_every;
+    let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
+    follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
 }
 
 /// What is looked after now and then: a stepped clock, counts that have gone idle.

@@ -30,6 +30,7 @@ pub fn serve(told: Serve) -> Result<ExitCode> {
     tracing::start();
     let config = load(told.config.as_deref(), &environment(), &[])?;
     let gateway = Gateway::start(config)?;
+    let signals = gateway.signals()?;
     let ready = if told.json || !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         json!({ "data_addr": gateway.data_addr.to_string(), "control_addr": gateway.control_addr.to_string() }).to_string()
     } else {
@@ -38,7 +39,7 @@ pub fn serve(told: Serve) -> Result<ExitCode> {
     say(&ready)?;
     let reread =
         move || load(told.config.as_deref(), &environment(), &[]).map_err(|problems| problems.to_string());
-    gateway.run_until_told(&reread)?;
+    gateway.run_until_told(signals, &reread)?;
     Ok(ExitCode::SUCCESS)
 }
 

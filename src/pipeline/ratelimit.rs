@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::domain::account::{Gauge, Standing};
+use crate::domain::account::Standing;
 use crate::domain::time::Timestamp;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -21,29 +21,42 @@ const CONCURRENCY_CURRENT: HeaderName = HeaderName::from_static("x-concurrency-c
 /// As many are set at most: room is made for them at once.
 const HEADERS_MAX: usize = 8;
 
+/// Room for the longest list of policies with everyday numbers.
+const TEXT_BYTES: usize = 160;
+
 /// Sets every header that `standing` gives rise to.
 pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     headers.reserve(HEADERS_MAX);
-    let mut policy = String::with_capacity(128);
-    let mut state = String::with_capacity(128);
-    let [total, daily, weekly, monthly] = standing.quotas;
-    for (name, gauge, span) in [
-        ("second", standing.second, Some(1)),
-        ("minute", standing.minute, Some(60)),
-        ("total", total, None),
-        ("daily", daily, Some(86_400)),
-        ("weekly", weekly, Some(604_800)),
-        ("monthly", monthly, Some(2_592_000)),
+    let mut policy = String::with_capacity(TEXT_BYTES);
+    let mut state = String::with_capacity(TEXT_BYTES);
+    let [total, daily, weekly, monthly] = &standing.quotas;
+    for (gauge, begins, window) in [
+        (&standing.second, "\"second\"", ";w=1"),
+        (&standing.minute, "\"minute\"", ";w=60"),
+        (total, "\"total\"", ""),
+        (daily, "\"daily\"", ";w=86400"),
+        (weekly, "\"weekly\"", ";w=604800"),
+        (monthly, "\"monthly\"", ";w=2592000"),
     ] {
-        if let Some(gauge) = gauge {
-            write(&mut policy, &mut state, name, &gauge, span, now);
+        let Some(gauge) = gauge else { continue };
+        if !policy.is_empty() {
+            policy.push_str(", ");
+            state.push_str(", ");
+        }
+        policy.push_str(begins);
+        push(&mut policy, ";q=", gauge.cap);
+        policy.push_str(window);
+        state.push_str(begins);
+        push(&mut state, ";r=", gauge.remaining);
+        if let Some(at) = gauge.resets_at {
+            push(&mut state, ";t=", at.micros().saturating_sub(now.micros()).div_ceil(1_000_000));
         }
     }
     if !policy.is_empty() {
         insert(headers, POLICY, policy);
         insert(headers, RATE_LIMIT, state);
     }
-    if let Some(minute) = standing.minute {
+    if let Some(minute) = &standing.minute {
         headers.insert(LIMIT, minute.cap.into());
         headers.insert(REMAINING, minute.remaining.into());
         let reset = minute.resets_at.unwrap_or(now).micros().div_ceil(1_000_000);
@@ -52,21 +65,6 @@ pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     if let Some(cap) = standing.concurrency {
         headers.insert(CONCURRENCY_LIMIT, cap.into());
         headers.insert(CONCURRENCY_CURRENT, standing.in_flight.into());
-    }
-}
-
-fn write(policy: &mut String, state: &mut String, name: &str, gauge: &Gauge, span: Option<u64>, now: Timestamp) {
-    for text in [&mut *policy, &mut *state] {
-        text.push_str(if text.is_empty() { "\"" } else { ", \"" });
-        text.push_str(name);
-    }
-    push(policy, "\";q=", gauge.cap);
-    if let Some(span) = span {
-        push(policy, ";w=", span);
-    }
-    push(state, "\";r=", gauge.remaining);
-    if let Some(at) = gauge.resets_at {
-        push(state, ";t=", at.since(now).as_micros().div_ceil(1_000_000) as u64);
     }
 }
 
@@ -85,6 +83,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::account::Gauge;
 
     #[test]
     fn every_policy_that_applies_is_told() {

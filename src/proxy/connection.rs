@@ -22,7 +22,7 @@ use crate::pipeline::permit::Known;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::refuse;
-use super::server::Drain;
+use super::server::{self, Drain};
 use super::service::{self, Peer};
 use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
 use super::tls::{self, Acceptor};
@@ -94,7 +94,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain > Drain::No) => {
+        () = server::told(&mut drain, Drain::Gracefully) => {
             handle.close_when_idle();
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
@@ -116,11 +116,12 @@ where
 
 /// A head that never became a request is refused, logged and counted as one.
 fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation) -> bytes::Bytes {
-    tracing::debug!(%violation, "head refused");
     let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
     let known = Known { client, route: None, caller: None, standing: None };
     let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
-    refuse::raw(exchange, violation.refusal())
+    let refusal = violation.refusal();
+    tracing::debug!(code = refusal.code(), request = %exchange.id, rule = %violation, "refused");
+    refuse::raw(exchange, refusal)
 }
 
 fn limits(core: &Core) -> Limits {
@@ -160,7 +161,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain > Drain::No) => {
+        () = server::told(&mut drain, Drain::Gracefully) => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection;
 use super::core::Core;
+use super::headers;
 use super::service::Peer;
 use super::tls::Acceptor;
 
@@ -33,6 +34,13 @@ pub enum Drain {
     Now,
 }
 
+/// Waits until `drain` says `what`, or more. Unlike the channel's own, this leaves no borrow behind, which would
+/// keep the channel from being told anything further for as long as a `select!` is in its arm.
+pub async fn told(drain: &mut watch::Receiver<Drain>, what: Drain) {
+    // An error means that the sender is gone: nobody is left to wait for.
+    let _ = drain.wait_for(|drain| *drain >= what).await;
+}
+
 /// Serves `listener` until it is told to drain.
 pub async fn run(
     core: Rc<Core>,
@@ -41,11 +49,11 @@ pub async fn run(
     drain: watch::Receiver<Drain>,
 ) {
     let open = Rc::new(Cell::new(0_usize));
-    let mut told = drain.clone();
+    let mut draining = drain.clone();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = told.wait_for(|drain| *drain > Drain::No) => break,
+            () = told(&mut draining, Drain::Gracefully) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -71,7 +79,7 @@ pub async fn run(
     });
     let in_time = tokio::select! {
         finished = finished => finished.is_ok(),
-        _ = told.wait_for(|drain| *drain == Drain::Now) => true,
+        () = told(&mut draining, Drain::Now) => true,
     };
     if !in_time {
         tracing::warn!(connections = open.get(), "drain_timeout has passed; closing what is still open");
@@ -99,7 +107,12 @@ fn spawn(
     }
     // Without it small answers wait for the client's acknowledgement.
     let _ = socket.set_nodelay(true);
-    let peer = Peer { address, tls: tls.is_some(), filter: None };
+    let peer = Peer {
+        address,
+        text: headers::address_value(address.ip().to_canonical()),
+        tls: tls.is_some(),
+        filter: None,
+    };
     let (core, tls, drain) = (Rc::clone(core), tls.cloned(), drain.clone());
     tokio::task::spawn_local(async move {
         let metrics = Arc::clone(&core.shared.metrics);

@@ -92,6 +92,14 @@ impl Gateway {
         serde_json::from_str(&finished.stdout).unwrap_or_else(|why| panic!("{why}: {}", finished.stdout))
     }
 
+    /// Makes a key of the organization, with further arguments of `key create`: its id and its secret.
+    pub async fn key(&self, organization: &str, name: &str, more: &[&str]) -> (String, String) {
+        let arguments = ["key", "create", "--org", organization, "--name", name];
+        let made = self.cli(&[&arguments, more].concat()).await;
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
+    }
+
     /// Runs a command with this gateway's configuration to its end, whatever that is.
     pub async fn run(&self, arguments: &[&str], stdin: &str) -> Finished {
         finish(self.command(arguments), stdin).await

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::super::gather;
 use super::deadline::Alarm;
 use super::ending::Ended;
 use super::handle::{Handle, Phase};
@@ -345,7 +346,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictIo<S> {
         if !this.may_write() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        let written = gather::poll_write(Pin::new(&mut this.socket), cx, bufs);
         this.poll_written(cx, written)
     }
 

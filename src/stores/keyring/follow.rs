@@ -70,36 +70,45 @@ impl Following {
         self.changes.load(Ordering::Relaxed)
     }
 
-    fn in_force(&self, change: &Change, now: Timestamp) {
-        let lag = now.since(change.at).as_micros() as u64;
+    fn in_force(&self, change: &Change, now: Timestamp) -> Duration {
+        let since = now.since(change.at);
+        let lag = since.as_micros() as u64;
         self.lag.store(lag, Ordering::Relaxed);
         self.lag_max.fetch_max(lag, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
         self.sequence.store(change.sequence, Ordering::Relaxed);
+        since
     }
 }
 
-/// Keeps `keyring` up with `record` until `shutdown`, looking for changes every `every`. Must run on a runtime
-/// with a timer, once per keyring.
+/// Keeps `keyring` up with `record` until `shutdown`, looking for changes every `every`; `noticed` is told of each
+/// change how long it took from its making to its being in force here. Must run on a runtime with a timer, once
+/// per keyring.
 pub async fn follow(
     keyring: Arc<Keyring>,
     record: Arc<dyn GrantRecord>,
     every: Duration,
+    noticed: impl Fn(Duration),
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
     tokio::select! {
         () = &mut shutdown => {}
-        never = read_on(&keyring, &*record, every) => match never {},
+        never = read_on(&keyring, &*record, every, &noticed) => match never {},
     }
 }
 
-async fn read_on(keyring: &Keyring, record: &dyn GrantRecord, every: Duration) -> Infallible {
+async fn read_on(
+    keyring: &Keyring,
+    record: &dyn GrantRecord,
+    every: Duration,
+    noticed: &impl Fn(Duration),
+) -> Infallible {
     let following = &keyring.following;
     let mut reached = None;
     let mut pause = every;
     loop {
-        match step(keyring, record, &mut reached).await {
+        match step(keyring, record, &mut reached, noticed).await {
             Ok(more) => {
                 following.read_at.store(clock::now().micros(), Ordering::Relaxed);
                 if !following.up.swap(true, Ordering::Relaxed) {
@@ -129,6 +138,7 @@ async fn step(
     keyring: &Keyring,
     record: &dyn GrantRecord,
     reached: &mut Option<i64>,
+    noticed: &impl Fn(Duration),
 ) -> Result<bool, RecordError> {
     let Some(after) = *reached else {
         let last = bounded(record.last_change()).await?;
@@ -153,7 +163,7 @@ async fn step(
         refresh(keyring, id).await?;
     }
     let now = clock::now();
-    changes.iter().for_each(|change| keyring.following.in_force(change, now));
+    changes.iter().for_each(|change| noticed(keyring.following.in_force(change, now)));
     *reached = changes.last().map_or(*reached, |change| Some(change.sequence));
     Ok(changes.len() == BATCH)
 }

@@ -51,7 +51,7 @@ impl Stage {
         let settings = config::Keys { follow_every, ..settings(1_000) };
         let keyring = Arc::new(Keyring::new(gateway.clone(), &settings));
         let never = std::future::pending();
-        let follower = tokio::spawn(follow(keyring.clone(), gateway, settings.follow_every, never));
+        let follower = tokio::spawn(follow(keyring.clone(), gateway, settings.follow_every, |_| {}, never));
         until(|| keyring.following().is_up()).await;
         Self { command_line, keyring, follower, _dir: dir }
     }

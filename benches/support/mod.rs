@@ -8,7 +8,7 @@ use tollgate::domain::key::{Grant, Organization, Scopes};
 use tollgate::domain::limit::{Caps, Quotas};
 use tollgate::domain::secret::{Digest, Secret};
 use tollgate::domain::time::Timestamp;
-use tollgate::stores::record::{Change, KeyRecord, RecordError};
+use tollgate::stores::record::{Change, GrantRecord, RecordError};
 use uuid::Uuid;
 
 /// Every digest whose last byte is even leads to a key; each grant has texts of its own, as one read from a
@@ -53,7 +53,7 @@ fn leads_somewhere(digest: &Digest) -> bool {
 }
 
 #[async_trait]
-impl KeyRecord for Endless {
+impl GrantRecord for Endless {
     async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
         let id = u128::from_le_bytes(*digest.0.first_chunk().unwrap());
         Ok(leads_somewhere(digest).then(|| Grant {

@@ -18,7 +18,7 @@ use crate::domain::id::KeyId;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::logs::{Shipper, Spool, recover};
-use crate::stores::record::Record;
+use crate::stores::record::UsageRecord as _;
 use crate::stores::record::sqlite::SqliteRecord;
 
 const DIR: &str = "TOLLGATE_TEST_SPOOL";

@@ -21,7 +21,7 @@ use super::{Keyring, bounded};
 use crate::clock;
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Change, Changed, KeyRecord, RecordError};
+use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
 
 /// The longest pause after a failure: once the record is back, changes are in force within a second.
 pub const BACK_OFF_MAX: Duration = Duration::from_millis(500);
@@ -86,7 +86,7 @@ impl Following {
 /// per keyring.
 pub async fn follow(
     keyring: Arc<Keyring>,
-    record: Arc<dyn KeyRecord>,
+    record: Arc<dyn GrantRecord>,
     every: Duration,
     noticed: impl Fn(Duration),
     shutdown: impl Future<Output = ()>,
@@ -100,7 +100,7 @@ pub async fn follow(
 
 async fn read_on(
     keyring: &Keyring,
-    record: &dyn KeyRecord,
+    record: &dyn GrantRecord,
     every: Duration,
     noticed: &impl Fn(Duration),
 ) -> Infallible {
@@ -136,7 +136,7 @@ async fn read_on(
 /// Reads one batch and puts it in force; whether there may be more. `reached` moves on only when all of it is.
 async fn step(
     keyring: &Keyring,
-    record: &dyn KeyRecord,
+    record: &dyn GrantRecord,
     reached: &mut Option<i64>,
     noticed: &impl Fn(Duration),
 ) -> Result<bool, RecordError> {

@@ -368,9 +368,10 @@ async fn following_begins_when_the_record_comes() {
     let (record, keyring) = acme(100);
     record.down.store(true, Ordering::SeqCst);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(follow(keyring.clone(), record.clone(), Duration::from_millis(1), |_| {}, async {
-        let _ = ended.await;
-    }));
+    let task =
+        tokio::spawn(follow(keyring.clone(), record.clone(), Duration::from_millis(1), |_| {}, async {
+            let _ = ended.await;
+        }));
     until(|| record.refused.load(Ordering::SeqCst) > 3).await;
     assert!(!keyring.following().is_up());
     assert_eq!(keyring.following().read_at(), None);

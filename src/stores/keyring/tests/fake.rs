@@ -11,7 +11,7 @@ use super::*;
 use crate::domain::id::{KeyId, ProjectId};
 use crate::domain::key::Scopes;
 use crate::domain::limit::{Caps, Quotas};
-use crate::stores::record::{Change, Changed, KeyRecord};
+use crate::stores::record::{Change, Changed, GrantRecord};
 
 /// What it knows, and how it behaves.
 #[derive(Default)]
@@ -84,7 +84,7 @@ impl Fake {
 }
 
 #[async_trait]
-impl KeyRecord for Fake {
+impl GrantRecord for Fake {
     async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
         let answer = self.is_up().map(|()| self.grants.lock().get(digest).cloned());
         self.grants_read.fetch_add(1, Ordering::SeqCst);

@@ -10,7 +10,9 @@ use crate::domain::id::{KeyId, ProjectId};
 use crate::domain::key::Scopes;
 use crate::domain::limit::{Caps, Quotas};
 use crate::stores::record::sqlite::SqliteRecord;
-use crate::stores::record::{Actor, KeyEdit, NewKey, NewOrganization, Record};
+use crate::stores::record::{
+    Actor, KeyEdit, KeyRecord as _, NewKey, NewOrganization, OrganizationRecord as _,
+};
 
 struct Stage {
     command_line: SqliteRecord,

@@ -4,9 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::*;
+use crate::domain::id::ProjectId;
 use crate::stores::record::story::{self, Handles};
+use crate::stores::record::{Actor, GrantRecord as _, NewOrganization, OrganizationRecord as _};
 
 async fn two(dir: &TempDir) -> Handles {
     let path = dir.path().join("deep/er/tollgate.db");

@@ -15,6 +15,10 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::cost::{CostSource, Outcome};
 use crate::domain::id::RequestId;
+use crate::domain::key::Grant;
+use crate::domain::limit::Caps;
+use crate::domain::people::Session;
+use crate::domain::row::Admission;
 use crate::domain::time::Period;
 
 pub(crate) use accounts::*;

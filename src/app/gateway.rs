@@ -109,6 +109,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             spool: Arc::clone(&spool),
             connections: 0.into(),
+            log_full_at: 0.into(),
         });
         let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
         let (drain, draining) = watch::channel(Drain::No);

@@ -105,23 +105,23 @@ where
     }
     let Some(parts) = connection.into_parts() else { return };
     match parts.io.into_inner().into_ended() {
-        Some(strict::Ended { socket, answer: Some(violation) }) => {
-            let response = refusal_of(&core, &peer, violation);
+        Some(strict::Ended { socket, answer: Some(violation), bodiless }) => {
+            let response = refusal_of(&core, &peer, violation, bodiless);
             strict::refuse(socket, &response).await;
         }
-        Some(strict::Ended { socket, answer: None }) => strict::linger(socket).await,
+        Some(strict::Ended { socket, answer: None, .. }) => strict::linger(socket).await,
         None => {}
     }
 }
 
 /// A head that never became a request is refused, logged and counted as one.
-fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation) -> bytes::Bytes {
+fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation, bodiless: bool) -> bytes::Bytes {
     let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
     let known = Known { client, route: None, caller: None, standing: None };
     let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
     let refusal = violation.refusal();
     tracing::debug!(code = refusal.code(), request = %exchange.id, rule = %violation, "refused");
-    refuse::raw(exchange, refusal)
+    refuse::raw(exchange, refusal, bodiless)
 }
 
 fn limits(core: &Core) -> Limits {

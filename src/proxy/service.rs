@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use http::header::{HOST, HeaderValue};
 use http::{Method, Request, Response, Version};
@@ -50,7 +51,7 @@ pub async fn serve(
         headers: request.headers(),
         peer: peer.address.ip(),
     };
-    let admitted = if must_refuse_all(&core, &live.config) {
+    let admitted = if must_refuse_all(&core, &live.config, started) {
         Err(Refused { refusal: Refusal::Overloaded, known: at_first_sight(&live.config, &facts) })
     } else if let Err(refusal) = check_h2_head(&request, &live.config) {
         Err(Refused { refusal, known: at_first_sight(&live.config, &facts) })
@@ -73,8 +74,12 @@ pub async fn serve(
 }
 
 /// A full log refuses before anything is asked or claimed, where the configuration wants every row.
-fn must_refuse_all(core: &Core, config: &Config) -> bool {
-    config.logs.when_full == WhenFull::Refuse && !core.spool().borrow_mut().has_room()
+fn must_refuse_all(core: &Core, config: &Config, now: Timestamp) -> bool {
+    let refuse = config.logs.when_full == WhenFull::Refuse && !core.spool().borrow_mut().has_room();
+    if refuse {
+        core.shared.log_full_at.store(now.micros(), Ordering::Relaxed);
+    }
+    refuse
 }
 
 /// Checks 1 and 2 for heads that came in HTTP/2's frames; those of HTTP/1 were made where bytes are read.

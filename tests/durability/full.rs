@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::support::{Answer, Entries, Gateway, Kept, Reply, SOON, Upstream, metrics, sum, wait_until};
+use super::support::{Answer, Entries, Gateway, Kept, Reply, SOON, Upstream, get, metrics, sum, wait_until};
 use super::{config, start};
 
 /// The smallest spool there can be.
@@ -57,6 +57,9 @@ async fn a_full_spool_refuses_before_anything_is_claimed_or_forwarded() {
         );
     }
     assert_eq!(upstream.count(), admitted + 1);
+    let ready = get(gateway.control, "/readyz", &[]).await;
+    assert_eq!(ready.status, 503, "it serves nothing: {}", ready.text());
+    assert!(ready.text().contains("the spool is full"), "{}", ready.text());
 
     locked.release().await;
     let entries = Entries::of(&gateway).await;

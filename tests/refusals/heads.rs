@@ -85,6 +85,10 @@ async fn heads_are_refused_in_every_dialect() {
             let answer = one_answer(at, unescape(escaped)).await;
             assert_refused(&answer, label, dialect, escaped);
             assert_eq!(answer.header("connection"), Some("close"), "{escaped}");
+            if let Some(rest) = escaped.strip_prefix("GET ") {
+                let head = format!("HEAD {rest}");
+                assert_refused_to_head(&one_answer(at, unescape(&head)).await, label, dialect, &head);
+            }
         }
         assert_refused(&send(at, "GET", "/b", &[], "").await, "no_route", dialect, "GET /b");
         assert_refused(&send(at, "DELETE", "/a/b", &[], "").await, "no_route", dialect, "DELETE /a/b");

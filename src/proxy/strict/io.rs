@@ -40,6 +40,8 @@ pub struct StrictIo<S> {
     /// hyper was told to wait for its turn though bytes are held.
     turn_wanted: bool,
     ending: Ending,
+    /// The refused head begins as one of HEAD does: its answer has no body.
+    asks_for_head: bool,
 }
 
 /// How the connection is going to end, as far as is known.
@@ -71,6 +73,7 @@ impl<S> StrictIo<S> {
             waited: false,
             turn_wanted: false,
             ending: Ending::Open,
+            asks_for_head: false,
         }
     }
 
@@ -80,9 +83,11 @@ impl<S> StrictIo<S> {
         match self.ending {
             _ if self.handle.is_tunnel() => None,
             Ending::Silent => None,
-            Ending::Refused(violation) => Some(Ended { socket: self.socket, answer: Some(violation) }),
-            Ending::Broken(_) => Some(Ended { socket: self.socket, answer: None }),
-            Ending::Open => unread.then_some(Ended { socket: self.socket, answer: None }),
+            Ending::Refused(violation) => {
+                Some(Ended { socket: self.socket, answer: Some(violation), bodiless: self.asks_for_head })
+            }
+            Ending::Broken(_) => Some(Ended { socket: self.socket, answer: None, bodiless: false }),
+            Ending::Open => unread.then_some(Ended { socket: self.socket, answer: None, bodiless: false }),
         }
     }
 
@@ -102,6 +107,7 @@ impl<S> StrictIo<S> {
                     taken
                 }
                 Err(violation) => {
+                    self.asks_for_head = self.messages.is_between() && rest.starts_with(b"HEAD ");
                     self.refuse(violation);
                     break;
                 }
@@ -187,6 +193,7 @@ impl<S> StrictIo<S> {
             if !self.alarm.has_passed(cx, since + self.limits.head_timeout) {
                 return Poll::Pending;
             }
+            self.asks_for_head = self.held.starts_with(b"HEAD ");
             self.refuse(Violation::HeadTimeout);
         } else {
             let at = self.handle.idle_since() + self.limits.idle_timeout;

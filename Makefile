@@ -1,13 +1,14 @@
 ## make demo    build, start with an upstream of its own, and print a curl to try (ARGS="--listen 127.0.0.1:8081")
 ## make test    every test, the one in front of a real ScrapyRT too
 ## make lint    formatting, clippy, documentation, licences: what must be clean
-## make bench   how fast it is
+## make bench   how fast it is: each part by itself, then the whole beside HAProxy and nginx (ARGS="--rounds 9")
 ## Each installs what it needs and this machine lacks: Debian packages, a Python environment, cargo-deny.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+# Debian keeps the servers of `make bench` in /usr/sbin, off the path of most users.
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin
 .PHONY: help demo test lint bench
 
 help:
@@ -35,4 +36,6 @@ lint:
 
 bench:
 	@.ci/deps bench
-	cargo bench
+	cargo build --release
+	cargo bench -- --warm-up-time 1 --measurement-time 2
+	benches/peers/run.py $(ARGS)

@@ -1,5 +1,9 @@
 //! What a key costs: time per lookup with 1,000 and with 1,000,000 keys in memory, and bytes per key.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
+#![allow(clippy::print_stdout, reason = "bytes per key are a result, too")]
+#![allow(unsafe_code, reason = "an allocator that counts is one")]
+
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -11,6 +15,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 use tollgate::config::{self, Source};
+use tollgate::domain::limit::Quotas;
 use tollgate::domain::secret::{Digest, Secret};
 use tollgate::domain::time::Timestamp;
 use tollgate::pipeline::credentials::{find, strip};
@@ -20,6 +25,7 @@ use tollgate::stores::keyring::Keyring;
 use support::{Endless, key, unknown};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const QUOTAS: Quotas = Quotas { total: Some(1), daily: Some(1), weekly: Some(1), monthly: Some(1) };
 
 /// Counts the bytes that are allocated.
 struct Counting;
@@ -55,7 +61,8 @@ fn settings() -> config::Keys {
 fn lookups(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for keys in [1_000, 1_000_000] {
-        let keyring = Keyring::new(Arc::new(Endless), &settings());
+        let record = Endless { plan: "free", quotas: QUOTAS, organizations: 1 };
+        let keyring = Keyring::new(Arc::new(record), &settings());
         let before = BYTES.load(Ordering::Relaxed);
         runtime.block_on(async {
             for n in 0..keys {
@@ -139,7 +146,7 @@ fn guard(c: &mut Criterion) {
     c.bench_function("guard: nobody blocked", |b| b.iter(|| black_box(guard.check(black_box(client), NOW))));
     (0..20).for_each(|_| guard.failed("203.0.113.8".parse().unwrap(), NOW));
     c.bench_function("guard: somebody blocked", |b| {
-        b.iter(|| black_box(guard.check(black_box(client), NOW)))
+        b.iter(|| black_box(guard.check(black_box(client), NOW)));
     });
     let mut n = 0_u32;
     c.bench_function("guard: failures of many addresses", |b| {

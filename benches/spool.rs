@@ -1,5 +1,7 @@
 //! What the request log costs an I/O thread: one admission and one row, into the spool.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
+
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use serde_json::json;
-use support::{Answer, SOON, Upstream, Wire, feed, get, post, raw, send, wait_until};
+use support::{Answer, Gateway, SOON, Upstream, Wire, feed, get, post, raw, send, wait_until};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -136,4 +136,37 @@ async fn an_upstream_that_is_gone_is_gone_and_may_come_back() {
 #[should_panic(expected = "not within 50ms: pigs fly")]
 async fn waiting_in_vain_says_for_what() {
     wait_until("pigs fly", Duration::from_millis(50), async || false).await;
+}
+
+#[tokio::test]
+async fn a_gateway_is_killed_stopped_reloaded_and_started_again_in_one_directory() {
+    let upstream = Upstream::start(|_| Answer::new(200).body("here"));
+    let config = |header: &str| {
+        let upstream = upstream.address;
+        format!(
+            "[keys]\nsources = [\"header:{header}\"]\n[[upstreams]]\nname = \"u\"\ntargets = [\"{upstream}\"]\n\
+             [[routes]]\npath = \"/*\"\nupstream = \"u\"\n"
+        )
+    };
+    let mut gateway = Gateway::start(&config("x-first")).await;
+    gateway.cli(&["org", "create", "acme", "--plan", "enterprise"]).await;
+    let made = gateway.cli(&["key", "create", "--org", "acme", "--name", "k"]).await;
+    let key = made["key"].as_str().unwrap();
+    assert_eq!(get(gateway.data, "/", &[("x-first", key)]).await.text(), "here");
+    let pid = gateway.pid();
+    gateway.kill().await;
+    assert!(tokio::net::TcpStream::connect(gateway.data).await.is_err());
+    gateway.start_again().await;
+    assert_ne!(gateway.pid(), pid);
+    assert_eq!(get(gateway.data, "/", &[("x-first", key)]).await.text(), "here");
+    gateway.reload(&config("x-second"));
+    wait_until("the reload is in force", SOON, async || {
+        get(gateway.data, "/", &[("x-second", key)]).await.status == 200
+    })
+    .await;
+    assert_eq!(gateway.stop().await.code(), Some(0), "{}", gateway.stderr());
+    gateway.start_again().await;
+    assert_eq!(get(gateway.data, "/", &[("x-second", key)]).await.text(), "here");
+    let failed = gateway.run(&["key", "show", "00000000-0000-4000-8000-000000000000"], "").await;
+    assert!(failed.code == Some(1) && failed.stdout.is_empty() && !failed.stderr.is_empty(), "{failed:?}");
 }

@@ -125,7 +125,7 @@ http {{
         port = free_port()
         conf = self.write("haproxy.cfg", f"""
 global
-  maxconn 20000
+  maxconn 8000
   nbthread 1
 defaults
   mode http

@@ -54,18 +54,19 @@ struct Made {
 ///
 /// # Errors
 /// Whatever keeps it from serving.
-pub fn demo(told: Demo) -> Result<ExitCode> {
+pub fn demo(told: &Demo) -> Result<ExitCode> {
     tracing::start_at("warn");
     let directory = Directory::make(told.data.clone())?;
     // Bound here, so that the configuration can name the port; served by the gateway's second runtime.
     let scraper = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on loopback")?;
     scraper.set_nonblocking(true)?;
     let scraper_addr = scraper.local_addr()?;
-    let file = write_configuration(&directory.path, &told, scraper_addr)?;
-    let reread = move || load(Some(&file), &environment(), &[]).map_err(|problems| problems.to_string());
-    let config = reread().map_err(anyhow::Error::msg)?;
+    let file = write_configuration(&directory.path, told, scraper_addr)?;
+    let reread = || load(Some(&file), &environment(), &[]).map_err(|problems| problems.to_string());
+    let config = load(Some(&file), &environment(), &[])?;
     let settings = Settings::from(&config);
     let gateway = Gateway::start(config)?;
+    let signals = gateway.signals()?;
     gateway.background().spawn(async move {
         let served = async {
             scrape::serve(tokio::net::TcpListener::from_std(scraper)?, std::future::pending()).await
@@ -75,8 +76,8 @@ pub fn demo(told: Demo) -> Result<ExitCode> {
         }
     });
     let made = gateway.background().block_on(make(gateway.record.clone(), settings))?;
-    say(&announcement(&told, &gateway, &made, &directory, scraper_addr))?;
-    gateway.run_until_told(Box::new(reread))?;
+    say(&announcement(told, &gateway, &made, &directory, scraper_addr))?;
+    gateway.run_until_told(signals, &reread)?;
     Ok(ExitCode::SUCCESS)
 }
 

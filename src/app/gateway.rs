@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
 use crate::proxy::core::{Live, Shared};
+use crate::proxy::server::Drain;
 use crate::proxy::thread;
 use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
@@ -63,14 +64,14 @@ pub struct Gateway {
     status: Arc<GatewayStatus>,
     threads: Vec<JoinHandle<Result<()>>>,
     /// Told to the I/O threads: take no more, finish what is there.
-    drain: watch::Sender<bool>,
+    drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
     shipper: tokio::task::JoinHandle<()>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
-pub type Reread = Box<dyn Fn() -> Result<Config, String> + Send>;
+pub type Reread<'a> = &'a dyn Fn() -> Result<Config, String>;
 
 impl Gateway {
     /// Builds and starts everything; returns when both listeners are open and the gateway is ready.
@@ -96,11 +97,10 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let keyring = Arc::new(Keyring::new(Arc::clone(&record), &config.keys));
+        let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
-        let follow_every = config.keys.follow_every;
         let shared = Arc::new(Shared {
-            gate: Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard },
+            gate: Gate { keyring, counters: Arc::new(counters), guard },
             live: ArcSwap::from_pointee(Live {
                 config: Arc::new(config),
                 balancers: Arc::new(balancers),
@@ -109,14 +109,15 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             spool: Arc::clone(&spool),
             connections: 0.into(),
+            log_full_at: 0.into(),
         });
         let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
-        let (drain, draining) = watch::channel(false);
+        let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow::follow(keyring, Arc::clone(&record), follow_every, told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        let shipper = background.spawn(ship(Shipper::new(spool, Arc::clone(&record)), told(&stopping)));
+        let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
         background.spawn(serve_control(
             control,
             control::router(metrics, Arc::clone(&status) as _),
@@ -153,28 +154,37 @@ impl Gateway {
         self.background.handle()
     }
 
-    /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
-    /// SIGTERM or SIGINT ends the process at once.
+    /// Listens to signals from now on: call it before anyone is told that the gateway is ready, as what is not
+    /// listened to ends the process on the spot.
     ///
     /// # Errors
-    /// Where signals cannot be listened to, or an I/O thread had failed.
-    pub fn run_until_told(self, reread: Reread) -> Result<()> {
+    /// Where the operating system refuses.
+    pub fn signals(&self) -> Result<Signals> {
+        let _runtime = self.background.enter();
+        Signals::listen()
+    }
+
+    /// Runs until SIGTERM or SIGINT; SIGHUP puts in force what `reread` makes, if it is valid. A second
+    /// SIGTERM or SIGINT does not wait for what is in flight.
+    ///
+    /// # Errors
+    /// Where an I/O thread had failed.
+    pub fn run_until_told(self, mut signals: Signals, reread: Reread<'_>) -> Result<()> {
         let background = self.background.handle().clone();
-        let mut signals = background.block_on(async { Signals::listen() })?;
         while background.block_on(signals.next()) == Asked::Reload {
             match reread() {
                 Ok(config) => background.block_on(self.reload(config)),
                 Err(problems) => {
-                    tracing::error!(%problems, "the configuration was not reloaded; nothing has changed")
+                    tracing::error!(%problems, "the configuration was not reloaded; nothing has changed");
                 }
             }
         }
         tracing::info!("stopping: requests in flight may finish");
+        let drain = self.drain.clone();
         background.spawn(async move {
-            if signals.next().await == Asked::Stop {
-                tracing::warn!("told twice: ending now");
-                std::process::exit(1);
-            }
+            while signals.next().await != Asked::Stop {}
+            tracing::warn!("told twice: ending without waiting for what is in flight");
+            drain.send_replace(Drain::Now);
         });
         self.stop()
     }
@@ -208,7 +218,8 @@ impl Gateway {
     /// Where an I/O thread had failed.
     pub fn stop(self) -> Result<()> {
         self.status.drain();
-        self.drain.send_replace(true);
+        self.drain
+            .send_if_modified(|drain| std::mem::replace(drain, (*drain).max(Drain::Gracefully)) == Drain::No);
         let mut ended = Ok(());
         for thread in self.threads {
             ended =
@@ -233,7 +244,8 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
 async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
-    let recovered = logs::recover(spool, record).await.context("cannot recover the log of an earlier run")?;
+    let recovered =
+        logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
     }
@@ -259,6 +271,13 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
         tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
     }
+}
+
+/// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
+async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+    let every = shared.live.load().config.keys.follow_every;
+    let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
+    follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
 }
 
 /// What is looked after now and then: a stepped clock, counts that have gone idle.

@@ -25,27 +25,21 @@ pub struct Serve {
 /// Runs the gateway until it is told to stop.
 ///
 /// # Errors
-/// Whatever keeps it from serving. Mistakes in the configuration are printed, and are exit code 2.
+/// Whatever keeps it from serving; mistakes in the configuration as [`Problems`](crate::config::problem::Problems).
 pub fn serve(told: Serve) -> Result<ExitCode> {
     tracing::start();
-    let config = match load(told.config.as_deref(), &environment(), &[]) {
-        Ok(config) => config,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let config = load(told.config.as_deref(), &environment(), &[])?;
     let gateway = Gateway::start(config)?;
+    let signals = gateway.signals()?;
     let ready = if told.json || !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         json!({ "data_addr": gateway.data_addr.to_string(), "control_addr": gateway.control_addr.to_string() }).to_string()
     } else {
         format!("tollgate is ready: clients on {}, operators on {}", gateway.data_addr, gateway.control_addr)
     };
     say(&ready)?;
-    let reread = move || {
-        load(told.config.as_deref(), &environment(), &[]).map_err(|problems| problems.to_string())
-    };
-    gateway.run_until_told(Box::new(reread))?;
+    let reread =
+        move || load(told.config.as_deref(), &environment(), &[]).map_err(|problems| problems.to_string());
+    gateway.run_until_told(signals, &reread)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
 use crate::api::control::Status;
+use crate::clock;
+use crate::domain::time::Timestamp;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
+
+/// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
+/// nobody would notice that there is room again.
+const FULL_FOR: Duration = Duration::from_secs(5);
 
 /// Readiness, and the metrics that are read from the parts when they are asked for.
 #[derive(Debug)]
@@ -72,6 +79,10 @@ impl Status for GatewayStatus {
         // A record that is lost later does not keep known keys from being served.
         if self.shared.gate.keyring.following().read_at().is_none() {
             failing.push(("record", "has not been asked for changes yet".to_owned()));
+        }
+        let full_at = Timestamp::from_micros(self.shared.log_full_at.load(Ordering::Relaxed));
+        if clock::now().since(full_at) < FULL_FOR {
+            failing.push(("logs", "the spool is full, and logs.when_full is `refuse`".to_owned()));
         }
         let live = self.shared.live.load();
         let serves = |targets: &[Arc<Target>]| targets.iter().any(|target| target.is_healthy());

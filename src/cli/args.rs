@@ -9,8 +9,9 @@ use crate::domain::time::{Period, Timestamp};
 
 /// Reads a cap.
 pub(super) fn cap(text: &str) -> Result<u64, String> {
-    text.parse()
-        .map_err(|_| "give a whole number, 0 or more; 0 admits nothing, no cap is left out".to_owned())
+    text.parse().map_err(|_| {
+        "give a whole number, 0 or more (0 admits nothing), or leave it out for no cap".to_owned()
+    })
 }
 
 /// A cap, or its removal.

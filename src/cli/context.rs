@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
 use crate::admin::{Admin, Settings};
+use crate::clock;
 use crate::config::{Config, RecordUrl, load};
 use crate::domain::time::Timestamp;
 use crate::stores::record::sqlite::SqliteRecord;
@@ -17,6 +17,7 @@ pub(super) struct Context {
     pub config: Config,
     pub admin: Admin,
     pub actor: Actor,
+    /// A command has one instant.
     pub now: Timestamp,
     sqlite: SqliteRecord,
 }
@@ -30,7 +31,7 @@ impl Context {
         let record: SharedRecord = Arc::new(sqlite.clone());
         let admin = Admin::new(record, Settings::from(&config));
         let actor = Actor { who: "cli".to_owned(), from: String::new() };
-        Ok(Self { config, admin, actor, now: now(), sqlite })
+        Ok(Self { config, admin, actor, now: clock::now(), sqlite })
     }
 
     /// The record.
@@ -51,11 +52,4 @@ pub(super) fn configuration(file: Option<&Path>) -> Result<Config, Failure> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     Ok(load::load(file, &environment, &[])?)
-}
-
-/// The wall clock, read once per command.
-#[allow(clippy::disallowed_methods, reason = "a command has one instant, and this is where it comes from")]
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default().plus(since)
 }

@@ -1,9 +1,10 @@
 //! What went wrong, for people and for programs.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::AdminError;
 use crate::config::problem::Problems;
@@ -38,30 +39,29 @@ impl Failure {
         Self { advice: Some(advice.into()), ..self }
     }
 
-    pub(super) fn needless_record() -> Self {
-        Self::failed("this command needs no record")
+    fn json(&self) -> Value {
+        let mut object = json!({"error": self.error});
+        if let Some(advice) = &self.advice {
+            object["advice"] = json!(advice);
+        }
+        if let Some(problems) = &self.problems {
+            object["problems"] = problems.to_json();
+        }
+        object
+    }
+
+    fn text(&self) -> String {
+        let mut lines = vec![format!("error: {}", self.error)];
+        lines.extend(self.problems.as_ref().map(ToString::to_string));
+        lines.extend(self.advice.clone());
+        lines.join("\n")
     }
 
     /// Tells of it on standard error.
     pub(super) fn report(&self, json: bool) -> ExitCode {
-        if json {
-            let mut object = json!({"error": self.error});
-            if let Some(advice) = &self.advice {
-                object["advice"] = json!(advice);
-            }
-            if let Some(problems) = &self.problems {
-                object["problems"] = problems.to_json();
-            }
-            eprintln!("{object}");
-        } else {
-            eprintln!("error: {}", self.error);
-            if let Some(problems) = &self.problems {
-                eprintln!("{problems}");
-            }
-            if let Some(advice) = &self.advice {
-                eprintln!("{advice}");
-            }
-        }
+        let text = if json { self.json().to_string() } else { self.text() };
+        // Where standard error is closed, the exit code still tells.
+        let _ = writeln!(io::stderr().lock(), "{text}");
         ExitCode::from(self.code)
     }
 }
@@ -74,10 +74,12 @@ pub(super) fn arguments(error: &clap::Error, json: bool) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(if asked_for { 0 } else { WRONG });
     }
+    // Paragraphs: the error, tips, the usage, and a pointer to --help.
     let text = error.render().to_string();
-    let (first, rest) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
-    let failure = Failure::wrong(first.trim_start_matches("error: "));
-    if rest.is_empty() { failure } else { failure.advice(rest) }.report(true)
+    let mut parts = text.trim().split("\n\n").map(str::trim);
+    let failure = Failure::wrong(parts.next().unwrap_or_default().trim_start_matches("error: "));
+    let advice: Vec<_> = parts.filter(|part| !part.starts_with("For more information")).collect();
+    if advice.is_empty() { failure } else { failure.advice(advice.join("; ")) }.report(true)
 }
 
 impl From<Problems> for Failure {
@@ -111,8 +113,8 @@ impl From<RecordError> for Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self::failed(error.to_string())
     }
 }

@@ -8,7 +8,7 @@
 //! `{"error", "advice"?, "problems"?}`.
 //!
 //! **Deliberately absent:** rules (they are in [`admin`](crate::admin)) and the running gateway (in
-//! [`app`](crate::app)). A command changes the record, and a running gateway follows it.
+//! [`app`]). A command changes the record, and a running gateway follows it.
 
 mod args;
 mod context;
@@ -23,9 +23,10 @@ mod user;
 mod wire;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
 use crate::app;
@@ -39,6 +40,8 @@ use output::Output;
 struct Cli {
     /// The configuration file; without one, the built-in gateway.toml.
     #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    // Not clap's own parser of paths, to which a variable that is set to nothing is an error.
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
     /// Print JSON.
     #[arg(long, global = true)]
@@ -55,6 +58,13 @@ enum Command {
     Serve,
     /// Check the configuration; prints every mistake in it.
     Check,
+    #[command(flatten)]
+    Administer(Administer),
+}
+
+/// The commands that need the record.
+#[derive(Debug, Subcommand)]
+enum Administer {
     /// Organizations: the accounts that pay.
     #[command(subcommand)]
     Org(org::Command),
@@ -99,37 +109,36 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    let (config, json) = (cli.config, cli.json);
+    // An empty TOLLGATE_CONFIG is one that is not set.
+    let config = cli.config.filter(|path| !path.as_os_str().is_empty());
+    let json = cli.json;
     match cli.command {
         Command::Serve => Ok(app::serve(app::Serve { config, json })?),
         Command::Demo(Demo { listen, control, data }) => {
-            Ok(app::demo(app::Demo { listen, control, data, json })?)
+            Ok(app::demo(&app::Demo { listen, control, data, json })?)
         }
         Command::Check => {
             context::configuration(config.as_deref())?;
             let name =
-                config.map_or_else(|| "the built-in gateway.toml".into(), |path| path.display().to_string());
+                config.map_or_else(|| "built-in gateway.toml".into(), |path| path.display().to_string());
             let text = format!("{name}: ok");
             Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
         }
-        command => {
+        Command::Administer(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-            let output = runtime.block_on(administer(command, config.as_deref()))?;
-            output.print(json)
+            runtime.block_on(administer(command, config.as_deref()))?.print(json)
         }
     }
 }
 
-/// The commands that need the record.
-async fn administer(command: Command, config: Option<&std::path::Path>) -> Result<Output, Failure> {
+async fn administer(command: Administer, config: Option<&Path>) -> Result<Output, Failure> {
     let context = Context::open(config).await?;
     let output = match command {
-        Command::Org(command) => org::run(command, &context).await,
-        Command::User(command) => user::run(command, &context).await,
-        Command::Project(command) => project::run(command, &context).await,
-        Command::Session(command) => session::run(command, &context).await,
-        Command::Key(command) => key::run(command, &context).await,
-        Command::Demo(_) | Command::Serve | Command::Check => Err(Failure::needless_record()),
+        Administer::Org(command) => org::run(command, &context).await,
+        Administer::User(command) => user::run(command, &context).await,
+        Administer::Project(command) => project::run(command, &context).await,
+        Administer::Session(command) => session::run(command, &context).await,
+        Administer::Key(command) => key::run(command, &context).await,
     };
     context.close().await;
     output

@@ -92,15 +92,20 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<Output, F
 
 /// Standard input to its end, without one line break at the end of it.
 fn password() -> Result<String, Failure> {
-    let mut text = String::new();
-    // One over the longest and its line break, so that too long is seen as too long.
+    let wrong = |what: &str| Failure::wrong(format!("password: standard input {what}"));
+    // The longest, its line break, and one more, so that too long is seen as too long.
     let most = PASSWORD_BYTES_MAX as u64 + 3;
+    let mut bytes = Vec::new();
     std::io::stdin()
         .take(most)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::wrong(format!("password: standard input could not be read: {error}")))?;
-    let bare = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
-    Ok(bare.map_or_else(|| text.clone(), str::to_owned))
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(&format!("could not be read: {error}")))?;
+    let bare = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let bare = bare.unwrap_or(&bytes);
+    if bare.len() > PASSWORD_BYTES_MAX {
+        return Err(wrong(&format!("is too long: give at most {PASSWORD_BYTES_MAX} bytes")));
+    }
+    std::str::from_utf8(bare).map(str::to_owned).map_err(|_| wrong("is not UTF-8"))
 }
 
 fn yes_no(yes: bool) -> String {

@@ -20,10 +20,12 @@ mod field;
 pub mod load;
 pub mod problem;
 mod read;
+mod route;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -31,13 +33,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::domain::cost::Outcome;
-use crate::domain::key::Scope;
+pub use self::route::{Auth, Dialect, Finder, Route};
+pub use self::upstream::{Health, Target, Upstream, UpstreamCredential};
 use crate::domain::limit::Caps;
-use crate::domain::path::Pattern;
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -253,138 +254,6 @@ pub struct Plan {
     pub name: String,
     /// Its caps.
     pub caps: Caps,
-}
-
-/// `[[upstreams]]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Upstream {
-    /// Its name, for routes and metrics.
-    pub name: String,
-    /// `host:port`, each with a weight; several are balanced.
-    pub targets: Vec<Target>,
-    /// The gateway's own credential towards it.
-    pub credential: Option<UpstreamCredential>,
-    /// To make a connection.
-    pub connect_timeout: Duration,
-    /// From the request sent to the head of the answer.
-    pub answer_timeout: Duration,
-    /// How long an answer's body may stand still.
-    pub stall_timeout: Duration,
-    /// Connections kept open without a request, per I/O thread and target.
-    pub idle_max: usize,
-    /// How long they are kept.
-    pub idle_timeout: Duration,
-    /// Further targets tried where no byte of the request was sent.
-    pub retries: usize,
-    /// Whether and how targets are probed.
-    pub health: Health,
-}
-
-/// One address of an upstream.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Target {
-    /// `host:port`; a name is resolved at start and at reload.
-    pub address: String,
-    /// Its share of requests.
-    pub weight: usize,
-}
-
-/// The gateway's own credential: set on every forwarded request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum UpstreamCredential {
-    /// `{ header = NAME, value = … }`
-    Header(HeaderName, Masked),
-    /// `{ query = NAME, value = … }`
-    Query(String, Masked),
-}
-
-/// `[upstreams.health]`
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Health {
-    /// Between two probes of a target; zero switches probing off.
-    pub every: Duration,
-    /// For one probe.
-    pub timeout: Duration,
-    /// A path that must answer 2xx; `None` probes by connecting only.
-    pub path: Option<String>,
-    /// Probes in a row that make a target healthy.
-    pub rise: usize,
-    /// Probes in a row that make it unhealthy.
-    pub fall: usize,
-}
-
-/// `[[routes]]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// The path pattern; a parameter `{project}` locks keys to that project.
-    pub path: Pattern,
-    /// Methods it takes; empty is every method.
-    pub methods: Vec<Method>,
-    /// The position in [`Config::upstreams`].
-    pub upstream: usize,
-    /// Who may use it.
-    pub auth: Auth,
-    /// How its refusals are spelled.
-    pub dialect: Dialect,
-    /// Credits charged where the upstream names none.
-    pub price: u64,
-    /// The scope it needs; `None` goes by method.
-    pub scope: Option<Scope>,
-    /// Request body, in bytes.
-    pub body_bytes_max: u64,
-    /// In the place of the upstream's.
-    pub answer_timeout: Option<Duration>,
-    /// Whether an `Upgrade` (WebSocket) is let through.
-    pub upgrade: bool,
-    /// Whether `%2F` may stand in a path.
-    pub encoded_slashes: bool,
-    /// Who names the credits, tried in order.
-    pub cost: Vec<Finder>,
-    /// Who names the microcents, tried in order.
-    pub cost_microcents: Vec<Finder>,
-    /// Who names the tier, tried in order.
-    pub tier: Vec<Finder>,
-    /// Who names the target's status, by which success is judged; empty goes by the answer's own status.
-    pub outcome: Vec<Finder>,
-    /// Statuses that count as success; empty is 200 to 299.
-    pub success: Vec<u16>,
-    /// Outcomes that are charged.
-    pub charge: Vec<Outcome>,
-    /// How much of a JSON answer is looked into; a longer one is streamed on unread.
-    pub inspect_bytes_max: usize,
-}
-
-/// Who may use a route.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Auth {
-    /// A key.
-    Key,
-    /// Anyone; nothing is counted.
-    None,
-}
-
-/// How refusals are spelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// `{"error","code","request_id"}`
-    Native,
-    /// `{"error","message","detail","code"}`
-    AlterLab,
-    /// `{"success":false,"error":{"code","message","details":[]}}`
-    AzScraper,
-    /// As native.
-    Piloterr,
-}
-
-/// One place to look for a value in an answer.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Finder {
-    /// `header:NAME`
-    Header(HeaderName),
-    /// `json:/pointer` (RFC 6901)
-    Json(String),
-    /// `2xx=1`: a fixed value for a class of statuses; the class is the first digit.
-    Status(u8, String),
 }
 
 impl Config {

@@ -109,7 +109,7 @@ pub(super) fn parse_file(source: &str, text: &str) -> Result<Node, SyntaxError> 
         message: error.message().to_owned(),
     })?;
     let top = Origin { source: Rc::clone(&lines.source), line: None };
-    Ok(lines.table(document.as_table(), top))
+    Ok(lines.table(document.as_table(), &top))
 }
 
 /// Reads one setting from the environment or a flag: a TOML value where it is one, else plain text.
@@ -157,29 +157,29 @@ impl Lines {
         Origin { source: Rc::clone(&self.source), line: (line > 0).then_some(line) }
     }
 
-    fn table(&self, table: &dyn TableLike, origin: Origin) -> Node {
+    fn table(&self, table: &dyn TableLike, origin: &Origin) -> Node {
         let field = |(name, item): (&str, &Item)| {
             let at = table.key(name).and_then(|key| key.span()).or_else(|| item.span());
             let at = at.map_or_else(|| origin.clone(), |span| self.origin(span.start));
-            (name.to_owned(), self.item(item, at))
+            (name.to_owned(), self.item(item, &at))
         };
         let fields = table.iter().map(field).collect();
         Node { origin: origin.clone(), value: Value::Table(fields), given: None }
     }
 
-    fn item(&self, item: &Item, origin: Origin) -> Node {
+    fn item(&self, item: &Item, origin: &Origin) -> Node {
         if let Item::ArrayOfTables(tables) = item {
             let tables = tables.iter().map(|table| {
                 let at = table.span().map_or_else(|| origin.clone(), |span| self.origin(span.start));
-                self.table(table, at)
+                self.table(table, &at)
             });
-            return Node { value: Value::List(tables.collect()), origin, given: None };
+            return Node { value: Value::List(tables.collect()), origin: origin.clone(), given: None };
         }
         match item {
             Item::Table(table) => self.table(table, origin),
-            Item::Value(value) => self.value(value, &origin),
+            Item::Value(value) => self.value(value, origin),
             Item::None | Item::ArrayOfTables(_) => {
-                Node { value: Value::Other("nothing".to_owned()), origin, given: None }
+                Node { value: Value::Other("nothing".to_owned()), origin: origin.clone(), given: None }
             }
         }
     }
@@ -198,7 +198,7 @@ impl Lines {
                 };
                 Value::List(items.iter().map(item).collect())
             }
-            TomlValue::InlineTable(table) => return self.table(table, origin.clone()),
+            TomlValue::InlineTable(table) => return self.table(table, origin),
         };
         Node { origin: origin.clone(), value: inner, given: None }
     }

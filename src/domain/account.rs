@@ -9,12 +9,16 @@
 //! later finds the truth. Caps are arguments, never state. An account's time never runs backwards: a clock that
 //! steps back is held at the latest instant seen, and [`Claimed::at`] is the instant that was counted.
 //!
-//! **Memory.** A key that was used in one cell of each window takes about 300 bytes, one that is busy around
-//! the clock 7 KiB more, an idle one whose total is all there is to know 40 (see [`Account::sweep`]).
+//! **Memory** (measured by `benches/limits.rs`). A key that was used in one cell of each window takes 250 bytes,
+//! in eight cells 430, around the clock for a month 8 KB; an idle one whose total is all there is to know about
+//! 50 (see [`Account::sweep`]). An organization takes about 550 on top.
 //!
 //! **Deliberately absent:** locks and clocks (the memory counters own both), and who the organization is.
 
-use ahash::AHashMap;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use ahash::AHasher;
 
 use super::cost::Cost;
 use super::id::KeyId;
@@ -36,13 +40,30 @@ pub struct Account {
     calendar: Calendar,
     plan: PlanUsage,
     spend: Spend,
-    /// Boxed, so that a growing map of a million keys moves pointers, not counts.
-    keys: AHashMap<KeyId, Box<KeyUsage>>,
-    /// Totals of keys that have nothing else to count. No key is in both maps.
-    totals: AHashMap<KeyId, u64>,
+    /// The hasher needs no random seed: this gateway makes the ids, no client chooses them.
+    keys: HashMap<KeyId, Counted, BuildHasherDefault<AHasher>>,
 }
 
-/// Keys that [`Account::sweep`] looks at in one call: about 0.1 ms.
+/// What is counted of a key.
+#[derive(Clone, Debug, PartialEq)]
+enum Counted {
+    /// Its total is all there is to know: it has been idle for a month.
+    Total(u64),
+    /// Everything. Boxed, so that a growing map of a million keys moves pointers, not counts.
+    Usage(Box<KeyUsage>),
+}
+
+impl Counted {
+    const fn total(&self) -> u64 {
+        match self {
+            Self::Total(total) => *total,
+            Self::Usage(usage) => usage.total,
+        }
+    }
+}
+
+/// Keys that [`Account::sweep`] looks at in one call: about a millisecond among a million keys, most of it spent on
+/// walking past those of earlier calls, and a fraction of that among few.
 const SWEEP_KEYS: usize = 1_024;
 
 impl Account {
@@ -58,8 +79,8 @@ impl Account {
         let now = self.advance(now);
         let mut fresh = None;
         let mut usage = claim.key.map(|key| match self.keys.get_mut(&key) {
-            Some(usage) => &mut **usage,
-            None => fresh.insert(KeyUsage::new(self.totals.get(&key).copied().unwrap_or(0))),
+            Some(Counted::Usage(usage)) => &mut **usage,
+            idle => fresh.insert(KeyUsage::new(idle.map_or(0, |idle| idle.total()))),
         });
         let mut standing = self.plan.standing(claim.caps, now);
         if let Some(usage) = &mut usage {
@@ -83,8 +104,7 @@ impl Account {
             usage.take(&mut standing.quotas, claim.estimate, &self.calendar, now);
         }
         if let (Some(key), Some(fresh)) = (claim.key, fresh) {
-            self.totals.remove(&key);
-            self.keys.insert(key, Box::new(fresh));
+            self.keys.insert(key, Counted::Usage(Box::new(fresh)));
         }
         Ok((Claimed { key: claim.key, at: now, estimate: claim.estimate }, standing))
     }
@@ -95,8 +115,8 @@ impl Account {
         let mut standing = self.plan.standing(claim.caps, now);
         if let Some(key) = claim.key {
             standing.quotas = match self.keys.get_mut(&key) {
-                Some(usage) => usage.gauges(claim.quotas, now),
-                None => KeyUsage::new(self.totals.get(&key).copied().unwrap_or(0)).gauges(claim.quotas, now),
+                Some(Counted::Usage(usage)) => usage.gauges(claim.quotas, now),
+                idle => KeyUsage::new(idle.map_or(0, |idle| idle.total())).gauges(claim.quotas, now),
             };
         }
         standing
@@ -106,7 +126,8 @@ impl Account {
     pub fn settle(&mut self, claimed: &Claimed, actual: Cost) {
         self.plan.settle();
         self.spend.settle(claimed.at, claimed.estimate, actual);
-        if let Some(usage) = claimed.key.and_then(|key| self.keys.get_mut(&key)) {
+        // Of a key that is down to its total, the periods that this cost belongs to are over.
+        if let Some(Counted::Usage(usage)) = claimed.key.and_then(|key| self.keys.get_mut(&key)) {
             usage.settle(claimed.at, claimed.estimate, actual);
         }
     }
@@ -115,10 +136,10 @@ impl Account {
     pub fn release(&mut self, claimed: &Claimed) {
         self.plan.release(claimed.at);
         self.spend.release(claimed.at, claimed.estimate);
-        if let Some(usage) = claimed.key.and_then(|key| self.keys.get_mut(&key)) {
-            usage.release(claimed.at, claimed.estimate);
-        } else if let Some(total) = claimed.key.and_then(|key| self.totals.get_mut(&key)) {
-            *total = total.saturating_sub(1);
+        match claimed.key.and_then(|key| self.keys.get_mut(&key)) {
+            Some(Counted::Usage(usage)) => usage.release(claimed.at, claimed.estimate),
+            Some(Counted::Total(total)) => *total = total.saturating_sub(1),
+            None => {}
         }
     }
 
@@ -132,7 +153,12 @@ impl Account {
         let at = at.min(self.advance(now));
         self.spend.replay(at, n, cost, &self.calendar);
         if let Some(key) = key {
-            self.keys.entry(key).or_default().replay(at, n, cost, &self.calendar);
+            let mut usage = match self.keys.remove(&key) {
+                Some(Counted::Usage(usage)) => usage,
+                idle => Box::new(KeyUsage::new(idle.map_or(0, |idle| idle.total()))),
+            };
+            usage.replay(at, n, cost, &self.calendar);
+            self.keys.insert(key, Counted::Usage(usage));
         }
     }
 
@@ -142,18 +168,18 @@ impl Account {
         self.plan.replay(at);
     }
 
-    /// Sets what `key` has used in all time: kept apart from [`Account::replay`], which must have come first, as
-    /// the log forgets and a total must not.
+    /// Sets what `key` has used in all time: kept apart from [`Account::replay`], as the log forgets and a total
+    /// must not.
     pub fn replay_total(&mut self, key: KeyId, total: u64) {
         match self.keys.get_mut(&key) {
-            Some(usage) => usage.total = total,
-            None => drop(self.totals.insert(key, total)),
+            Some(Counted::Usage(usage)) => usage.total = total,
+            _ => drop(self.keys.insert(key, Counted::Total(total))),
         }
     }
 
     /// Forgets what `key` has used: for one that will never be asked about again.
     pub fn forget(&mut self, key: KeyId) -> bool {
-        self.keys.remove(&key).is_some() | self.totals.remove(&key).is_some()
+        self.keys.remove(&key).is_some()
     }
 
     /// Gives back the memory of keys that have gone idle: of one whose windows and present periods are empty
@@ -161,24 +187,23 @@ impl Account {
     /// is held for long; returns the place to go on from, or `None` at the end.
     pub fn sweep(&mut self, from: usize, now: Timestamp) -> Option<usize> {
         let now = self.advance(now);
-        let mut idle = Vec::new();
+        let mut unused = Vec::new();
         let mut seen = 0;
-        for (key, usage) in self.keys.iter_mut().skip(from).take(SWEEP_KEYS) {
+        for (key, counted) in self.keys.iter_mut().skip(from).take(SWEEP_KEYS) {
             seen += 1;
-            if usage.is_idle(&self.calendar, now) {
-                idle.push((*key, usage.total));
-            } else {
-                usage.shrink();
+            if let Counted::Usage(usage) = counted {
+                usage.shrink(now);
+                if usage.is_idle(&self.calendar, now) {
+                    *counted = Counted::Total(counted.total());
+                }
+            }
+            if *counted == Counted::Total(0) {
+                unused.push(*key);
             }
         }
-        for (key, total) in &idle {
-            self.keys.remove(key);
-            if *total > 0 {
-                self.totals.insert(*key, *total);
-            }
-        }
+        unused.iter().for_each(|key| drop(self.keys.remove(key)));
         if seen == SWEEP_KEYS {
-            return Some(from + seen - idle.len());
+            return Some(from + seen - unused.len());
         }
         if self.keys.capacity() > 4 * self.keys.len() {
             self.keys.shrink_to_fit();
@@ -189,15 +214,12 @@ impl Account {
     /// Whether there is nothing to remember at `now`.
     pub fn is_idle(&mut self, now: Timestamp) -> bool {
         let now = self.advance(now);
-        self.keys.is_empty()
-            && self.totals.is_empty()
-            && self.plan.is_idle(now)
-            && self.spend.is_idle(&self.calendar)
+        self.keys.is_empty() && self.plan.is_idle(now) && self.spend.is_idle(&self.calendar)
     }
 
     /// Keys with counts or a total.
     pub fn keys(&self) -> usize {
-        self.keys.len() + self.totals.len()
+        self.keys.len()
     }
 
     fn advance(&mut self, now: Timestamp) -> Timestamp {

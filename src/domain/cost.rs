@@ -25,7 +25,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order of [`Outcome::code`].
+    /// Every outcome.
     pub const ALL: [Self; 5] =
         [Self::Success, Self::Failure, Self::UpstreamError, Self::ClientAborted, Self::Crashed];
 

@@ -189,27 +189,4 @@ const fn limited(limit: Limit) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_is_told_to_wait_a_second_to_a_minute_or_nothing() {
-        let now = Timestamp::from_seconds(1_000_000);
-        let in_millis = |millis: u64| Some(Timestamp::from_micros(now.micros() + millis * 1_000));
-        for (refusal, seconds) in [
-            (Refusal::Limited(Limit::Concurrency, None), Some(1)),
-            (Refusal::Limited(Limit::Second, in_millis(0)), Some(1)),
-            (Refusal::Limited(Limit::Second, in_millis(1_000)), Some(1)),
-            (Refusal::Limited(Limit::Minute, in_millis(1_001)), Some(2)),
-            (Refusal::Limited(Limit::Minute, in_millis(63_000)), Some(60)),
-            (Refusal::Limited(Limit::Minute, None), Some(60)),
-            (Refusal::Limited(Limit::OrgBudget(Period::Monthly), in_millis(86_400_000)), Some(60)),
-            (Refusal::Limited(Limit::Daily, in_millis(1_000)), None),
-            (Refusal::Limited(Limit::Total, None), None),
-            (Refusal::Overloaded, Some(1)),
-            (Refusal::InvalidApiKey, None),
-        ] {
-            assert_eq!(refusal.retry_after(now), seconds, "{refusal:?}");
-        }
-    }
-}
+mod tests;

@@ -110,6 +110,7 @@ impl Ring {
         let index = window.cell_of(now);
         if index > self.newest {
             if self.in_newest > 0 {
+                self.grow(window);
                 self.older.push_back(Cell::new(self.newest, self.in_newest));
             }
             (self.newest, self.in_newest) = (index, 0);
@@ -156,9 +157,18 @@ impl Ring {
     }
 
     /// Gives back memory that a burst of cells has left unused.
-    pub fn shrink(&mut self) {
+    pub fn shrink(&mut self, window: Window, now: Timestamp) {
+        self.count(window, now);
         if self.older.capacity() > 2 * self.older.len() {
             self.older.shrink_to_fit();
+        }
+    }
+
+    /// Makes room for one more cell: twofold as any vector, but never for more cells than the window has.
+    fn grow(&mut self, window: Window) {
+        let (len, most) = (self.older.len(), (window.span / window.cell + 1) as usize);
+        if len == self.older.capacity() {
+            self.older.reserve_exact(len.max(4).min(most.saturating_sub(len)).max(1));
         }
     }
 

@@ -159,8 +159,8 @@ impl KeyUsage {
             && self.spend.is_idle(calendar)
     }
 
-    pub(super) fn shrink(&mut self) {
-        self.rings().into_iter().for_each(|(_, ring)| ring.shrink());
+    pub(super) fn shrink(&mut self, now: Timestamp) {
+        self.rings().into_iter().for_each(|(window, ring)| ring.shrink(window, now));
     }
 
     fn rings(&mut self) -> [(Window, &mut Ring); 3] {

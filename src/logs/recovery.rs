@@ -23,7 +23,7 @@ use super::spool::Spool;
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::row::{Admission, Row};
-use crate::stores::record::{RecordError, SharedRecord, Shipment};
+use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// The code of a row that stands for a request this gateway died with.
 pub const CRASHED_CODE: &str = "gateway_crashed";
@@ -56,7 +56,7 @@ pub enum RecoveryError {
 ///
 /// # Errors
 /// [`RecoveryError`]; the gateway should not serve before it is gone.
-pub async fn recover(spool: &Spool, record: &SharedRecord) -> Result<Recovered, RecoveryError> {
+pub async fn recover(spool: &Spool, record: &dyn LogRecord) -> Result<Recovered, RecoveryError> {
     let old = spool.shared.old.lock().clone();
     let mut work = Work {
         spool,
@@ -103,7 +103,7 @@ pub async fn recover(spool: &Spool, record: &SharedRecord) -> Result<Recovered, 
 
 struct Work<'a> {
     spool: &'a Spool,
-    record: &'a SharedRecord,
+    record: &'a dyn LogRecord,
     cursors: HashMap<String, u64>,
     /// Admissions without a row so far: as many as were in flight.
     open: HashMap<RequestId, Admission<'static>>,

@@ -22,7 +22,7 @@ use super::segment::{self, Place, Segment};
 use super::spool::Spool;
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
-use crate::stores::record::{RecordError, SharedRecord, Shipment};
+use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// Longest wait between two attempts while the record is away.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub struct Undrained {
     pub pending: u64,
 }
 
-struct RecordOf(SharedRecord);
+struct RecordOf(Arc<dyn LogRecord>);
 
 impl std::fmt::Debug for RecordOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,7 +83,7 @@ enum ShipError {
 
 impl Shipper {
     /// The shipper of `spool`. What earlier processes left is for [`recover`](super::recover), not for this.
-    pub fn new(spool: Arc<Spool>, record: SharedRecord) -> Self {
+    pub fn new(spool: Arc<Spool>, record: Arc<dyn LogRecord>) -> Self {
         Self {
             spool,
             record: RecordOf(record),

@@ -47,13 +47,12 @@ impl Gate {
     /// # Errors
     /// [`Refused`], with the first check that failed and what had become known by then.
     pub async fn admit(&self, config: &Config, facts: &Facts<'_>, now: Timestamp) -> Result<Permit, Refused> {
-        let client = client(config, facts);
-        let mut known = Known { client, route: route(config, facts), caller: None, standing: None };
+        let mut known = at_first_sight(config, facts);
         match self.checked(config, facts, &mut known, now).await {
-            Ok((route, claim)) => Ok(Permit { known, route, claim }),
+            Ok(claim) => Ok(Permit { known, claim }),
             Err(refusal) => {
                 if refusal.is_failed_authentication() {
-                    self.guard.failed(client, now);
+                    self.guard.failed(known.client, now);
                 }
                 Err(Refused { refusal, known })
             }
@@ -66,7 +65,7 @@ impl Gate {
         facts: &Facts<'_>,
         known: &mut Known,
         now: Timestamp,
-    ) -> Result<(Arc<Route>, Option<Hold>), Refusal> {
+    ) -> Result<Option<Hold>, Refusal> {
         let route = known.route.as_ref().map(|(_, route)| Arc::clone(route));
         if !is_unambiguous(facts.path, route.as_ref().is_some_and(|route| route.encoded_slashes)) {
             return Err(Refusal::BadRequest);
@@ -77,7 +76,7 @@ impl Gate {
             return Err(Refusal::BodyTooLarge);
         }
         if route.auth == Auth::None {
-            return Ok((route, None));
+            return Ok(None);
         }
 
         let found = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
@@ -104,7 +103,7 @@ impl Gate {
         match self.counters.claim(&organization.id, &claim, now) {
             Ok((claimed, standing)) => {
                 known.standing = Some(standing);
-                Ok((route, Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed))))
+                Ok(Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed)))
             }
             Err(Unclaimed::Denied(denial)) => {
                 known.standing = Some(denial.standing);
@@ -122,7 +121,8 @@ impl Gate {
     ) -> Result<Arc<Entry>, Refusal> {
         let known = match self.keyring.cached(digest, now) {
             Some(known) => known,
-            None => self.keyring.find(digest, now).await.map_err(|_| Refusal::StoreUnavailable)?,
+            // Boxed: rare, and every request would carry the room for it.
+            None => Box::pin(self.keyring.find(digest, now)).await.map_err(|_| Refusal::StoreUnavailable)?,
         };
         match known {
             KnownKey::Key(entry) => Ok(entry),
@@ -131,9 +131,12 @@ impl Gate {
     }
 }
 
-fn client(config: &Config, facts: &Facts<'_>) -> std::net::IpAddr {
+/// What is known of a request before anything is asked: its client and its route, and so how a refusal of it is
+/// spelled and logged.
+pub fn at_first_sight(config: &Config, facts: &Facts<'_>) -> Known {
     let forwarded = facts.headers.get_all(FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
-    client_ip(facts.peer, forwarded, &config.data.trusted_proxies)
+    let client = client_ip(facts.peer, forwarded, &config.data.trusted_proxies);
+    Known { client, route: route(config, facts), caller: None, standing: None }
 }
 
 fn route(config: &Config, facts: &Facts<'_>) -> Option<(usize, Arc<Route>)> {

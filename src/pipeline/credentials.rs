@@ -95,7 +95,8 @@ pub fn strip(headers: &mut HeaderMap, query: Option<&str>, keys: &Keys, found: O
     for (position, source) in keys.sources.iter().enumerate() {
         let mut ours = found.is_some_and(|found| found.source == position);
         each_text(source, headers, query, &keys.prefix, |text| {
-            ours |= is_well_formed(text, &keys.prefix)
+            ours = ours
+                || is_well_formed(text, &keys.prefix)
                 || found.is_some_and(|found| !found.well_formed && is_digest_of(&found.digest, text));
         });
         if !ours {
@@ -259,8 +260,8 @@ fn percent_decoded<'b>(text: &str, buffer: &'b mut [u8; SECRET_BYTES_MAX]) -> Op
     buffer.get(..len)
 }
 
-/// `query` without the pairs called `name`.
-fn without(query: &str, name: &str) -> Query {
+/// `query` without the pairs called `name`, however that is percent-encoded.
+pub fn without(query: &str, name: &str) -> Query {
     let mut rest = String::with_capacity(query.len());
     let mut any = false;
     for pair in pairs(query).filter(|pair| pair.value_of(name).is_none()) {

@@ -52,8 +52,6 @@ pub struct Refused {
 pub struct Permit {
     /// What is known of it.
     pub known: Known,
-    /// The route it takes.
-    pub route: Arc<Route>,
     /// What was claimed; `None` on a public route.
     pub claim: Option<Hold>,
 }

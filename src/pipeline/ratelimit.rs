@@ -4,11 +4,10 @@
 //! RFC 9651): every policy that applies, `t` being the seconds until something of it becomes free again.
 //! `X-RateLimit-*` is the per-minute plan cap with its reset in Unix seconds, as older clients read it.
 
-use std::fmt::Write as _;
-
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::domain::account::{Gauge, Standing};
+use crate::domain::account::Standing;
 use crate::domain::time::Timestamp;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -19,28 +18,45 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const CONCURRENCY_LIMIT: HeaderName = HeaderName::from_static("x-concurrency-limit");
 const CONCURRENCY_CURRENT: HeaderName = HeaderName::from_static("x-concurrency-current");
 
+/// As many are set at most: room is made for them at once.
+const HEADERS_MAX: usize = 8;
+
+/// Room for the longest list of policies with everyday numbers.
+const TEXT_BYTES: usize = 160;
+
 /// Sets every header that `standing` gives rise to.
 pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
-    let mut policy = String::with_capacity(128);
-    let mut state = String::with_capacity(128);
-    let [total, daily, weekly, monthly] = standing.quotas;
-    for (name, gauge, span) in [
-        ("second", standing.second, Some(1)),
-        ("minute", standing.minute, Some(60)),
-        ("total", total, None),
-        ("daily", daily, Some(86_400)),
-        ("weekly", weekly, Some(604_800)),
-        ("monthly", monthly, Some(2_592_000)),
+    headers.reserve(HEADERS_MAX);
+    let mut policy = String::with_capacity(TEXT_BYTES);
+    let mut state = String::with_capacity(TEXT_BYTES);
+    let [total, daily, weekly, monthly] = &standing.quotas;
+    for (gauge, begins, window) in [
+        (&standing.second, "\"second\"", ";w=1"),
+        (&standing.minute, "\"minute\"", ";w=60"),
+        (total, "\"total\"", ""),
+        (daily, "\"daily\"", ";w=86400"),
+        (weekly, "\"weekly\"", ";w=604800"),
+        (monthly, "\"monthly\"", ";w=2592000"),
     ] {
-        if let Some(gauge) = gauge {
-            write(&mut policy, &mut state, name, &gauge, span, now);
+        let Some(gauge) = gauge else { continue };
+        if !policy.is_empty() {
+            policy.push_str(", ");
+            state.push_str(", ");
+        }
+        policy.push_str(begins);
+        push(&mut policy, ";q=", gauge.cap);
+        policy.push_str(window);
+        state.push_str(begins);
+        push(&mut state, ";r=", gauge.remaining);
+        if let Some(at) = gauge.resets_at {
+            push(&mut state, ";t=", at.micros().saturating_sub(now.micros()).div_ceil(1_000_000));
         }
     }
     if !policy.is_empty() {
-        insert(headers, POLICY, &policy);
-        insert(headers, RATE_LIMIT, &state);
+        insert(headers, POLICY, policy);
+        insert(headers, RATE_LIMIT, state);
     }
-    if let Some(minute) = standing.minute {
+    if let Some(minute) = &standing.minute {
         headers.insert(LIMIT, minute.cap.into());
         headers.insert(REMAINING, minute.remaining.into());
         let reset = minute.resets_at.unwrap_or(now).micros().div_ceil(1_000_000);
@@ -52,28 +68,14 @@ pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     }
 }
 
-fn write(
-    policy: &mut String,
-    state: &mut String,
-    name: &str,
-    gauge: &Gauge,
-    span: Option<u64>,
-    now: Timestamp,
-) {
-    let comma = if policy.is_empty() { "" } else { ", " };
-    // Writing to a String cannot fail.
-    let _ = write!(policy, "{comma}\"{name}\";q={}", gauge.cap);
-    if let Some(span) = span {
-        let _ = write!(policy, ";w={span}");
-    }
-    let _ = write!(state, "{comma}\"{name}\";r={}", gauge.remaining);
-    if let Some(at) = gauge.resets_at {
-        let _ = write!(state, ";t={}", at.since(now).as_micros().div_ceil(1_000_000));
-    }
+/// Formatting through `fmt` costs several times as much, on every answer.
+fn push(text: &mut String, label: &str, number: u64) {
+    text.push_str(label);
+    text.push_str(itoa::Buffer::new().format(number));
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: String) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
         headers.insert(name, value);
     }
 }
@@ -81,11 +83,12 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::account::Gauge;
 
     #[test]
     fn every_policy_that_applies_is_told() {
         let now = Timestamp::from_seconds(1_000);
-        let gauge = |cap, remaining, seconds| Gauge {
+        let gauge = |cap, remaining, seconds: u64| Gauge {
             cap,
             remaining,
             resets_at: Some(Timestamp::from_millis((1_000 + seconds) * 1_000 - 500)),

@@ -1,13 +1,18 @@
 //! What an answered request is judged to be: outcome, cost and tier (contract section 7).
 //!
 //! Each is looked for in the places that the route lists, in order. A place that is missing or cannot be read
-//! is passed over; where no place names a cost it is *unknown*, not zero, and the route's price is charged.
+//! is passed over; where no place names a cost it is *unknown*, not zero, and the route's price is charged. Of
+//! credits and microcents one says the other where only one is named.
 
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use crate::config::{Config, Finder, Route};
 use crate::domain::cost::{Cost, CostSource, Outcome};
+
+/// The largest amount that is believed, as large as a price may be: what is more is a mistake, and sums of it
+/// would leave the numbers that a record can hold.
+const AMOUNT_MAX: u64 = 1_000_000_000_000;
 
 /// How an exchange with the upstream ended, as far as the engine can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,10 +86,14 @@ impl Heard {
         if !route.charge.contains(&outcome) {
             return Verdict { outcome, cost: Cost::default(), source: CostSource::Free, tier };
         }
-        let source = credits.or(microcents).map_or(CostSource::Unknown, |(_, source)| source);
-        let credits = credits.map_or(route.price, |(credits, _)| credits);
         let rate = config.billing.microcents_per_credit;
-        let microcents = microcents.map_or(credits.saturating_mul(rate), |(microcents, _)| microcents);
+        let (credits, microcents, source) = match (credits, microcents) {
+            (Some((credits, source)), Some((microcents, _))) => (credits, microcents, source),
+            (Some((credits, source)), None) => (credits, credits.saturating_mul(rate), source),
+            // Where only money is named it says the credits, too; one begun is one.
+            (None, Some((microcents, source))) => (microcents.div_ceil(rate), microcents, source),
+            (None, None) => (route.price, route.price.saturating_mul(rate), CostSource::Unknown),
+        };
         Verdict { outcome, cost: Cost { credits, microcents }, source, tier }
     }
 
@@ -118,10 +127,11 @@ fn succeeded(route: &Route, status: u16) -> bool {
 
 /// A whole amount; a fraction of a unit is charged as a unit, as half a credit cannot be.
 fn amount(text: &str) -> Option<u64> {
-    text.parse().ok().or_else(|| {
+    let whole = text.parse().ok().or_else(|| {
         let fraction: f64 = text.parse().ok()?;
-        (0.0..1e15).contains(&fraction).then_some(fraction.ceil() as u64)
-    })
+        (fraction >= 0.0).then_some(fraction.ceil() as u64)
+    });
+    whole.filter(|amount| *amount <= AMOUNT_MAX)
 }
 
 fn json_text(value: &Value) -> Option<String> {
@@ -131,3 +141,6 @@ fn json_text(value: &Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

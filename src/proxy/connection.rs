@@ -22,6 +22,7 @@ use crate::pipeline::permit::Known;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::refuse;
+use super::server::{self, Drain};
 use super::service::{self, Peer};
 use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
 use super::tls::{self, Acceptor};
@@ -41,18 +42,31 @@ pub async fn serve(
     peer: Peer,
     socket: TcpStream,
     tls: Option<Arc<Acceptor>>,
-    drain: watch::Receiver<bool>,
+    drain: watch::Receiver<Drain>,
 ) {
-    let Some(acceptor) = tls else { return http1(core, peer, socket, drain).await };
+    match tls {
+        None => http1(core, peer, socket, drain).await,
+        // Boxed, as is the stream: a plain connection does not keep room for what only an encrypted one needs.
+        Some(acceptor) => Box::pin(https(core, peer, socket, acceptor, drain)).await,
+    }
+}
+
+async fn https(
+    core: Rc<Core>,
+    peer: Peer,
+    socket: TcpStream,
+    acceptor: Arc<Acceptor>,
+    drain: watch::Receiver<Drain>,
+) {
     let within = core.shared.live.load().config.data.head_timeout;
     match acceptor.accept(socket, within).await {
-        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, stream, drain).await,
-        Ok(stream) => http1(core, peer, stream, drain).await,
+        Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, Box::new(stream), drain).await,
+        Ok(stream) => http1(core, peer, Box::new(stream), drain).await,
         Err(error) => tracing::debug!(%error, "TLS handshake failed"),
     }
 }
 
-async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -80,7 +94,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain) => {
+        () = server::told(&mut drain, Drain::Gracefully) => {
             handle.close_when_idle();
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
@@ -91,22 +105,23 @@ where
     }
     let Some(parts) = connection.into_parts() else { return };
     match parts.io.into_inner().into_ended() {
-        Some(strict::Ended { socket, answer: Some(violation) }) => {
-            let response = refusal_of(&core, &peer, violation);
+        Some(strict::Ended { socket, answer: Some(violation), bodiless }) => {
+            let response = refusal_of(&core, &peer, violation, bodiless);
             strict::refuse(socket, &response).await;
         }
-        Some(strict::Ended { socket, answer: None }) => strict::linger(socket).await,
+        Some(strict::Ended { socket, answer: None, .. }) => strict::linger(socket).await,
         None => {}
     }
 }
 
 /// A head that never became a request is refused, logged and counted as one.
-fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation) -> bytes::Bytes {
-    tracing::debug!(%violation, "head refused");
+fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation, bodiless: bool) -> bytes::Bytes {
     let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
     let known = Known { client, route: None, caller: None, standing: None };
     let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
-    refuse::raw(exchange, violation.refusal())
+    let refusal = violation.refusal();
+    tracing::debug!(code = refusal.code(), request = %exchange.id, rule = %violation, "refused");
+    refuse::raw(exchange, refusal, bodiless)
 }
 
 fn limits(core: &Core) -> Limits {
@@ -124,7 +139,7 @@ fn limits(core: &Core) -> Limits {
     }
 }
 
-async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<bool>)
+async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -146,7 +161,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        _ = drain.wait_for(|drain| *drain) => {
+        () = server::told(&mut drain, Drain::Gracefully) => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }

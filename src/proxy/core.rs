@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
@@ -49,6 +49,8 @@ pub struct Shared {
     pub spool: Arc<Spool>,
     /// Open client connections.
     pub connections: AtomicUsize,
+    /// When a request was last refused because the log had no room, in microseconds of Unix time; 0 is never.
+    pub log_full_at: AtomicU64,
 }
 
 /// One thread's own.

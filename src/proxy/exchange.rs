@@ -3,6 +3,8 @@
 //! **Invariants.** Every request leaves exactly one row: [`Exchange::finish`] and [`Exchange::refuse`] write
 //! it, and a dropped exchange (client gone, panic) writes it as aborted. The row is in the spool before the
 //! last byte of the answer is handed to the client's connection. A claim is settled exactly once.
+//!
+//! An exchange is boxed from its beginning: it passes through many hands, and is several hundred bytes.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -18,7 +20,7 @@ use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
 use crate::domain::row::{Admission, Row, bounded};
 use crate::domain::time::Timestamp;
-use crate::pipeline::permit::{Caller, Hold, Known, Permit};
+use crate::pipeline::permit::{Caller, Hold, Known};
 use crate::pipeline::verdict::{Ending, Heard, Verdict};
 
 use super::core::{Core, Live};
@@ -69,7 +71,7 @@ impl Exchange {
         started: Timestamp,
         request: &Request<B>,
         known: Known,
-    ) -> Self {
+    ) -> Box<Self> {
         let mut exchange = Self::headless(core, live, started, known);
         exchange.head = Some((request.method().clone(), request.uri().clone()));
         exchange.user_agent = request.headers().get(USER_AGENT).cloned();
@@ -77,8 +79,8 @@ impl Exchange {
     }
 
     /// A request whose head could not be read.
-    pub fn headless(core: &Rc<Core>, live: Arc<Live>, started: Timestamp, known: Known) -> Self {
-        Self {
+    pub fn headless(core: &Rc<Core>, live: Arc<Live>, started: Timestamp, known: Known) -> Box<Self> {
+        Box::new(Self {
             id: core.next_id(started),
             core: Rc::clone(core),
             live,
@@ -91,7 +93,7 @@ impl Exchange {
             uploaded: Rc::default(),
             answer: Answer::default(),
             finished: false,
-        }
+        })
     }
 
     /// Takes over what was claimed for this request, and writes the admission down before a byte of it can
@@ -99,9 +101,8 @@ impl Exchange {
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] where the spool has no room; nothing stays claimed.
-    pub fn admit(&mut self, permit: Permit) -> Result<(), Refusal> {
-        self.known = permit.known;
-        let Some(claim) = permit.claim else { return Ok(()) };
+    pub fn admit(&mut self, claim: Option<Hold>) -> Result<(), Refusal> {
+        let Some(claim) = claim else { return Ok(()) };
         let caller = self.known.caller.as_ref();
         let admission = Admission {
             id: self.id,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -34,6 +34,9 @@ use super::upload::Upload;
 use super::upstream::balance::Target;
 use super::upstream::pool::{Lease, SendError};
 
+/// As many are set on a request at most: room is made for them at once.
+const IDENTITY_HEADERS_MAX: usize = 10;
+
 /// An answer's head, and what it came by.
 struct Answered {
     response: Response<Incoming>,
@@ -43,7 +46,7 @@ struct Answered {
 
 /// Forwards what `exchange` was admitted for, and answers with what comes back.
 pub async fn forward(
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     peer: &Peer,
     mut request: Request<Incoming>,
 ) -> Response<Answer> {
@@ -79,6 +82,9 @@ pub async fn forward(
     };
     match answered {
         Err(refusal) => refuse::respond(exchange, refusal, version),
+        Ok(Answered { response, .. }) if !headers::is_decoded(response.headers()) => {
+            refuse::respond(exchange, Refusal::UpstreamUnreachable, version)
+        }
         Ok(answered) => {
             let now = clock::now();
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
@@ -132,15 +138,32 @@ fn outbound(
     let (mut parts, body) = request.into_parts();
     let config = &exchange.live.config;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let forwarded =
-        Forwarded::of(&parts.headers, peer.address.ip(), peer.tls, authority, &config.data.trusted_proxies);
+    let forwarded = Forwarded::of(
+        &parts.headers,
+        (peer.address.ip(), &peer.text),
+        peer.tls,
+        authority,
+        &config.data.trusted_proxies,
+    );
     let credential = exchange.caller().map(|caller| &caller.credential);
     let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
     headers::clean_request(&mut parts.headers, upgrade);
+    if parts.version == Version::HTTP_2
+        && !body.is_end_stream()
+        && !parts.headers.contains_key(CONTENT_LENGTH)
+    {
+        // HTTP/2 frames a body without saying so in a header, and hyper sends none with a GET or HEAD unless a
+        // header says that there is one.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     parts.uri = target(&parts.uri, &query, upstream)?;
     if let Some(UpstreamCredential::Header(name, value)) = &upstream.credential {
         parts.headers.insert(name.clone(), HeaderValue::from_str(&value.0).ok()?);
     }
+    parts.headers.reserve(IDENTITY_HEADERS_MAX);
     forwarded.set(&mut parts.headers);
     set_identity(&mut parts.headers, exchange)?;
     if reads_body(route) {
@@ -171,7 +194,7 @@ fn target(uri: &Uri, query: &Query, upstream: &Upstream) -> Option<Uri> {
         Some(UpstreamCredential::Query(name, value)) => Some((name, &value.0)),
         _ => None,
     };
-    let query = match query {
+    let kept = match query {
         Query::Unchanged if own.is_none() => {
             let unchanged = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
             return Some(Uri::from(unchanged));
@@ -180,11 +203,18 @@ fn target(uri: &Uri, query: &Query, upstream: &Upstream) -> Option<Uri> {
         Query::Gone => None,
         Query::Rest(rest) => Some(rest.as_str()),
     };
+    // An upstream that takes the first of two would take the client's word for the operator's.
+    let alone = own.zip(kept).map(|((name, _), kept)| credentials::without(kept, name));
+    let kept = match &alone {
+        None | Some(Query::Unchanged) => kept,
+        Some(Query::Gone) => None,
+        Some(Query::Rest(rest)) => Some(rest.as_str()),
+    };
     let own = own.map(|(name, value)| {
         let escape = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
         format!("{}={}", escape(name), escape(value))
     });
-    let query: Vec<&str> = query.into_iter().chain(own.as_deref()).filter(|part| !part.is_empty()).collect();
+    let query: Vec<&str> = kept.into_iter().chain(own.as_deref()).filter(|part| !part.is_empty()).collect();
     let text =
         if query.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), query.join("&")) };
     text.parse::<PathAndQuery>().ok().map(Uri::from)
@@ -205,7 +235,7 @@ fn set_identity(headers: &mut HeaderMap, exchange: &Exchange) -> Option<()> {
 
 /// The answer as the client sees it.
 fn answer(
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     answered: Answered,
     upgrade: Option<OnUpgrade>,
     filter: Option<&Handle>,

@@ -12,6 +12,7 @@ pub mod core;
 pub mod deadline;
 pub mod exchange;
 pub mod forward;
+mod gather;
 pub mod headers;
 pub mod ids;
 pub mod refuse;

@@ -15,7 +15,7 @@ use super::ids;
 use super::relay::Answer;
 
 /// Ends the exchange with `refusal`, and is what the client is sent.
-pub fn respond(mut exchange: Exchange, refusal: Refusal, version: Version) -> Response<Answer> {
+pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
     exchange.refuse(refusal);
     tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
     let body = refusal_body(exchange.dialect(), refusal, exchange.id);
@@ -46,7 +46,7 @@ fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
 }
 
 /// A whole HTTP/1.1 response as bytes, for a head that never became a request. The connection closes after it.
-pub fn raw(mut exchange: Exchange, refusal: Refusal) -> Bytes {
+pub fn raw(mut exchange: Box<Exchange>, refusal: Refusal, bodiless: bool) -> Bytes {
     exchange.refuse(refusal);
     let body = refusal_body(exchange.dialect(), refusal, exchange.id);
     let mut headers = HeaderMap::new();
@@ -65,7 +65,9 @@ pub fn raw(mut exchange: Exchange, refusal: Refusal) -> Bytes {
         text.put_slice(b"\r\n");
     }
     text.put_slice(b"\r\n");
-    text.put_slice(&body);
+    if !bodiless {
+        text.put_slice(&body);
+    }
     text.freeze()
 }
 

@@ -59,7 +59,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Relay {
     body: Incoming,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     /// Goes back to the pool when the body has been read whole.
     lease: Option<Lease<Upload>>,
     stall: Watch,
@@ -75,7 +75,7 @@ impl Relay {
     /// The body of an answer whose head is on its way.
     pub fn new(
         body: Incoming,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         lease: Lease<Upload>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {

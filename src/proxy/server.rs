@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection;
 use super::core::Core;
+use super::headers;
 use super::service::Peer;
 use super::tls::Acceptor;
 
@@ -22,19 +23,37 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How often a draining thread looks whether its last connection has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
-/// Serves `listener` until `drain` turns true, then lets what is under way finish within the configured time.
+/// What a thread is told about its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// Go on.
+    No,
+    /// Take no more; let what is under way finish, within the configured time.
+    Gracefully,
+    /// Do not wait for what is under way.
+    Now,
+}
+
+/// Waits until `drain` says `what`, or more. Unlike the channel's own, this leaves no borrow behind, which would
+/// keep the channel from being told anything further for as long as a `select!` is in its arm.
+pub async fn told(drain: &mut watch::Receiver<Drain>, what: Drain) {
+    // An error means that the sender is gone: nobody is left to wait for.
+    let _ = drain.wait_for(|drain| *drain >= what).await;
+}
+
+/// Serves `listener` until it is told to drain.
 pub async fn run(
     core: Rc<Core>,
     listener: TcpListener,
     tls: Option<Arc<Acceptor>>,
-    drain: watch::Receiver<bool>,
+    drain: watch::Receiver<Drain>,
 ) {
     let open = Rc::new(Cell::new(0_usize));
-    let mut told = drain.clone();
+    let mut draining = drain.clone();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = told.wait_for(|drain| *drain) => break,
+            () = told(&mut draining, Drain::Gracefully) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -58,7 +77,11 @@ pub async fn run(
             sleep(DRAIN_LOOK).await;
         }
     });
-    if finished.await.is_err() {
+    let in_time = tokio::select! {
+        finished = finished => finished.is_ok(),
+        () = told(&mut draining, Drain::Now) => true,
+    };
+    if !in_time {
         tracing::warn!(connections = open.get(), "drain_timeout has passed; closing what is still open");
     }
 }
@@ -74,7 +97,7 @@ fn spawn(
     socket: TcpStream,
     address: std::net::SocketAddr,
     tls: Option<&Arc<Acceptor>>,
-    drain: &watch::Receiver<bool>,
+    drain: &watch::Receiver<Drain>,
     open: &Rc<Cell<usize>>,
 ) {
     let counted = Counted::new(core, open);
@@ -84,7 +107,12 @@ fn spawn(
     }
     // Without it small answers wait for the client's acknowledgement.
     let _ = socket.set_nodelay(true);
-    let peer = Peer { address, tls: tls.is_some(), filter: None };
+    let peer = Peer {
+        address,
+        text: headers::address_value(address.ip().to_canonical()),
+        tls: tls.is_some(),
+        filter: None,
+    };
     let (core, tls, drain) = (Rc::clone(core), tls.cloned(), drain.clone());
     tokio::task::spawn_local(async move {
         let metrics = Arc::clone(&core.shared.metrics);

@@ -2,17 +2,18 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use http::header::{HOST, HeaderValue};
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::config::{Config, WhenFull};
-use crate::domain::address::client_ip;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
+use crate::pipeline::admit::at_first_sight;
 use crate::pipeline::facts::Facts;
-use crate::pipeline::permit::{Known, Refused};
+use crate::pipeline::permit::{Permit, Refused};
 
 use super::core::Core;
 use super::exchange::Exchange;
@@ -26,6 +27,8 @@ use super::strict::Handle;
 pub struct Peer {
     /// The address at its other end.
     pub address: SocketAddr,
+    /// The same as a header's value, made once per connection.
+    pub text: HeaderValue,
     /// Whether it is encrypted.
     pub tls: bool,
     /// On HTTP/1: the filter in front of hyper.
@@ -48,10 +51,10 @@ pub async fn serve(
         headers: request.headers(),
         peer: peer.address.ip(),
     };
-    let admitted = if must_refuse_all(&core, &live.config) {
-        Err(Refused { refusal: Refusal::Overloaded, known: unknown(&facts) })
+    let admitted = if must_refuse_all(&core, &live.config, started) {
+        Err(Refused { refusal: Refusal::Overloaded, known: at_first_sight(&live.config, &facts) })
     } else if let Err(refusal) = check_h2_head(&request, &live.config) {
-        Err(Refused { refusal, known: unknown(&facts) })
+        Err(Refused { refusal, known: at_first_sight(&live.config, &facts) })
     } else {
         core.shared.gate.admit(&live.config, &facts, started).await
     };
@@ -60,9 +63,9 @@ pub async fn serve(
             let exchange = Exchange::new(&core, live, started, &request, known);
             refuse::respond(exchange, refusal, version)
         }
-        Ok(permit) => {
-            let mut exchange = Exchange::new(&core, live, started, &request, permit.known.clone());
-            match exchange.admit(permit) {
+        Ok(Permit { known, claim }) => {
+            let mut exchange = Exchange::new(&core, live, started, &request, known);
+            match exchange.admit(claim) {
                 Ok(()) => forward::forward(exchange, &peer, request).await,
                 Err(refusal) => refuse::respond(exchange, refusal, version),
             }
@@ -71,13 +74,12 @@ pub async fn serve(
 }
 
 /// A full log refuses before anything is asked or claimed, where the configuration wants every row.
-fn must_refuse_all(core: &Core, config: &Config) -> bool {
-    config.logs.when_full == WhenFull::Refuse && !core.spool().borrow_mut().has_room()
-}
-
-fn unknown(facts: &Facts<'_>) -> Known {
-    let client = client_ip(facts.peer, std::iter::empty(), &[]);
-    Known { client, route: None, caller: None, standing: None }
+fn must_refuse_all(core: &Core, config: &Config, now: Timestamp) -> bool {
+    let refuse = config.logs.when_full == WhenFull::Refuse && !core.spool().borrow_mut().has_room();
+    if refuse {
+        core.shared.log_full_at.store(now.micros(), Ordering::Relaxed);
+    }
+    refuse
 }
 
 /// Checks 1 and 2 for heads that came in HTTP/2's frames; those of HTTP/1 were made where bytes are read.

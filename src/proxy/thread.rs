@@ -3,17 +3,16 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use tokio::runtime;
+use tokio::runtime::{self, LocalOptions};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use super::core::{Core, Shared};
 use super::deadline::Deadlines;
-use super::server;
+use super::server::{self, Drain};
 use super::tls::Acceptor;
 use super::upstream::pool::Pool;
 
-/// Serves `listener` on the calling thread until `drain` turns true and what was under way has finished.
+/// Serves `listener` on the calling thread until it is told to drain and what was under way has finished.
 ///
 /// # Errors
 /// Where the runtime, the socket or the log cannot be set up.
@@ -22,11 +21,10 @@ pub fn run(
     number: usize,
     listener: TcpListener,
     tls: Option<Arc<Acceptor>>,
-    drain: watch::Receiver<bool>,
+    drain: watch::Receiver<Drain>,
 ) -> std::io::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async move {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let core = Core::new(shared, number, Pool::new(), Deadlines::new())?;
         server::run(core, listener, tls, drain).await;

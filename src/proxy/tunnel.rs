@@ -18,11 +18,11 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Joins the two upgraded connections in a task of its own. A tunnel in which neither side has sent anything
 /// for `stall` is closed.
-pub fn open(exchange: Exchange, client: OnUpgrade, upstream: OnUpgrade, stall: Duration) {
+pub fn open(exchange: Box<Exchange>, client: OnUpgrade, upstream: OnUpgrade, stall: Duration) {
     tokio::task::spawn_local(run(exchange, client, upstream, stall));
 }
 
-async fn run(mut exchange: Exchange, client: OnUpgrade, upstream: OnUpgrade, stall: Duration) {
+async fn run(mut exchange: Box<Exchange>, client: OnUpgrade, upstream: OnUpgrade, stall: Duration) {
     let Ok(upstream) = upstream.await else { return exchange.finish(Ending::UpstreamError) };
     let Ok(client) = client.await else { return exchange.finish(Ending::ClientAborted) };
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));

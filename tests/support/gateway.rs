@@ -1,18 +1,16 @@
 //! The real binary: started, spoken to by its commands, signalled, killed and started again.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{SOON, wait_until};
+use super::SOON;
+use super::running::Running;
 
 /// The session secret of every gateway under test.
 const SESSION_SECRET: &str = "integration-tests-integration-tests";
@@ -25,7 +23,7 @@ pub struct Gateway {
     /// The control listener.
     pub control: SocketAddr,
     directory: TempDir,
-    child: Option<Child>,
+    running: Option<Running>,
     environment: Vec<(String, String)>,
 }
 
@@ -54,53 +52,24 @@ impl Gateway {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = environment.iter().map(own).collect();
-        let mut gateway = Self { data: nowhere, control: nowhere, directory, child: None, environment };
+        let mut gateway = Self { data: nowhere, control: nowhere, directory, running: None, environment };
         gateway.start_again().await;
         gateway
     }
 
     /// Starts it in the same directory after it has ended. Ports are new.
     pub async fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it is still running");
-        let mut child = self
-            .command(&["serve"])
-            .env("TOLLGATE__DATA__LISTEN", "127.0.0.1:0")
-            .env("TOLLGATE__CONTROL__LISTEN", "127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .stderr(self.append("stderr.log"))
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take().unwrap();
-        self.child = Some(child);
-        let ready = self.ready_line(stdout).await;
+        assert!(self.running.is_none(), "it is still running");
+        let mut command = self.command(&["serve"]);
+        command.env("TOLLGATE__DATA__LISTEN", "127.0.0.1:0").env("TOLLGATE__CONTROL__LISTEN", "127.0.0.1:0");
+        let (running, ready) =
+            Running::start(command, self.directory.path().join("stderr.log"), "data_addr").await;
+        self.running = Some(running);
         let address = |name: &str| {
             let text = ready[name].as_str().unwrap_or_else(|| panic!("no {name} in the ready line {ready}"));
             text.parse().unwrap_or_else(|why| panic!("{name} {text}: {why}"))
         };
         (self.data, self.control) = (address("data_addr"), address("control_addr"));
-    }
-
-    async fn ready_line(&mut self, stdout: impl Read + Send + 'static) -> Value {
-        let (sender, lines) = mpsc::channel();
-        // Reads on to the end, as a full pipe would stop the gateway.
-        std::thread::spawn(move || {
-            BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
-        });
-        let mut seen = Vec::new();
-        let deadline = Instant::now() + SOON;
-        loop {
-            while let Ok(line) = lines.try_recv() {
-                match serde_json::from_str::<Value>(&line) {
-                    Ok(ready) if ready.get("data_addr").is_some() => return ready,
-                    _ => seen.push(line),
-                }
-            }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
-            if ended.is_some() || Instant::now() > deadline {
-                panic!("not ready ({ended:?}); stdout {seen:?}; stderr:\n{}", self.stderr());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 
     /// Runs a command with this gateway's configuration and `--json`, and reads its answer (`null` where it
@@ -121,6 +90,14 @@ impl Gateway {
             return Value::Null;
         }
         serde_json::from_str(&finished.stdout).unwrap_or_else(|why| panic!("{why}: {}", finished.stdout))
+    }
+
+    /// Makes a key of the organization, with further arguments of `key create`: its id and its secret.
+    pub async fn key(&self, organization: &str, name: &str, more: &[&str]) -> (String, String) {
+        let arguments = ["key", "create", "--org", organization, "--name", name];
+        let made = self.cli(&[&arguments, more].concat()).await;
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
     }
 
     /// Runs a command with this gateway's configuration to its end, whatever that is.
@@ -150,13 +127,9 @@ impl Gateway {
         std::fs::read_to_string(self.directory.path().join("stderr.log")).unwrap()
     }
 
-    fn append(&self, name: &str) -> File {
-        OpenOptions::new().create(true).append(true).open(self.directory.path().join(name)).unwrap()
-    }
-
     /// The process id, for what the kernel knows of it (`/proc/PID/…`).
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.running.as_ref().unwrap().pid()
     }
 
     /// Writes a new gateway.toml and asks for a reload (SIGHUP). Whether it took is seen on stderr or by its effect.
@@ -167,8 +140,7 @@ impl Gateway {
 
     /// Sends a signal and does not wait.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(self.child.as_ref().unwrap());
-        kill_process(pid, signal).unwrap();
+        self.running.as_ref().unwrap().signal(signal);
     }
 
     /// Ends it at once, as a power cut would (SIGKILL).
@@ -194,23 +166,9 @@ impl Gateway {
 
     /// Waits until it has ended, for whatever reason.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
-        let mut status = None;
-        wait_until("the gateway ends", within, async || {
-            status = self.child.as_mut().unwrap().try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        self.child = None;
-        status.unwrap()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.kill());
-            drop(child.wait());
-        }
+        let status = self.running.as_mut().unwrap().ended(within).await;
+        self.running = None;
+        status
     }
 }
 
@@ -220,7 +178,7 @@ pub async fn run(arguments: &[&str], directory: &Path) -> Finished {
 }
 
 /// The binary, with an environment in which nothing of the machine's configuration shows.
-fn bare(arguments: &[&str], directory: &Path) -> Command {
+pub fn bare(arguments: &[&str], directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(arguments).current_dir(directory).stdin(Stdio::null());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {

@@ -98,7 +98,9 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let ready = self.pending.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let part: Vec<u8> = self.pending.drain(..ready).collect();
+            // Taken whole where it can be: byte by byte is slow for gigabytes.
+            let rest = self.pending.split_off(ready);
+            let part = std::mem::replace(&mut self.pending, rest);
             left -= part.len() as u64;
             body.take(&part, true, keep);
         }
@@ -142,10 +144,8 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
 
     /// Reads what there is; `false` at the end of the stream.
     pub async fn more(&mut self) -> io::Result<bool> {
-        let mut part = vec![0; 64 * 1024];
-        let read = self.stream.read(&mut part).await?;
-        self.pending.extend_from_slice(&part[..read]);
-        Ok(read > 0)
+        self.pending.reserve(256 * 1024);
+        Ok(self.stream.read_buf(&mut self.pending).await? > 0)
     }
 }
 

@@ -16,20 +16,28 @@
 
 #![allow(dead_code, reason = "each test uses the part it needs")]
 #![allow(unused_imports, reason = "each test uses the part it needs")]
-#![allow(unreachable_pub, reason = "a module of every test crate")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod client;
+mod demo;
+mod entries;
 mod gateway;
 mod http1;
+mod kept;
 mod recorder;
+mod rows;
+mod running;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Response, Wire, get, post, raw, send};
+pub use demo::Demo;
+pub use entries::{Entries, Entry, Locked, metrics, sum};
 pub use gateway::{Finished, Gateway, run};
+pub use kept::{Kept, Reply};
 pub use recorder::Recorder;
+pub use rows::{Rows, row_of, rows};
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 
 /// How long anything may take that should be quick, on a machine that is busy building.

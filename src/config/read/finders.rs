@@ -10,7 +10,7 @@ pub(super) type Check = fn(&str) -> Result<(), &'static str>;
 /// Credits and microcents are whole numbers.
 pub(super) fn for_number(value: &str) -> Result<(), &'static str> {
     let fine = value.bytes().all(|byte| byte.is_ascii_digit())
-        && value.parse::<u64>().is_ok_and(|number| number <= i64::MAX as u64);
+        && value.parse::<u64>().is_ok_and(|number| i64::try_from(number).is_ok());
     if fine { Ok(()) } else { Err("the value behind `=` is a whole number") }
 }
 

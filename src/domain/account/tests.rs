@@ -374,6 +374,12 @@ proptest! {
     }
 }
 
+/// Keys counted in full, and keys of which only the total is left.
+fn kept(account: &Account) -> (usize, usize) {
+    let totals = account.keys.values().filter(|counted| matches!(counted, Counted::Total(_))).count();
+    (account.keys() - totals, totals)
+}
+
 const OPEN: Limits = Limits {
     caps: Caps { per_second: None, per_minute: None, concurrency: None },
     quotas: Quotas { total: None, daily: None, weekly: None, monthly: None },
@@ -464,14 +470,14 @@ fn a_total_outlives_everything_else() {
         account.settle(&claimed, money(5));
     }
     assert_eq!(account.sweep(0, at("2026-06-02")), None);
-    assert_eq!((account.keys.len(), account.totals.len()), (1, 0), "still counted by week and month");
+    assert_eq!(kept(&account), (1, 0), "still counted by week and month");
     assert_eq!(account.sweep(0, at("2027-01-01")), None);
-    assert_eq!((account.keys.len(), account.totals.len()), (0, 1));
+    assert_eq!(kept(&account), (0, 1));
     let denied = account.claim(&limits.claim(1, 0), at("2027-01-01")).unwrap_err();
     assert_eq!((denied.limit, denied.retry_at), (Limit::Total, None));
     limits.quotas.total = Some(3);
     account.claim(&limits.claim(1, 0), at("2027-01-01")).unwrap();
-    assert_eq!((account.keys.len(), account.totals.len()), (1, 0));
+    assert_eq!(kept(&account), (1, 0));
     account.claim(&limits.claim(1, 0), at("2027-01-01")).unwrap_err();
 }
 
@@ -487,6 +493,37 @@ fn a_sweep_of_many_keys_goes_in_steps_and_reaches_them_all() {
         next = account.sweep(from, at("2026-06-01"));
         steps += 1;
     }
-    assert_eq!((account.keys.len(), account.totals.len()), (0, 5_000));
+    assert_eq!(kept(&account), (0, 5_000));
     assert_eq!(steps, 5_000 / SWEEP_KEYS + 1);
+}
+
+#[test]
+fn a_month_longer_than_its_quota_window_is_remembered_to_its_end() {
+    let month = SpendLimit { requests: Some(1), microcents: None, period: Period::Monthly, enabled: true };
+    let limits = Limits { key: Some(month), ..OPEN };
+    let mut account = Account::default();
+    let (claimed, _) = account.claim(&limits.claim(1, 0), at("2026-10-01")).unwrap();
+    account.settle(&claimed, money(0));
+    // The quota's 30 days have gone by, October has not.
+    assert_eq!(account.sweep(0, at("2026-10-31T12:00:00Z")), None);
+    let denied = account.claim(&limits.claim(1, 0), at("2026-10-31T12:00:00Z")).unwrap_err();
+    assert_eq!(denied.limit, Limit::KeyRequests(Period::Monthly));
+    assert_eq!(account.sweep(0, at("2026-11-01")), None);
+    assert_eq!(kept(&account), (0, 1));
+    account.claim(&limits.claim(1, 0), at("2026-11-01")).unwrap();
+}
+
+#[test]
+fn what_the_log_dates_in_the_future_counts_from_now() {
+    let mut limits = OPEN;
+    (limits.quotas.daily, limits.caps.per_minute) = (Some(1), Some(1));
+    let mut account = Account::default();
+    let (now, future) = (at("2026-11-21T12:00:00Z"), at("2030-01-01"));
+    account.replay(key(1), future, 1, money(0), now);
+    account.replay_recent(future, now);
+    let denied = account.claim(&limits.claim(1, 0), now).unwrap_err();
+    assert_eq!((denied.limit, denied.retry_at), (Limit::Minute, Some(at("2026-11-21T12:01:03Z"))));
+    let denied = account.claim(&limits.claim(1, 0), at("2026-11-22T12:04:59Z")).unwrap_err();
+    assert_eq!((denied.limit, denied.retry_at), (Limit::Daily, Some(at("2026-11-22T12:05:00Z"))));
+    account.claim(&limits.claim(1, 0), at("2026-11-22T12:05:00Z")).unwrap();
 }

@@ -183,3 +183,14 @@ fn an_admission_stops_counting_within_a_cell_of_its_span() {
         assert_eq!(ring.count(window, at(gone)), 0, "{admitted}");
     }
 }
+
+#[test]
+fn a_ring_that_is_only_added_to_stays_small_and_exact() {
+    let window = Window::SECOND;
+    let mut ring = Ring::default();
+    for cell in 0..200_000 {
+        ring.add(window, Timestamp::from_millis(cell * 50), 1);
+        assert!(ring.older.len() <= 21);
+    }
+    assert_eq!(ring.count(window, Timestamp::from_millis(199_999 * 50)), 21);
+}

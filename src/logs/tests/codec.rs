@@ -51,24 +51,24 @@ prop_compose! {
     }
 }
 
-fn cut(text: Cow<'static, str>, most: usize) -> Cow<'static, str> {
+fn cut(text: &str, most: usize) -> Cow<'static, str> {
     Cow::Owned(text[..text.floor_char_boundary(most)].to_owned())
 }
 
 fn cut_admission(mut admission: Admission<'static>) -> Admission<'static> {
-    admission.organization = admission.organization.map(|text| cut(text, SLUG_BYTES_MAX));
-    admission.project = admission.project.map(|text| cut(text, SLUG_BYTES_MAX));
+    admission.organization = admission.organization.map(|text| cut(&text, SLUG_BYTES_MAX));
+    admission.project = admission.project.map(|text| cut(&text, SLUG_BYTES_MAX));
     admission
 }
 
 fn cut_row(mut row: Row<'static>) -> Row<'static> {
-    row.organization = row.organization.map(|text| cut(text, SLUG_BYTES_MAX));
-    row.project = row.project.map(|text| cut(text, SLUG_BYTES_MAX));
-    row.method = cut(row.method, 64);
-    row.code = cut(row.code, 64);
-    row.path = cut(row.path, TEXT_BYTES_MAX);
+    row.organization = row.organization.map(|text| cut(&text, SLUG_BYTES_MAX));
+    row.project = row.project.map(|text| cut(&text, SLUG_BYTES_MAX));
+    row.method = cut(&row.method, 64);
+    row.code = cut(&row.code, 64);
+    row.path = cut(&row.path, TEXT_BYTES_MAX);
     for text in [&mut row.tier, &mut row.domain, &mut row.target, &mut row.user_agent] {
-        *text = text.take().map(|text| cut(text, TEXT_BYTES_MAX));
+        *text = text.take().map(|text| cut(&text, TEXT_BYTES_MAX));
     }
     row
 }

@@ -12,7 +12,6 @@ use super::record::MemoryRecord;
 use super::{SMALL, admission, files, id, row, settings, spool, until, write_pair};
 use crate::domain::row::Row;
 use crate::logs::{Shipper, Spool, SpoolFull};
-use crate::stores::record::SharedRecord;
 
 /// A row of the longest kind.
 fn longest(number: u128) -> Row<'static> {
@@ -59,7 +58,7 @@ async fn a_full_spool_has_room_again_once_it_is_shipped() {
     let dir = tempfile::tempdir().unwrap();
     let spool = spool(&dir, 3);
     let record = MemoryRecord::new();
-    let mut shipper = Shipper::new(Arc::clone(&spool), Arc::clone(&record) as SharedRecord);
+    let mut shipper = Shipper::new(Arc::clone(&spool), record.clone());
     let mut writer = spool.writer(0).unwrap();
     let mut written = 0;
     for _ in 0..3 {
@@ -190,7 +189,7 @@ async fn a_full_disk_is_an_error_and_no_signal() {
         assert_eq!(std::fs::metadata(&file).unwrap().len(), SMALL, "no half-made segment is left");
     }
     let record = MemoryRecord::new();
-    let mut shipper = Shipper::new(Arc::clone(&spool), Arc::clone(&record) as SharedRecord);
+    let mut shipper = Shipper::new(Arc::clone(&spool), record.clone());
     shipper.drain(Duration::from_secs(10)).await.unwrap();
     until("room", || writer.has_room());
     write_pair(&mut writer, written);

@@ -18,8 +18,8 @@ use crate::domain::id::KeyId;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::logs::{Shipper, Spool, recover};
+use crate::stores::record::UsageRecord as _;
 use crate::stores::record::sqlite::SqliteRecord;
-use crate::stores::record::{Record, SharedRecord};
 
 const DIR: &str = "TOLLGATE_TEST_SPOOL";
 const KILLS: usize = 30;
@@ -49,7 +49,7 @@ fn child_that_is_killed() {
         std::thread::spawn(move || serve(&spool, thread, pipe));
     }
     runtime().block_on(async {
-        let record: SharedRecord = Arc::new(SqliteRecord::open(&record_path(&dir)).await.unwrap());
+        let record = Arc::new(SqliteRecord::open(&record_path(&dir)).await.unwrap());
         Shipper::new(spool, record).run(std::future::pending()).await;
     });
 }
@@ -108,6 +108,7 @@ fn spawn(dir: &Path) -> Child {
 }
 
 /// Runs a child, kills it `after` its first message, and returns everything it told.
+#[allow(clippy::disallowed_methods, reason = "the time slept is the moment of death that is being tried")]
 fn run_and_kill(dir: &Path, after: Duration) -> Vec<u8> {
     let mut child = spawn(dir);
     let mut pipe = child.stderr.take().unwrap();
@@ -165,8 +166,7 @@ fn nothing_acknowledged_is_lost_or_doubled() {
         let spool = Spool::open(&settings(&dir.path().join("log"), SMALL, SEGMENTS)).unwrap();
         let found = runtime().block_on(async {
             let record = SqliteRecord::open(&record_path(dir.path())).await.unwrap();
-            let shared: SharedRecord = Arc::new(record.clone());
-            let found = recover(&spool, &shared).await.unwrap();
+            let found = recover(&spool, &record).await.unwrap();
             record.close().await;
             found
         });

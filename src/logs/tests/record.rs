@@ -7,18 +7,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::domain::id::{KeyId, OrgId, ProjectId};
-use crate::domain::key::{Grant, Key, Organization};
-use crate::domain::limit::{Caps, SpendLimit};
-use crate::domain::people::{Project, Session, User};
 use crate::domain::row::Admission;
-use crate::domain::secret::Digest;
-use crate::domain::time::Timestamp;
 use crate::logs::codec;
-use crate::stores::record::{
-    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record, RecordError,
-    Shipment, UsageCell,
-};
+use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// How the record answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,7 +65,7 @@ fn away() -> RecordError {
 }
 
 #[async_trait]
-impl Record for MemoryRecord {
+impl LogRecord for MemoryRecord {
     async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
         let mut state = self.state.lock();
         state.calls += 1;
@@ -122,118 +113,5 @@ impl Record for MemoryRecord {
 
     async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
         Ok(self.state.lock().carried.values().cloned().collect())
-    }
-
-    // The spool asks for nothing of what follows.
-    async fn create_organization(
-        &self,
-        _: &NewOrganization,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
-        unimplemented!()
-    }
-    async fn organization(&self, _: &str) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn set_plan(
-        &self,
-        _: &OrgId,
-        _: &str,
-        _: Caps,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn set_organization_limit(
-        &self,
-        _: &OrgId,
-        _: Option<SpendLimit>,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn create_user(&self, _: &NewUser, _: &Actor, _: Timestamp) -> Result<User, RecordError> {
-        unimplemented!()
-    }
-    async fn users(&self) -> Result<Vec<User>, RecordError> {
-        unimplemented!()
-    }
-    async fn user(&self, _: &str) -> Result<User, RecordError> {
-        unimplemented!()
-    }
-    async fn create_session(&self, _: &Session, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
-        unimplemented!()
-    }
-    async fn session(&self, _: Uuid) -> Result<Option<Session>, RecordError> {
-        unimplemented!()
-    }
-    async fn create_project(
-        &self,
-        _: &ProjectId,
-        _: &OrgId,
-        _: &str,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Project, RecordError> {
-        unimplemented!()
-    }
-    async fn projects(&self, _: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
-        unimplemented!()
-    }
-    async fn create_key(&self, _: &NewKey, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn keys(&self, _: &KeyFilter) -> Result<Vec<Key>, RecordError> {
-        unimplemented!()
-    }
-    async fn key(&self, _: KeyId) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn edit_key(&self, _: KeyId, _: &KeyEdit, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn rotate_key(
-        &self,
-        _: KeyId,
-        _: Digest,
-        _: &str,
-        _: Option<Timestamp>,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn delete_key(&self, _: KeyId, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
-        unimplemented!()
-    }
-    async fn grant(&self, _: &Digest) -> Result<Option<Grant>, RecordError> {
-        unimplemented!()
-    }
-    async fn changes_after(&self, _: i64, _: usize) -> Result<Vec<Change>, RecordError> {
-        unimplemented!()
-    }
-    async fn last_change(&self) -> Result<i64, RecordError> {
-        unimplemented!()
-    }
-    async fn audit_before(&self, _: Option<i64>, _: usize) -> Result<Vec<AuditEntry>, RecordError> {
-        unimplemented!()
-    }
-    async fn usage_since(
-        &self,
-        _: Timestamp,
-    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
-        unimplemented!()
-    }
-    async fn admitted_since(
-        &self,
-        _: Timestamp,
-    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
-        unimplemented!()
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::record::{MemoryRecord, Mood};
 use super::{admission, files, id, row, spool, until, write_pair};
 use crate::logs::{Shipper, Spool, Undrained, recover};
-use crate::stores::record::SharedRecord;
 
 fn shipper(spool: &Arc<Spool>, record: &Arc<MemoryRecord>) -> Shipper {
-    Shipper::new(Arc::clone(spool), Arc::clone(record) as SharedRecord)
+    Shipper::new(Arc::clone(spool), record.clone())
 }
 
 const LONG: Duration = Duration::from_secs(10);
@@ -81,13 +80,12 @@ async fn an_admission_outlives_its_segment() {
     shipper.drain(LONG).await.unwrap();
     drop((shipper, spool));
     let spool = super::spool(&dir, 4);
-    let shared: SharedRecord = Arc::clone(&record) as _;
-    let found = recover(&spool, &shared).await.unwrap();
+    let found = recover(&spool, &*record).await.unwrap();
     assert_eq!((found.rows, found.crashed), (0, 1));
     assert_eq!(record.state.lock().rows[&forever.0], "gateway_crashed");
     assert_eq!(record.state.lock().rows[&long.0], "");
     assert!(record.state.lock().carried.is_empty());
-    assert_eq!(recover(&spool, &shared).await.unwrap().crashed, 0);
+    assert_eq!(recover(&spool, &*record).await.unwrap().crashed, 0);
 }
 
 #[tokio::test]
@@ -165,13 +163,12 @@ async fn recovery_interrupted_anywhere_and_begun_again_ends_the_same() {
             (to.rows, to.cursors) = (from.rows.clone(), from.cursors.clone());
             to.left = Some(left);
         }
-        let shared: SharedRecord = Arc::clone(&record) as _;
         let spool = super::spool(&dir, 16);
-        let first = recover(&spool, &shared).await;
+        let first = recover(&spool, &*record).await;
         drop(spool);
         record.state.lock().left = None;
         let spool = super::spool(&dir, 16);
-        let again = recover(&spool, &shared).await.unwrap();
+        let again = recover(&spool, &*record).await.unwrap();
         assert_eq!((record.rows(), record.crashed()), (502, 2), "interrupted after {left} batches");
         assert!(record.state.lock().carried.is_empty() && record.state.lock().cursors.is_empty());
         assert_eq!(files(dir.path()).len(), 0);

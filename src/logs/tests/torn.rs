@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::record::MemoryRecord;
 use super::{files, id, settings, spool, until, write_pair};
 use crate::logs::batch::{Batch, Stop};
 use crate::logs::{Spool, frame, recover};
-use crate::stores::record::SharedRecord;
 
 /// A segment as a killed process leaves it (without its closing mark): its path, and `rows` pairs in it.
 fn left_behind(dir: &tempfile::TempDir, rows: u128) -> (PathBuf, Vec<u8>) {
@@ -75,8 +73,7 @@ async fn a_damaged_segment_gives_what_stands_before_and_is_set_aside() {
         fs::write(&path, &damaged).unwrap();
         let record = MemoryRecord::new();
         let spool = spool(&dir, 4);
-        let shared: SharedRecord = Arc::clone(&record) as _;
-        let found = recover(&spool, &shared).await.unwrap();
+        let found = recover(&spool, &*record).await.unwrap();
         assert_eq!(found.damaged.len(), 1);
         assert_eq!(found.damaged[0].offset, ends[at] as u64);
         assert_eq!(found.damaged[0].segment, path.file_name().unwrap().to_str().unwrap());
@@ -103,9 +100,9 @@ async fn files_of_another_kind_and_empty_ones_are_survived() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("x-000-000001.spool"), content).unwrap();
         fs::write(dir.path().join("notes.txt"), "mine").unwrap();
-        let record: SharedRecord = MemoryRecord::new();
+        let record = MemoryRecord::new();
         let spool = spool(&dir, 4);
-        let found = recover(&spool, &record).await.unwrap();
+        let found = recover(&spool, &*record).await.unwrap();
         assert_eq!((found.segments, found.damaged.len()), (1, usize::from(damaged)), "{content:?}");
         assert!(dir.path().join("notes.txt").exists());
     }

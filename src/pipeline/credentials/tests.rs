@@ -73,9 +73,16 @@ const MISSING: &str = "missing_api_key";
 const INVALID: &str = "invalid_api_key";
 const AMBIGUOUS: &str = "ambiguous_credentials";
 
+/// Heard with every source there is.
+fn all_heard(cases: &[(&str, &str)]) {
+    for (request, answer) in cases {
+        assert_eq!(heard(request, ALL, false), *answer, "{request}");
+    }
+}
+
 #[test]
-fn where_a_key_is_found() {
-    for (request, answer) in [
+fn where_a_key_is_found_in_headers() {
+    all_heard(&[
         ("", MISSING),
         ("cookie: $A", MISSING),
         (" ?", MISSING),
@@ -129,7 +136,12 @@ fn where_a_key_is_found() {
         ("authorization: Basic", INVALID),
         ("authorization: Basic %%%", INVALID),
         ("authorization: Basic $A", INVALID),
-        // Query.
+    ]);
+}
+
+#[test]
+fn where_a_key_is_found_in_a_query() {
+    all_heard(&[
         (" ?x_api_key=$A", "$A"),
         (" ?url=https%3A%2F%2Fa.example&x_api_key=$A&b", "$A"),
         (" ?x_api_key=$E", "$A"),
@@ -148,7 +160,12 @@ fn where_a_key_is_found() {
         (" ?x_api_key=$A&x_api_key", AMBIGUOUS),
         (" ?x_api_key=x&x_api_key=y", INVALID),
         (" ?a=1;x_api_key=$A", MISSING),
-        // Several sources.
+    ]);
+}
+
+#[test]
+fn what_is_heard_from_several_sources() {
+    all_heard(&[
         ("x-api-key: $A | authorization: Bearer $A ?x_api_key=$A", "$A"),
         ("x-api-key: $A | authorization: Bearer $B", AMBIGUOUS),
         ("x-api-key: $A | authorization: Basic {u:$B}", AMBIGUOUS),
@@ -160,9 +177,7 @@ fn where_a_key_is_found() {
         ("x-api-key:  | authorization: Bearer $A", INVALID),
         ("x-api-key: nonsense | authorization: Bearer $A", INVALID),
         ("authorization: Digest x ?x_api_key=$A", "$A"),
-    ] {
-        assert_eq!(heard(request, ALL, false), answer, "{request}");
-    }
+    ]);
 }
 
 #[test]

@@ -27,11 +27,11 @@ pub struct Forwarded {
 
 impl Forwarded {
     /// What is known of a request before [`super::clean_request`]: from the connection, and from its fields
-    /// where `peer` is one of the `trusted` proxies. `tls`: the client's connection is encrypted. `authority`:
+    /// where `peer` (given with its text, which is the same for a whole connection) is one of the `trusted` proxies. `tls`: the client's connection is encrypted. `authority`:
     /// where HTTP/2 named the host, which then stands for `Host`.
     pub fn of(
         headers: &HeaderMap,
-        peer: IpAddr,
+        (peer, peer_text): (IpAddr, &HeaderValue),
         tls: bool,
         authority: Option<&str>,
         trusted: &[IpNet],
@@ -41,7 +41,7 @@ impl Forwarded {
         let authority = authority.and_then(|authority| HeaderValue::from_str(authority).ok());
         let own_host = authority.clone().or_else(|| headers.get(HOST).cloned());
         if !trusted.iter().any(|net| net.contains(&peer)) {
-            return Self { addresses: one(peer), proto: own_proto, host: own_host, authority };
+            return Self { addresses: peer_text.clone(), proto: own_proto, host: own_host, authority };
         }
         Self {
             addresses: chain(headers, peer, trusted),
@@ -74,8 +74,8 @@ fn chain(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> HeaderValue {
     HeaderValue::from_str(&way.join(", ")).unwrap_or_else(|_| one(peer))
 }
 
-/// One address, written without a detour over the heap.
-fn one(address: IpAddr) -> HeaderValue {
+/// One address as a header's value.
+pub fn one(address: IpAddr) -> HeaderValue {
     let mut text = [0; 64];
     let mut rest = &mut text[..];
     let _ = write!(rest, "{address}");

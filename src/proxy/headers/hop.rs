@@ -1,6 +1,6 @@
 //! What ends at this hop (RFC 9110 section 7.6.1).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::identity::{is_account, is_identity};
@@ -40,6 +40,17 @@ pub fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
     }
 }
 
+/// Joins the cookies that HTTP/2 lets a client split over several fields: HTTP/1.1 allows one `Cookie` (RFC 9113
+/// section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
+}
+
 /// Makes an answer's fields fit for the client: removes what ends at this hop, what the gateway sets itself,
 /// and what describes the operator's account with the upstream (the list is in `identity::is_account`). Read what
 /// an answer cost before.
@@ -48,6 +59,10 @@ pub fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
 /// at most a minute.
 pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
     let protocol = if switching { headers.get(UPGRADE).cloned() } else { None };
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // The chunks have been read, and their length is what counts (RFC 9112 section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     remove_named_by_connection(headers);
     remove_where(headers, |name| ends_here(name) || is_account(name));
     if let Some(protocol) = protocol {
@@ -57,6 +72,13 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
     if headers.contains_key(RETRY_AFTER) {
         bound_retry_after(headers);
     }
+}
+
+/// Whether an answer's body has been decoded whole: of transfer codings only `chunked` was, and no other was
+/// offered to the upstream. A body in another would reach the client without the field that says so.
+pub fn is_decoded(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TRANSFER_ENCODING);
+    codings.into_iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// A date, or more than a minute, crashes or parks client libraries that take it at its word.

@@ -128,6 +128,27 @@ fn a_switch_of_protocols_keeps_its_name() {
 }
 
 #[test]
+fn chunks_overrule_a_length_and_other_codings_are_not_decoded() {
+    let mut both = map(&[("content-length", "9"), ("transfer-encoding", "chunked")]);
+    assert!(is_decoded(&both));
+    clean_response(&mut both, false);
+    assert!(both.is_empty());
+    let mut plain = map(&[("content-length", "9")]);
+    clean_response(&mut plain, false);
+    assert_eq!(list(&plain), ["content-length: 9"]);
+    for (coding, decoded) in [("Chunked", true), ("gzip", false), ("gzip, chunked", false), ("", false)] {
+        assert_eq!(is_decoded(&map(&[("transfer-encoding", coding)])), decoded, "{coding}");
+    }
+}
+
+#[test]
+fn crumbs_become_one_cookie() {
+    let mut crumbs = map(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3")]);
+    join_cookies(&mut crumbs);
+    assert_eq!(list(&crumbs), ["cookie: a=1; b=2; c=3", "x: y"]);
+}
+
+#[test]
 fn trailers_change_nothing() {
     let trailers = map(&[
         ("x-checksum", "abc"),
@@ -188,7 +209,13 @@ fn where_a_request_came_from() {
         ),
     ] {
         let mut headers = map(fields);
-        let forwarded = Forwarded::of(&headers, peer.parse().unwrap(), false, authority, &trusted);
+        let forwarded = Forwarded::of(
+            &headers,
+            (peer.parse().unwrap(), &address_value(peer.parse().unwrap())),
+            false,
+            authority,
+            &trusted,
+        );
         clean_request(&mut headers, false);
         forwarded.set(&mut headers);
         for (name, value) in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].iter().zip(told) {
@@ -207,7 +234,7 @@ fn the_first_address_is_the_clients() {
         let headers = map(&[("x-forwarded-for", value)]);
         let peer = "10.0.0.1".parse().unwrap();
         let mut told = HeaderMap::new();
-        Forwarded::of(&headers, peer, true, None, &trusted).set(&mut told);
+        Forwarded::of(&headers, (peer, &address_value(peer)), true, None, &trusted).set(&mut told);
         let first = told["x-forwarded-for"].to_str().unwrap().split(',').next().unwrap().to_owned();
         assert_eq!(first, client_ip(peer, [value].into_iter(), &trusted).to_string(), "{value}");
     }
@@ -269,7 +296,7 @@ proptest! {
             prop_assert!(name == "accept", "{} in trailers", name);
         }
 
-        let forwarded = Forwarded::of(&headers, "203.0.113.9".parse().unwrap(), true, None, &[]);
+        let forwarded = Forwarded::of(&headers, ("203.0.113.9".parse().unwrap(), &address_value("203.0.113.9".parse().unwrap())), true, None, &[]);
         clean_request(&mut headers, false);
         forwarded.set(&mut headers);
         for name in [ORGANIZATION, PROJECT, KEY_ID, PLAN, REQUEST_ID] {

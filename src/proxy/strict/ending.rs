@@ -24,6 +24,8 @@ pub struct Ended<S> {
     pub socket: S,
     /// What is still to be answered, with [`refuse`]. `None`: nothing; the socket wants [`linger`].
     pub answer: Option<Violation>,
+    /// Whether that answer is to HEAD, and so has no body (RFC 9110 section 9.3.2).
+    pub bodiless: bool,
 }
 
 /// Writes `response`, a whole HTTP/1.1 response with `Connection: close`, and closes. Bounded in time; a client

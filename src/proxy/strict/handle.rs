@@ -155,10 +155,14 @@ impl Handle {
         self.set_phase(Phase::Given);
     }
 
-    pub(super) fn add_body(&self, bytes: usize) {
+    /// More of the body is given to hyper; with `complete` the last of it.
+    pub(super) fn add_body(&self, bytes: usize, complete: bool) {
         // One task writes this, so load and store need not be one step.
         let so_far = self.0.body_bytes.load(Relaxed);
         self.0.body_bytes.store(so_far + bytes as u64, Relaxed);
+        if complete {
+            self.set_receiving(false);
+        }
     }
 
     pub(super) fn set_receiving(&self, receiving: bool) {

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::chunked::Chunked;
+use super::super::gather;
 use super::deadline::Alarm;
 use super::ending::Ended;
 use super::handle::{Handle, Phase};
-use super::head::{self, Framing};
+use super::head::Framing;
+use super::messages::{Messages, Unit};
 use super::{Limits, Violation};
 
 /// At most this much of what a client sends ahead of its turn is taken from the socket at once, in bytes.
@@ -23,7 +24,7 @@ pub struct StrictIo<S> {
     socket: S,
     limits: Limits,
     handle: Handle,
-    stage: Stage,
+    messages: Messages,
     /// Bytes taken from the socket that hyper has not got: first `good` ones it may have, then others. Usually
     /// empty, and then without memory.
     held: Vec<u8>,
@@ -39,15 +40,8 @@ pub struct StrictIo<S> {
     /// hyper was told to wait for its turn though bytes are held.
     turn_wanted: bool,
     ending: Ending,
-}
-
-/// What the next byte from the client is part of.
-#[derive(Debug)]
-enum Stage {
-    Head,
-    Length(u64),
-    Chunked(Chunked),
-    Trailers,
+    /// The refused head begins as one of HEAD does: its answer has no body.
+    asks_for_head: bool,
 }
 
 /// How the connection is going to end, as far as is known.
@@ -69,7 +63,7 @@ impl<S> StrictIo<S> {
             socket,
             limits,
             handle,
-            stage: Stage::Head,
+            messages: Messages::new(),
             held: Vec::new(),
             good: 0,
             looked: 0,
@@ -79,18 +73,21 @@ impl<S> StrictIo<S> {
             waited: false,
             turn_wanted: false,
             ending: Ending::Open,
+            asks_for_head: false,
         }
     }
 
     /// Takes the socket back after hyper has ended. `None` where it can simply be closed.
     pub fn into_ended(self) -> Option<Ended<S>> {
-        let unread = !matches!(self.stage, Stage::Head) || !self.held.is_empty();
+        let unread = !self.messages.is_between() || !self.held.is_empty();
         match self.ending {
             _ if self.handle.is_tunnel() => None,
             Ending::Silent => None,
-            Ending::Refused(violation) => Some(Ended { socket: self.socket, answer: Some(violation) }),
-            Ending::Broken(_) => Some(Ended { socket: self.socket, answer: None }),
-            Ending::Open => unread.then_some(Ended { socket: self.socket, answer: None }),
+            Ending::Refused(violation) => {
+                Some(Ended { socket: self.socket, answer: Some(violation), bodiless: self.asks_for_head })
+            }
+            Ending::Broken(_) => Some(Ended { socket: self.socket, answer: None, bodiless: false }),
+            Ending::Open => unread.then_some(Ended { socket: self.socket, answer: None, bodiless: false }),
         }
     }
 
@@ -99,68 +96,34 @@ impl<S> StrictIo<S> {
     fn look(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let taken = match self.look_at_one(rest) {
-                Ok(taken) => taken,
+            let taken = match self.messages.take(rest, &self.limits.head) {
+                Ok(Unit::Partial) => break,
+                Ok(Unit::Head(head)) => {
+                    self.handle.give(head.bytes, head.framing != Framing::Empty);
+                    head.bytes
+                }
+                Ok(Unit::Body(taken)) => {
+                    self.handle.add_body(taken, self.messages.is_between());
+                    taken
+                }
                 Err(violation) => {
+                    self.asks_for_head = self.messages.is_between() && rest.starts_with(b"HEAD ");
                     self.refuse(violation);
                     break;
                 }
             };
             rest = rest.get(taken..).unwrap_or_default();
-            if taken == 0 || matches!(self.stage, Stage::Head) {
+            if self.messages.is_between() {
                 break;
             }
         }
         bytes.len() - rest.len()
     }
 
-    /// One unit: a head, a piece of a body, a trailer section. 0 where it is not complete.
-    fn look_at_one(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let taken = match &mut self.stage {
-            Stage::Head => {
-                let Some(head) = head::check(bytes, &self.limits.head)? else { return Ok(0) };
-                self.handle.give(head.bytes, head.framing != Framing::Empty);
-                self.stage = match head.framing {
-                    Framing::Empty => Stage::Head,
-                    Framing::Length(length) => Stage::Length(length),
-                    Framing::Chunked => Stage::Chunked(Chunked::new()),
-                };
-                return Ok(head.bytes);
-            }
-            Stage::Length(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= taken as u64;
-                if *left == 0 {
-                    self.stage = Stage::Head;
-                }
-                taken
-            }
-            Stage::Chunked(chunked) => {
-                let taken = chunked.advance(bytes)?;
-                if chunked.is_at_trailers() {
-                    self.stage = Stage::Trailers;
-                }
-                taken
-            }
-            Stage::Trailers => {
-                let Some(taken) = head::check_trailers(bytes, &self.limits.head)? else { return Ok(0) };
-                self.stage = Stage::Head;
-                taken
-            }
-        };
-        self.handle.add_body(taken);
-        if matches!(self.stage, Stage::Head) {
-            self.handle.set_receiving(false);
-        }
-        Ok(taken)
-    }
-
     fn refuse(&mut self, violation: Violation) {
         self.handle.set_violation(violation);
-        self.ending = match self.stage {
-            Stage::Head => Ending::Refused(violation),
-            _ => Ending::Broken(violation),
-        };
+        self.ending =
+            if self.messages.is_between() { Ending::Refused(violation) } else { Ending::Broken(violation) };
     }
 
     /// Looks at what is held, where that can tell more than last time.
@@ -170,14 +133,11 @@ impl<S> StrictIo<S> {
         let limits = &self.limits.head;
         // A line is judged when it ends, so a head that drips in byte by byte costs one look a line, not one a
         // byte. Only the bounds have to be watched in between; an endless target shows right after its bound.
-        let worth = match self.stage {
-            Stage::Head | Stage::Trailers => {
-                memchr::memchr(b'\n', new).is_some()
-                    || held >= limits.head_bytes_max
-                    || (limits.target_bytes_max..limits.target_bytes_max + 64).contains(&held)
-            }
-            _ => true,
-        };
+        let crossed = |bound: usize| self.looked < bound && held >= bound;
+        let worth = !self.messages.is_in_lines()
+            || memchr::memchr(b'\n', new).is_some()
+            || crossed(limits.target_bytes_max + 64)
+            || held >= limits.head_bytes_max;
         if held == self.looked || !worth {
             return;
         }
@@ -221,7 +181,7 @@ impl<S> StrictIo<S> {
 
     /// Nothing has come. Whether that has lasted too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !matches!(self.stage, Stage::Head) {
+        if !self.messages.is_between() {
             let since = *self.reading_since.get_or_insert_with(Instant::now);
             if !self.alarm.has_passed(cx, since + self.limits.stall_timeout) {
                 return Poll::Pending;
@@ -233,6 +193,7 @@ impl<S> StrictIo<S> {
             if !self.alarm.has_passed(cx, since + self.limits.head_timeout) {
                 return Poll::Pending;
             }
+            self.asks_for_head = self.held.starts_with(b"HEAD ");
             self.refuse(Violation::HeadTimeout);
         } else {
             let at = self.handle.idle_since() + self.limits.idle_timeout;
@@ -290,7 +251,7 @@ impl<S: AsyncRead + Unpin> StrictIo<S> {
                     return Poll::Ready(end);
                 }
             }
-            if !matches!(self.stage, Stage::Head) {
+            if !self.messages.is_between() {
                 self.reading_since = None;
             }
             let new = buf.filled().get(before..).unwrap_or_default();
@@ -328,7 +289,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
         if this.ending != Ending::Open {
             return this.verdict();
         }
-        if matches!(this.stage, Stage::Head) && this.handle.phase() != Phase::Idle {
+        if this.messages.is_between() && this.handle.phase() != Phase::Idle {
             return this.poll_ahead(cx, buf);
         }
         this.poll_next(cx, buf)
@@ -392,7 +353,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictIo<S> {
         if !this.may_write() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        let written = gather::poll_write(Pin::new(&mut this.socket), cx, bufs);
         this.poll_written(cx, written)
     }
 
@@ -409,7 +370,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictIo<S> {
             if std::mem::take(&mut this.waited) {
                 this.handle.set_idle_since(Instant::now());
             }
-            if std::mem::take(&mut this.turn_wanted) {
+            if std::mem::take(&mut this.turn_wanted) || this.handle.is_closing() {
+                // hyper will not ask by itself.
                 cx.waker().wake_by_ref();
             }
         }

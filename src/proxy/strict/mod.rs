@@ -35,6 +35,7 @@ mod handle;
 mod head;
 mod host;
 mod io;
+mod messages;
 
 #[cfg(test)]
 mod tests;

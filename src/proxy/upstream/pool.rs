@@ -148,7 +148,8 @@ where
                 sent => return sent,
             }
         }
-        match self.connect(target.address(), upstream, upgrade).await {
+        // Boxed: connecting is rare, and every request would carry the room for it.
+        match Box::pin(self.connect(target.address(), upstream, upgrade)).await {
             Ok(lease) => lease.send(request).await,
             Err(cause) => Err(SendError::Unsent { request: Box::new(request), cause }),
         }

@@ -145,8 +145,8 @@ impl MemoryCounters {
         }
     }
 
-    /// Gives back the memory of what has gone idle, without loss. Holds each lock for a fraction of a
-    /// millisecond at a time; takes about 0.1 µs per key in all, so once an hour is plenty.
+    /// Gives back the memory of what has gone idle, without loss. Holds no lock for more than about a millisecond;
+    /// takes up to 1 µs per key in all, so once an hour is plenty, and not on an I/O thread.
     pub fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let organizations: Vec<OrgId> = shard.0.lock().keys().cloned().collect();

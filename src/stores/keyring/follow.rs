@@ -13,14 +13,15 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ahash::AHashSet;
 
 use super::{Keyring, bounded};
+use crate::clock;
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Change, Changed, Record, RecordError, SharedRecord};
+use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
 
 /// The longest pause after a failure: once the record is back, changes are in force within a second.
 pub const BACK_OFF_MAX: Duration = Duration::from_millis(500);
@@ -69,38 +70,47 @@ impl Following {
         self.changes.load(Ordering::Relaxed)
     }
 
-    fn in_force(&self, change: &Change, now: Timestamp) {
-        let lag = now.since(change.at).as_micros() as u64;
+    fn in_force(&self, change: &Change, now: Timestamp) -> Duration {
+        let since = now.since(change.at);
+        let lag = since.as_micros() as u64;
         self.lag.store(lag, Ordering::Relaxed);
         self.lag_max.fetch_max(lag, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
         self.sequence.store(change.sequence, Ordering::Relaxed);
+        since
     }
 }
 
-/// Keeps `keyring` up with `record` until `shutdown`, looking for changes every `every`. Must run on a runtime
-/// with a timer, once per keyring.
+/// Keeps `keyring` up with `record` until `shutdown`, looking for changes every `every`; `noticed` is told of each
+/// change how long it took from its making to its being in force here. Must run on a runtime with a timer, once
+/// per keyring.
 pub async fn follow(
     keyring: Arc<Keyring>,
-    record: SharedRecord,
+    record: Arc<dyn GrantRecord>,
     every: Duration,
+    noticed: impl Fn(Duration),
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
     tokio::select! {
         () = &mut shutdown => {}
-        never = read_on(&keyring, &*record, every) => match never {},
+        never = read_on(&keyring, &*record, every, &noticed) => match never {},
     }
 }
 
-async fn read_on(keyring: &Keyring, record: &dyn Record, every: Duration) -> Infallible {
+async fn read_on(
+    keyring: &Keyring,
+    record: &dyn GrantRecord,
+    every: Duration,
+    noticed: &impl Fn(Duration),
+) -> Infallible {
     let following = &keyring.following;
     let mut reached = None;
     let mut pause = every;
     loop {
-        match step(keyring, record, &mut reached).await {
+        match step(keyring, record, &mut reached, noticed).await {
             Ok(more) => {
-                following.read_at.store(clock().micros(), Ordering::Relaxed);
+                following.read_at.store(clock::now().micros(), Ordering::Relaxed);
                 if !following.up.swap(true, Ordering::Relaxed) {
                     tracing::info!(
                         sequence = following.sequence(),
@@ -126,8 +136,9 @@ async fn read_on(keyring: &Keyring, record: &dyn Record, every: Duration) -> Inf
 /// Reads one batch and puts it in force; whether there may be more. `reached` moves on only when all of it is.
 async fn step(
     keyring: &Keyring,
-    record: &dyn Record,
+    record: &dyn GrantRecord,
     reached: &mut Option<i64>,
+    noticed: &impl Fn(Duration),
 ) -> Result<bool, RecordError> {
     let Some(after) = *reached else {
         let last = bounded(record.last_change()).await?;
@@ -151,8 +162,8 @@ async fn step(
     for id in organizations {
         refresh(keyring, id).await?;
     }
-    let now = clock();
-    changes.iter().for_each(|change| keyring.following.in_force(change, now));
+    let now = clock::now();
+    changes.iter().for_each(|change| noticed(keyring.following.in_force(change, now)));
     *reached = changes.last().map_or(*reached, |change| Some(change.sequence));
     Ok(changes.len() == BATCH)
 }
@@ -169,9 +180,4 @@ async fn refresh(keyring: &Keyring, id: &OrgId) -> Result<(), RecordError> {
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(since.as_micros() as u64)
 }

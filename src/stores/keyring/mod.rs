@@ -48,7 +48,7 @@ use self::absent::Absent;
 use self::cache::Cache;
 use self::follow::Following;
 use self::organizations::Organizations;
-use super::record::{RecordError, SharedRecord};
+use super::record::{GrantRecord, RecordError};
 
 /// The longest that one question to the record is waited for.
 pub const RECORD_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -92,7 +92,7 @@ pub struct Lookups {
 
 /// The cache in front of the record.
 pub struct Keyring {
-    record: SharedRecord,
+    record: Arc<dyn GrantRecord>,
     shards: Box<[Shard]>,
     organizations: Organizations,
     seeds: RandomState,
@@ -132,7 +132,7 @@ struct Flight {
 
 impl Keyring {
     /// An empty keyring over `record`.
-    pub fn new(record: SharedRecord, settings: &config::Keys) -> Self {
+    pub fn new(record: Arc<dyn GrantRecord>, settings: &config::Keys) -> Self {
         let shard = || Shard {
             hits: AtomicU64::new(0),
             absent_hits: AtomicU64::new(0),

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::{OrgSlot, bounded};
 use crate::domain::id::{OrgId, ProjectId};
 use crate::domain::key::{Grant, Organization};
-use crate::stores::record::{Record, RecordError};
+use crate::stores::record::{GrantRecord, RecordError};
 
 /// Project ids per organization of which all keys share one text; further ones cost their own memory.
 const PROJECTS_SHARED_MAX: usize = 256;
@@ -50,7 +50,7 @@ impl Organizations {
     /// [`RecordError`] where the record could not be asked or does not know the organization.
     pub async fn slot(
         &self,
-        record: &dyn Record,
+        record: &dyn GrantRecord,
         grant: &mut Grant,
     ) -> Result<(Arc<OrgSlot>, bool), RecordError> {
         let mut attempts = ATTEMPTS;
@@ -81,7 +81,7 @@ impl Organizations {
     }
 
     /// Reads the organization anew, if a cached key shares it.
-    pub async fn refresh(&self, record: &dyn Record, id: &OrgId) -> Result<(), RecordError> {
+    pub async fn refresh(&self, record: &dyn GrantRecord, id: &OrgId) -> Result<(), RecordError> {
         let _one_at_a_time = self.refreshing.lock().await;
         let slot = {
             let mut places = self.places.lock();
@@ -134,7 +134,7 @@ impl Places {
 }
 
 /// The record finds organizations by id or else by name; only the id will do here.
-async fn read(record: &dyn Record, id: &OrgId) -> Result<Organization, RecordError> {
+async fn read(record: &dyn GrantRecord, id: &OrgId) -> Result<Organization, RecordError> {
     let organization = bounded(record.organization(id.as_str())).await?;
     if organization.id == *id {
         Ok(organization)

@@ -291,7 +291,7 @@ struct Follower(tokio::task::JoinHandle<()>);
 impl Follower {
     async fn of(record: &Arc<Fake>, keyring: &Arc<Keyring>) -> Self {
         let never = std::future::pending();
-        let task = follow(keyring.clone(), record.clone(), Duration::from_millis(5), never);
+        let task = follow(keyring.clone(), record.clone(), Duration::from_millis(5), |_| {}, never);
         let follower = Self(tokio::spawn(task));
         until(|| keyring.following().is_up()).await;
         follower
@@ -368,9 +368,10 @@ async fn following_begins_when_the_record_comes() {
     let (record, keyring) = acme(100);
     record.down.store(true, Ordering::SeqCst);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(follow(keyring.clone(), record.clone(), Duration::from_millis(1), async {
-        let _ = ended.await;
-    }));
+    let task =
+        tokio::spawn(follow(keyring.clone(), record.clone(), Duration::from_millis(1), |_| {}, async {
+            let _ = ended.await;
+        }));
     until(|| record.refused.load(Ordering::SeqCst) > 3).await;
     assert!(!keyring.following().is_up());
     assert_eq!(keyring.following().read_at(), None);

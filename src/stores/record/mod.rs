@@ -10,6 +10,7 @@
 //! **Deliberately absent:** rules. What a name, an email or a plan may be is decided a floor up; the record
 //! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
+mod questions;
 mod snapshot;
 pub mod sqlite;
 #[cfg(test)]
@@ -17,14 +18,17 @@ mod story;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use uuid::Uuid;
 
+pub use self::questions::{
+    AuditRecord, GrantRecord, KeyRecord, LogRecord, OrganizationRecord, PeopleRecord, ProjectRecord, Record,
+    UsageRecord,
+};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
-use crate::domain::key::{Grant, Key, Organization, Scopes};
-use crate::domain::limit::{Caps, Quotas, SpendLimit};
-use crate::domain::people::{Project, Role, Session, User};
+use crate::domain::key::Scopes;
+use crate::domain::limit::{Quotas, SpendLimit};
+use crate::domain::people::Role;
 use crate::domain::row::{Admission, Row};
 use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
@@ -72,11 +76,11 @@ pub struct Actor {
 /// An organization to be made. Its default project is made with it.
 #[derive(Clone, Debug)]
 pub struct NewOrganization {
-    /// As [`Organization::id`].
+    /// As [`Organization::id`](crate::domain::key::Organization::id).
     pub id: OrgId,
-    /// As [`Organization::name`].
+    /// As [`Organization::name`](crate::domain::key::Organization::name).
     pub name: String,
-    /// As [`Organization::plan`].
+    /// As [`Organization::plan`](crate::domain::key::Organization::plan).
     pub plan: String,
     /// The id of its default project.
     pub default_project: ProjectId,
@@ -85,13 +89,13 @@ pub struct NewOrganization {
 /// A user to be made, with the organization that is its own.
 #[derive(Clone)]
 pub struct NewUser {
-    /// As [`User::id`].
+    /// As [`User::id`](crate::domain::people::User::id).
     pub id: UserId,
-    /// As [`User::email`]; lower-cased by the record.
+    /// As [`User::email`](crate::domain::people::User::email); lower-cased by the record.
     pub email: String,
     /// The password as a PHC string.
     pub password: String,
-    /// As [`User::operator`].
+    /// As [`User::operator`](crate::domain::people::User::operator).
     pub operator: bool,
     /// An organization to join at once.
     pub membership: Option<(OrgId, Role)>,
@@ -104,31 +108,31 @@ pub struct NewUser {
 /// A key to be made.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// As [`Key::id`].
+    /// As [`Key::id`](crate::domain::key::Key::id).
     pub id: KeyId,
     /// The digest of its secret.
     pub digest: Digest,
-    /// As [`Key::organization`].
+    /// As [`Key::organization`](crate::domain::key::Key::organization).
     pub organization: OrgId,
-    /// As [`Key::project`]; `None` is the organization's default project.
+    /// As [`Key::project`](crate::domain::key::Key::project); `None` is the organization's default project.
     pub project: Option<ProjectId>,
-    /// As [`Key::name`].
+    /// As [`Key::name`](crate::domain::key::Key::name).
     pub name: String,
-    /// As [`Key::category`].
+    /// As [`Key::category`](crate::domain::key::Key::category).
     pub category: String,
-    /// As [`Key::prefix`].
+    /// As [`Key::prefix`](crate::domain::key::Key::prefix).
     pub prefix: String,
-    /// As [`Key::hint`].
+    /// As [`Key::hint`](crate::domain::key::Key::hint).
     pub hint: String,
-    /// As [`Key::scopes`].
+    /// As [`Key::scopes`](crate::domain::key::Key::scopes).
     pub scopes: Scopes,
-    /// As [`Key::expires_at`].
+    /// As [`Key::expires_at`](crate::domain::key::Key::expires_at).
     pub expires_at: Option<Timestamp>,
-    /// As [`Key::allowed_ips`].
+    /// As [`Key::allowed_ips`](crate::domain::key::Key::allowed_ips).
     pub allowed_ips: Vec<ipnet::IpNet>,
-    /// As [`Key::quotas`].
+    /// As [`Key::quotas`](crate::domain::key::Key::quotas).
     pub quotas: Quotas,
-    /// As [`Key::created_by`].
+    /// As [`Key::created_by`](crate::domain::key::Key::created_by).
     pub created_by: Option<UserId>,
 }
 
@@ -223,130 +227,6 @@ pub struct UsageCell {
     pub admitted: u64,
     /// What they cost.
     pub cost: Cost,
-}
-
-/// The durable store. `sqlite.rs` keeps the order of methods of this trait.
-#[async_trait]
-pub trait Record: Send + Sync + 'static {
-    // Organizations.
-    /// Makes an organization and its default project.
-    async fn create_organization(
-        &self,
-        new: &NewOrganization,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError>;
-    /// Every organization, by id.
-    async fn organizations(&self) -> Result<Vec<Organization>, RecordError>;
-    /// The organization with this id, or else with this name.
-    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError>;
-    /// Sets plan and negotiated caps together.
-    async fn set_plan(
-        &self,
-        id: &OrgId,
-        plan: &str,
-        negotiated: Caps,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError>;
-    /// Sets or removes the calendar cap.
-    async fn set_organization_limit(
-        &self,
-        id: &OrgId,
-        limit: Option<SpendLimit>,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError>;
-
-    // People.
-    /// Makes a user and its personal organization.
-    async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError>;
-    /// Every user, by email.
-    async fn users(&self) -> Result<Vec<User>, RecordError>;
-    /// The user with this email (any case).
-    async fn user(&self, email: &str) -> Result<User, RecordError>;
-    /// Writes a session down.
-    async fn create_session(
-        &self,
-        session: &Session,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<(), RecordError>;
-    /// The session with this id, ended or not.
-    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError>;
-
-    // Projects.
-    /// Makes a project.
-    async fn create_project(
-        &self,
-        id: &ProjectId,
-        org: &OrgId,
-        name: &str,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Project, RecordError>;
-    /// Every project, or those of one organization, by name.
-    async fn projects(&self, org: Option<&OrgId>) -> Result<Vec<Project>, RecordError>;
-
-    // Keys.
-    /// Makes a key.
-    async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError>;
-    /// Keys by organization and name.
-    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError>;
-    /// One key, revoked or not.
-    async fn key(&self, id: KeyId) -> Result<Key, RecordError>;
-    /// The key of this name that is not revoked.
-    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError>;
-    /// Changes a key. A revoked key cannot be changed.
-    async fn edit_key(
-        &self,
-        id: KeyId,
-        edit: &KeyEdit,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Key, RecordError>;
-    /// Gives a key a new secret; the old ones work until `old_until` (`None`: no longer).
-    async fn rotate_key(
-        &self,
-        id: KeyId,
-        digest: Digest,
-        hint: &str,
-        old_until: Option<Timestamp>,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Key, RecordError>;
-    /// Removes a key that the log has never seen.
-    async fn delete_key(&self, id: KeyId, actor: &Actor, now: Timestamp) -> Result<(), RecordError>;
-
-    // What admission asks.
-    /// The grant that a digest leads to; `None` for unknown and revoked keys.
-    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError>;
-    /// Changes after `sequence`, oldest first, at most `most`.
-    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError>;
-    /// The number of the last change; 0 where there is none.
-    async fn last_change(&self) -> Result<i64, RecordError>;
-
-    // Who did what.
-    /// The audit trail before entry `before` (`None`: from its end), newest first, at most `most`.
-    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError>;
-
-    // The log.
-    /// Moves a batch in; a batch moved twice changes nothing the second time.
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError>;
-    /// How far each segment of the spool has been moved in.
-    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError>;
-    /// Admissions carried from a spool that is gone; they never ended if no process is left that could.
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError>;
-    /// Usage since `since` in five-minute cells, oldest first, and every key's total.
-    async fn usage_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError>;
-    /// Admitted requests since `since`, one by one, oldest first: for the windows finer than a cell.
-    async fn admitted_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError>;
 }
 
 /// The record as everything holds it.

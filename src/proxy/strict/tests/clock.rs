@@ -63,7 +63,9 @@ fn a_head_that_drips_is_refused_when_its_time_is_over() {
         sleep(Duration::from_secs(20)).await;
         let start = Instant::now();
         let drip = async {
-            for byte in b"GET /good HTTP/1.1\r\nHost: a\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy" {
+            for byte in
+                b"GET /good HTTP/1.1\r\nHost: a\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
+            {
                 if client.write.write_all(&[*byte]).await.is_err() {
                     break;
                 }

@@ -1,9 +1,14 @@
 //! What a client sees of the filter, request after request.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use super::LIMITS;
 use super::wire::{Seen, read_all, story};
-use crate::proxy::strict::Violation;
+use crate::proxy::strict::{Handle, StrictIo, Violation, refuse};
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
 const BAD: &str = "GET /bad HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
@@ -95,7 +100,7 @@ fn a_tunnel_is_not_read_and_has_no_deadline() {
         client.write.write_all(&[head, &b"\0ahead"[..]].concat()).await.unwrap();
         assert!(client.read_until("\r\n\r\n").await.contains("101 Switching Protocols"));
         assert_eq!(client.read_until("ahead").await, "\0ahead");
-        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
         client.write.write_all(b"HTTP/1.1\n\n").await.unwrap();
         assert_eq!(client.read_until("\n\n").await, "HTTP/1.1\n\n");
     });
@@ -108,13 +113,15 @@ fn draining_ends_an_idle_connection_and_no_other() {
         client.read_until("<GET /good>").await;
         assert!(client.handle.is_idle());
         client.write.write_all(&GOOD.as_bytes()[..9]).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(!client.handle.is_idle());
         client.handle.close_when_idle();
         client.write.write_all(&GOOD.as_bytes()[9..]).await.unwrap();
         client.read_until("<GET /good>").await;
         // The test's service does not say `Connection: close`, so the end is the filter's doing.
+        let start = Instant::now();
         assert_eq!(client.read.read(&mut [0; 9]).await.unwrap(), 0);
+        assert!(start.elapsed() < Duration::from_millis(10));
     });
 }
 
@@ -131,4 +138,54 @@ fn a_client_that_is_gone_ends_the_connection_without_a_word() {
         assert_eq!(end, None, "{sent}");
         assert!(seen.iter().all(|seen| seen.target == "/good" || seen.body.is_none()));
     }
+}
+
+/// hyper understands whatever is let through; should it ever not, its own words stay unsaid.
+#[test]
+fn what_hyper_says_by_itself_is_dropped() {
+    story(64, |client| async move {
+        drop(client);
+        let (mut near, far) = tokio::io::duplex(4096);
+        let handle = Handle::new();
+        let mut io = StrictIo::new(far, LIMITS, handle.clone());
+        near.write_all(GOOD.as_bytes()).await.unwrap();
+        assert_eq!(io.read(&mut [0; 4096]).await.unwrap(), GOOD.len());
+        io.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        io.shutdown().await.unwrap();
+        let ended = io.into_ended().unwrap();
+        assert_eq!(ended.answer, Some(Violation::BadRequest("not understood")));
+        refuse(ended.socket, b"ours").await;
+        let mut text = String::new();
+        near.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "ours");
+    });
+}
+
+/// Closing a socket with unread bytes resets it, and a reset overtakes what was written. The client here sends
+/// more than it is heard before it reads.
+#[test]
+fn a_refusal_survives_what_the_client_goes_on_sending() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let text = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let server = async {
+            let mut io = StrictIo::new(socket, LIMITS, Handle::new());
+            assert_eq!(io.read(&mut [0; 4096]).await.unwrap(), 0);
+            refuse(io.into_ended().unwrap().socket, b"ours").await;
+        };
+        let client = async move {
+            client.write_all(&[BAD.as_bytes(), &[b'x'; 100_000]].concat()).await.unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.map(|_| text)
+        };
+        tokio::join!(server, client).1
+    });
+    assert_eq!(text.unwrap(), "ours");
+}
+
+#[test]
+fn a_connection_costs_little_memory() {
+    assert!(size_of::<StrictIo<TcpStream>>() <= 384, "{}", size_of::<StrictIo<TcpStream>>());
 }

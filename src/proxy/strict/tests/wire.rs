@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -70,7 +71,9 @@ pub fn story<F: Future>(pipe_bytes: usize, story: impl FnOnce(Client) -> F) -> F
         let seen = Rc::default();
         let server = tokio::task::spawn_local(connection(far, handle.clone(), Rc::clone(&seen)));
         let (read, write) = tokio::io::split(near);
-        story(Client { write, read, handle, seen, server }).await
+        let story = story(Client { write, read, handle, seen, server });
+        // Far beyond every deadline: what is left over then would wait for ever.
+        tokio::time::timeout(Duration::from_secs(86_400), story).await.expect("somebody waits for ever")
     })
 }
 
@@ -141,7 +144,7 @@ async fn answer(
         return Ok(Response::new(Answer(Full::from("early"), in_service)));
     }
     if target == "/slow" {
-        tokio::time::sleep(std::time::Duration::from_secs(200)).await;
+        tokio::time::sleep(Duration::from_secs(200)).await;
     }
     if target == "/big" {
         return Ok(Response::new(Answer(Full::from(vec![b'x'; 100_000]), in_service)));

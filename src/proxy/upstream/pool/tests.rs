@@ -164,10 +164,10 @@ async fn a_large_body_arrives_whole_and_its_connection_is_used_again() {
 #[tokio::test]
 async fn what_is_sent_is_http_1_1_with_a_host() {
     let (heads, seen) = mpsc::channel();
-    let heads = std::sync::Mutex::new(heads);
+    let heads = parking_lot::Mutex::new(heads);
     let peer = Peer::start(move |mut stream, _| {
         while let Some(head) = read_head(&mut stream) {
-            heads.lock().unwrap().send(head).unwrap();
+            heads.lock().send(head).unwrap();
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         }
     });
@@ -217,11 +217,11 @@ async fn idle_connections_end_after_their_time() {
 fn peer_closing_when_told() -> (Peer, mpsc::Sender<()>, mpsc::Receiver<usize>) {
     let (close, closing) = mpsc::channel();
     let (closed, seen_closed) = mpsc::channel();
-    let shared = std::sync::Mutex::new((closing, closed));
+    let shared = parking_lot::Mutex::new((closing, closed));
     let peer = Peer::start(move |mut stream, number| {
         read_head(&mut stream).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").unwrap();
-        let (closing, closed) = &*shared.lock().unwrap();
+        let (closing, closed) = &*shared.lock();
         closing.recv().unwrap();
         drop(stream);
         closed.send(number).unwrap();
@@ -230,6 +230,7 @@ fn peer_closing_when_told() -> (Peer, mpsc::Sender<()>, mpsc::Receiver<usize>) {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the thread is to stand still, as one busy elsewhere does")]
 async fn a_post_on_a_connection_closed_unseen_is_sent_on_a_new_one() {
     let (peer, close, closed) = peer_closing_when_told();
     on_one_thread(async |pool| {
@@ -304,7 +305,7 @@ async fn a_refused_connection_gives_the_request_back() {
 async fn a_target_that_does_not_accept_is_given_up() {
     // Linux drops further handshakes once the queue of a listener that accepts nothing is full.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let _filling = TcpStream::connect(address).unwrap();
@@ -337,12 +338,12 @@ async fn a_connection_that_the_target_ends_is_not_kept() {
 #[tokio::test]
 async fn a_half_read_answer_takes_its_connection_with_it() {
     let (ended, has_ended) = mpsc::channel();
-    let ended = std::sync::Mutex::new(ended);
+    let ended = parking_lot::Mutex::new(ended);
     let peer = Peer::start(move |mut stream, _| {
         read_head(&mut stream).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").unwrap();
         while stream.write_all(&[0; 1000]).is_ok() {}
-        ended.lock().unwrap().send(()).unwrap();
+        ended.lock().send(()).unwrap();
     });
     on_one_thread(async |pool| {
         let (response, lease) = pool.send(&peer.target, &upstream(), get(), false).await.unwrap();

@@ -118,7 +118,9 @@ fn one_key_too_many_is_refused_and_leaves_no_trace() {
 
     let counters = MemoryCounters::new(1);
     counters.claim(&org(1), &uncapped(1), now).unwrap();
-    assert_eq!(counters.claim(&org(1), &uncapped(2), now), Err(Unclaimed::Full));
+    for _ in 0..2 {
+        assert_eq!(counters.claim(&org(1), &uncapped(2), now), Err(Unclaimed::Full));
+    }
     assert_eq!(counters.claim(&org(2), &uncapped(1), now), Err(Unclaimed::Full));
     counters.claim(&org(1), &uncapped(1), now).unwrap();
 }
@@ -165,7 +167,7 @@ fn sweeping_while_claiming_loses_nothing() {
                             .claim(&org(1), &claim(1, Caps::default(), quotas), now)
                             .map(|(claimed, _)| counters.settle(&org(1), &claimed, Cost::default()))
                             .is_ok(),
-                    )
+                    );
                 }
             }
         }

@@ -9,14 +9,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::id::{KeyId, ProjectId};
-use crate::domain::key::{Key, Scopes};
-use crate::domain::limit::{Caps, Quotas, SpendLimit};
-use crate::domain::people::{Project, Session, User};
-use crate::domain::row::Admission;
-use crate::stores::record::{
-    Actor, AuditEntry, Change, Changed, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record,
-    Shipment, UsageCell,
-};
+use crate::domain::key::Scopes;
+use crate::domain::limit::{Caps, Quotas};
+use crate::stores::record::{Change, Changed, GrantRecord};
 
 /// What it knows, and how it behaves.
 #[derive(Default)]
@@ -89,7 +84,7 @@ impl Fake {
 }
 
 #[async_trait]
-impl Record for Fake {
+impl GrantRecord for Fake {
     async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
         let answer = self.is_up().map(|()| self.grants.lock().get(digest).cloned());
         self.grants_read.fetch_add(1, Ordering::SeqCst);
@@ -111,116 +106,6 @@ impl Record for Fake {
     async fn last_change(&self) -> Result<i64, RecordError> {
         self.is_up()?;
         Ok(self.changes.lock().len() as i64)
-    }
-
-    // Never asked by a keyring.
-    async fn create_organization(
-        &self,
-        _: &NewOrganization,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
-        unimplemented!()
-    }
-    async fn set_plan(
-        &self,
-        _: &OrgId,
-        _: &str,
-        _: Caps,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn set_organization_limit(
-        &self,
-        _: &OrgId,
-        _: Option<SpendLimit>,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        unimplemented!()
-    }
-    async fn create_user(&self, _: &NewUser, _: &Actor, _: Timestamp) -> Result<User, RecordError> {
-        unimplemented!()
-    }
-    async fn users(&self) -> Result<Vec<User>, RecordError> {
-        unimplemented!()
-    }
-    async fn user(&self, _: &str) -> Result<User, RecordError> {
-        unimplemented!()
-    }
-    async fn create_session(&self, _: &Session, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
-        unimplemented!()
-    }
-    async fn session(&self, _: Uuid) -> Result<Option<Session>, RecordError> {
-        unimplemented!()
-    }
-    async fn audit_before(&self, _: Option<i64>, _: usize) -> Result<Vec<AuditEntry>, RecordError> {
-        unimplemented!()
-    }
-    async fn create_project(
-        &self,
-        _: &ProjectId,
-        _: &OrgId,
-        _: &str,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Project, RecordError> {
-        unimplemented!()
-    }
-    async fn projects(&self, _: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
-        unimplemented!()
-    }
-    async fn create_key(&self, _: &NewKey, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn keys(&self, _: &KeyFilter) -> Result<Vec<Key>, RecordError> {
-        unimplemented!()
-    }
-    async fn key(&self, _: KeyId) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn edit_key(&self, _: KeyId, _: &KeyEdit, _: &Actor, _: Timestamp) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn rotate_key(
-        &self,
-        _: KeyId,
-        _: Digest,
-        _: &str,
-        _: Option<Timestamp>,
-        _: &Actor,
-        _: Timestamp,
-    ) -> Result<Key, RecordError> {
-        unimplemented!()
-    }
-    async fn delete_key(&self, _: KeyId, _: &Actor, _: Timestamp) -> Result<(), RecordError> {
-        unimplemented!()
-    }
-    async fn ship(&self, _: &Shipment<'_>) -> Result<(), RecordError> {
-        unimplemented!()
-    }
-    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
-        unimplemented!()
-    }
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
-        unimplemented!()
-    }
-    async fn usage_since(
-        &self,
-        _: Timestamp,
-    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
-        unimplemented!()
-    }
-    async fn admitted_since(
-        &self,
-        _: Timestamp,
-    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
-        unimplemented!()
     }
 }
 

@@ -5,11 +5,14 @@ use std::sync::atomic::AtomicBool;
 use uuid::Uuid;
 
 use super::*;
+use crate::clock;
 use crate::domain::id::{KeyId, ProjectId};
 use crate::domain::key::Scopes;
 use crate::domain::limit::{Caps, Quotas};
 use crate::stores::record::sqlite::SqliteRecord;
-use crate::stores::record::{Actor, KeyEdit, NewKey, NewOrganization, Record};
+use crate::stores::record::{
+    Actor, KeyEdit, KeyRecord as _, NewKey, NewOrganization, OrganizationRecord as _,
+};
 
 struct Stage {
     command_line: SqliteRecord,
@@ -28,11 +31,6 @@ fn actor() -> Actor {
     Actor { who: "cli".to_owned(), from: String::new() }
 }
 
-fn wall_clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Timestamp::from_micros(since.as_micros() as u64)
-}
-
 fn acme_id() -> OrgId {
     OrgId::parse("acme").unwrap()
 }
@@ -41,7 +39,7 @@ impl Stage {
     async fn new(follow_every: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tollgate.db");
-        let gateway: SharedRecord = Arc::new(SqliteRecord::open(&path).await.unwrap());
+        let gateway = Arc::new(SqliteRecord::open(&path).await.unwrap());
         let command_line = SqliteRecord::open(&path).await.unwrap();
         let acme = NewOrganization {
             id: acme_id(),
@@ -49,11 +47,11 @@ impl Stage {
             plan: "free".to_owned(),
             default_project: ProjectId::parse("default").unwrap(),
         };
-        command_line.create_organization(&acme, &actor(), wall_clock()).await.unwrap();
+        command_line.create_organization(&acme, &actor(), clock::now()).await.unwrap();
         let settings = config::Keys { follow_every, ..settings(1_000) };
         let keyring = Arc::new(Keyring::new(gateway.clone(), &settings));
         let never = std::future::pending();
-        let follower = tokio::spawn(follow(keyring.clone(), gateway, settings.follow_every, never));
+        let follower = tokio::spawn(follow(keyring.clone(), gateway, settings.follow_every, |_| {}, never));
         until(|| keyring.following().is_up()).await;
         Self { command_line, keyring, follower, _dir: dir }
     }
@@ -74,17 +72,17 @@ impl Stage {
             quotas: Quotas::default(),
             created_by: None,
         };
-        self.command_line.create_key(&new, &actor(), wall_clock()).await.unwrap().id
+        self.command_line.create_key(&new, &actor(), clock::now()).await.unwrap().id
     }
 
     async fn revoke(&self, key: KeyId) {
         let edit = KeyEdit { revoke: true, ..KeyEdit::default() };
-        self.command_line.edit_key(key, &edit, &actor(), wall_clock()).await.unwrap();
+        self.command_line.edit_key(key, &edit, &actor(), clock::now()).await.unwrap();
     }
 
     /// What a request that comes now would find.
     async fn found(&self, n: u64) -> Option<Arc<Entry>> {
-        match self.keyring.find(&digest(n), wall_clock()).await.unwrap() {
+        match self.keyring.find(&digest(n), clock::now()).await.unwrap() {
             Known::Key(entry) => Some(entry),
             Known::Absent => None,
         }
@@ -110,19 +108,19 @@ async fn what_the_command_line_changes_is_in_force_within_a_second() {
 
     let quotas = Quotas { daily: Some(7), ..Quotas::default() };
     let edit = KeyEdit { active: Some(false), quotas: Some(quotas), ..KeyEdit::default() };
-    stage.command_line.edit_key(key, &edit, &actor(), wall_clock()).await.unwrap();
+    stage.command_line.edit_key(key, &edit, &actor(), clock::now()).await.unwrap();
     stage.followed().await;
     let entry = stage.found(1).await.unwrap();
     assert_eq!((entry.grant.active, entry.grant.quotas), (false, quotas));
 
     let caps = Caps { per_minute: Some(9), ..Caps::default() };
-    stage.command_line.set_plan(&acme_id(), "pro", caps, &actor(), wall_clock()).await.unwrap();
+    stage.command_line.set_plan(&acme_id(), "pro", caps, &actor(), clock::now()).await.unwrap();
     stage.followed().await;
     let organization = entry.organization.0.load();
     assert_eq!((organization.plan.as_str(), organization.negotiated), ("pro", caps));
 
-    let grace = wall_clock().plus(Duration::from_secs(60));
-    stage.command_line.rotate_key(key, digest(2), "wxyz", Some(grace), &actor(), wall_clock()).await.unwrap();
+    let grace = clock::now().plus(Duration::from_secs(60));
+    stage.command_line.rotate_key(key, digest(2), "wxyz", Some(grace), &actor(), clock::now()).await.unwrap();
     stage.followed().await;
     assert_eq!(stage.found(1).await.unwrap().grant.secret_until, Some(grace));
     assert_eq!(stage.found(2).await.unwrap().grant.secret_until, None);
@@ -151,7 +149,7 @@ async fn no_old_state_stays_however_hard_it_is_asked_for() {
             let (keyring, done) = (stage.keyring.clone(), done.clone());
             tokio::spawn(async move {
                 while !done.load(Ordering::Relaxed) {
-                    keyring.find(&digest(n), wall_clock()).await.unwrap();
+                    keyring.find(&digest(n), clock::now()).await.unwrap();
                     tokio::task::yield_now().await;
                 }
             })
@@ -161,7 +159,7 @@ async fn no_old_state_stays_however_hard_it_is_asked_for() {
         let quotas = Quotas { daily: Some(round), ..Quotas::default() };
         let edit = KeyEdit { quotas: Some(quotas), ..KeyEdit::default() };
         for key in &keys {
-            stage.command_line.edit_key(*key, &edit, &actor(), wall_clock()).await.unwrap();
+            stage.command_line.edit_key(*key, &edit, &actor(), clock::now()).await.unwrap();
         }
         stage.followed().await;
         for n in 0..KEYS {

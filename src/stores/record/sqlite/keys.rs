@@ -1,5 +1,6 @@
 //! Keys: made, changed, rotated, removed, and what a digest leads to.
 
+use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteRecord;
@@ -8,11 +9,11 @@ use super::organizations;
 use super::projects;
 use super::trail::{Told, key_changed, tell};
 use crate::domain::id::{KeyId, OrgId, UserId};
-use crate::domain::key::{Grant, Key, Scopes};
+use crate::domain::key::{Key, Scopes};
 use crate::domain::limit::Quotas;
 use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, KeyEdit, KeyFilter, NewKey, RecordError, snapshot};
+use crate::stores::record::{Actor, KeyEdit, KeyFilter, KeyRecord, NewKey, RecordError, snapshot};
 
 macro_rules! select_keys {
     ($rest:literal) => {
@@ -24,13 +25,13 @@ macro_rules! select_keys {
     };
 }
 
-impl SqliteRecord {
-    pub(super) async fn create_key(
-        &self,
-        new: &NewKey,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Key, RecordError> {
+/// Keys of one organization. Arguments: whether revoked ones too, the organization.
+pub(super) const OF_ORGANIZATION: &str =
+    select_keys!("WHERE (?1 OR k.revoked_at IS NULL) AND k.organization = ?2 ORDER BY k.name, k.created_at");
+
+#[async_trait]
+impl KeyRecord for SqliteRecord {
+    async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError> {
         let mut tx = self.write().await?;
         organizations::find_id(&mut tx, &new.organization).await?;
         let project = projects::of_organization(&mut tx, &new.organization, new.project.as_ref()).await?;
@@ -67,23 +68,24 @@ impl SqliteRecord {
         Ok(key)
     }
 
-    pub(super) async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError> {
-        let rows = sqlx::query(select_keys!(
-            "WHERE (?1 IS NULL OR k.organization = ?1) AND (?2 OR k.revoked_at IS NULL)
-             ORDER BY k.organization, k.name, k.created_at"
-        ))
-        .bind(filter.organization.as_ref().map(OrgId::as_str))
-        .bind(filter.revoked)
-        .fetch_all(&self.readers)
-        .await?;
+    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError> {
+        // Two statements, as one that covers both could use no index for either.
+        let query = match &filter.organization {
+            Some(org) => sqlx::query(OF_ORGANIZATION).bind(filter.revoked).bind(org.as_str()),
+            None => sqlx::query(select_keys!(
+                "WHERE ?1 OR k.revoked_at IS NULL ORDER BY k.organization, k.name, k.created_at"
+            ))
+            .bind(filter.revoked),
+        };
+        let rows = query.fetch_all(&self.readers).await?;
         rows.iter().map(key).collect()
     }
 
-    pub(super) async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
+    async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
         find(&mut *self.readers.acquire().await?, id).await
     }
 
-    pub(super) async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
+    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
         let row =
             sqlx::query(select_keys!("WHERE k.organization = ? AND k.name = ? AND k.revoked_at IS NULL"))
                 .bind(org.as_str())
@@ -96,7 +98,7 @@ impl SqliteRecord {
         )
     }
 
-    pub(super) async fn edit_key(
+    async fn edit_key(
         &self,
         id: KeyId,
         edit: &KeyEdit,
@@ -123,7 +125,7 @@ impl SqliteRecord {
         Ok(after)
     }
 
-    pub(super) async fn rotate_key(
+    async fn rotate_key(
         &self,
         id: KeyId,
         digest: Digest,
@@ -165,12 +167,7 @@ impl SqliteRecord {
         Ok(after)
     }
 
-    pub(super) async fn delete_key(
-        &self,
-        id: KeyId,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<(), RecordError> {
+    async fn delete_key(&self, id: KeyId, actor: &Actor, now: Timestamp) -> Result<(), RecordError> {
         let mut tx = self.write().await?;
         let before = find(&mut tx, id).await?;
         let used = sqlx::query(
@@ -189,17 +186,6 @@ impl SqliteRecord {
         // Its secrets go with it (ON DELETE CASCADE).
         sqlx::query("DELETE FROM keys WHERE id = ?").bind(bytes(&id.0)).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
-    }
-
-    pub(super) async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
-        let row = sqlx::query(
-            "SELECT k.*, s.valid_until FROM key_secrets s JOIN keys k ON k.id = s.key
-             WHERE s.digest = ? AND k.revoked_at IS NULL",
-        )
-        .bind(digest.0.as_slice())
-        .fetch_optional(&self.readers)
-        .await?;
-        row.map(|row| grant(&Columns(&row))).transpose()
     }
 }
 
@@ -330,31 +316,16 @@ fn key(row: &SqliteRow) -> Result<Key, RecordError> {
     })
 }
 
-fn grant(row: &Columns<'_>) -> Result<Grant, RecordError> {
-    Ok(Grant {
-        id: row.key_id("id")?,
-        organization: row.org("organization")?,
-        project: row.project("project")?,
-        scopes: scopes(row)?,
-        active: row.flag("active")?,
-        expires_at: row.opt_instant("expires_at")?,
-        secret_until: row.opt_instant("valid_until")?,
-        allowed_ips: allowed_ips(row)?.into_boxed_slice(),
-        quotas: quotas(row)?,
-        limit: row.limit()?.map(Box::new),
-    })
-}
-
-fn scopes(row: &Columns<'_>) -> Result<Scopes, RecordError> {
+pub(super) fn scopes(row: &Columns<'_>) -> Result<Scopes, RecordError> {
     Ok(Scopes { read: row.flag("scope_read")?, write: row.flag("scope_write")? })
 }
 
-fn allowed_ips(row: &Columns<'_>) -> Result<Vec<ipnet::IpNet>, RecordError> {
+pub(super) fn allowed_ips(row: &Columns<'_>) -> Result<Vec<ipnet::IpNet>, RecordError> {
     let text = row.text("allowed_ips")?;
     text.split_ascii_whitespace().map(|net| net.parse().map_err(|_| unreadable("keys.allowed_ips"))).collect()
 }
 
-fn quotas(row: &Columns<'_>) -> Result<Quotas, RecordError> {
+pub(super) fn quotas(row: &Columns<'_>) -> Result<Quotas, RecordError> {
     Ok(Quotas {
         total: row.opt_count("quota_total")?,
         daily: row.opt_count("quota_daily")?,

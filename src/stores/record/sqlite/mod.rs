@@ -20,6 +20,7 @@
 //! paging of lists that people ask for.
 
 mod columns;
+mod grants;
 mod keys;
 mod log;
 mod log_read;
@@ -43,18 +44,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Sqlite, Transaction};
-use uuid::Uuid;
 
-use super::{
-    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, Record, RecordError,
-    Shipment, UsageCell,
-};
-use crate::domain::id::{KeyId, OrgId, ProjectId};
-use crate::domain::key::{Grant, Key, Organization};
-use crate::domain::limit::{Caps, SpendLimit};
-use crate::domain::people::{Project, Session, User};
+use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord};
+use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
-use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/sqlite");
@@ -82,6 +75,11 @@ impl SqliteRecord {
     /// # Errors
     /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
     pub async fn open(path: &Path) -> Result<Self, RecordError> {
+        Self::open_waiting(path, BUSY_TIMEOUT).await
+    }
+
+    /// [`SqliteRecord::open`] with a patience of its own for other processes' writes.
+    async fn open_waiting(path: &Path, busy_timeout: Duration) -> Result<Self, RecordError> {
         let file = path.to_path_buf();
         // Held until the tables are up to date: sqlx takes no lock of its own on SQLite.
         let _alone = tokio::task::spawn_blocking(move || make_file(&file))
@@ -95,7 +93,7 @@ impl SqliteRecord {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(busy_timeout);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
         let writer = pool().max_connections(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await.map_err(unmigrated)?;
@@ -152,133 +150,7 @@ fn unmigrated(error: MigrateError) -> RecordError {
 }
 
 #[async_trait]
-impl Record for SqliteRecord {
-    // Organizations.
-    async fn create_organization(
-        &self,
-        new: &NewOrganization,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        self.create_organization(new, actor, now).await
-    }
-    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
-        self.organizations().await
-    }
-    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.organization(id_or_name).await
-    }
-    async fn set_plan(
-        &self,
-        id: &OrgId,
-        plan: &str,
-        negotiated: Caps,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        self.set_plan(id, plan, negotiated, actor, now).await
-    }
-    async fn set_organization_limit(
-        &self,
-        id: &OrgId,
-        limit: Option<SpendLimit>,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError> {
-        self.set_organization_limit(id, limit, actor, now).await
-    }
-
-    // People.
-    async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError> {
-        self.create_user(new, actor, now).await
-    }
-    async fn users(&self) -> Result<Vec<User>, RecordError> {
-        self.users().await
-    }
-    async fn user(&self, email: &str) -> Result<User, RecordError> {
-        self.user(email).await
-    }
-    async fn create_session(
-        &self,
-        session: &Session,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<(), RecordError> {
-        self.create_session(session, actor, now).await
-    }
-    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError> {
-        self.session(id).await
-    }
-
-    // Projects.
-    async fn create_project(
-        &self,
-        id: &ProjectId,
-        org: &OrgId,
-        name: &str,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Project, RecordError> {
-        self.create_project(id, org, name, actor, now).await
-    }
-    async fn projects(&self, org: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
-        self.projects(org).await
-    }
-
-    // Keys.
-    async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError> {
-        self.create_key(new, actor, now).await
-    }
-    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError> {
-        self.keys(filter).await
-    }
-    async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
-        self.key(id).await
-    }
-    async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
-        self.key_named(org, name).await
-    }
-    async fn edit_key(
-        &self,
-        id: KeyId,
-        edit: &KeyEdit,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Key, RecordError> {
-        self.edit_key(id, edit, actor, now).await
-    }
-    async fn rotate_key(
-        &self,
-        id: KeyId,
-        digest: Digest,
-        hint: &str,
-        old_until: Option<Timestamp>,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Key, RecordError> {
-        self.rotate_key(id, digest, hint, old_until, actor, now).await
-    }
-    async fn delete_key(&self, id: KeyId, actor: &Actor, now: Timestamp) -> Result<(), RecordError> {
-        self.delete_key(id, actor, now).await
-    }
-
-    // What admission asks.
-    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
-        self.grant(digest).await
-    }
-    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
-        self.changes_after(sequence, most).await
-    }
-    async fn last_change(&self) -> Result<i64, RecordError> {
-        self.last_change().await
-    }
-
-    // Who did what.
-    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError> {
-        self.audit_before(before, most).await
-    }
-
-    // The log.
+impl LogRecord for SqliteRecord {
     async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
         self.ship(shipment).await
     }
@@ -288,6 +160,10 @@ impl Record for SqliteRecord {
     async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
         self.carried().await
     }
+}
+
+#[async_trait]
+impl UsageRecord for SqliteRecord {
     async fn usage_since(
         &self,
         since: Timestamp,

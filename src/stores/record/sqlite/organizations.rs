@@ -1,5 +1,6 @@
 //! Organizations and their caps.
 
+use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteRecord;
@@ -11,13 +12,14 @@ use crate::domain::key::Organization;
 use crate::domain::limit::{Caps, SpendLimit};
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, NewOrganization, RecordError, snapshot};
+use crate::stores::record::{Actor, NewOrganization, OrganizationRecord, RecordError, snapshot};
 
 /// What the default project is called.
 const DEFAULT_PROJECT: &str = "default";
 
-impl SqliteRecord {
-    pub(super) async fn create_organization(
+#[async_trait]
+impl OrganizationRecord for SqliteRecord {
+    async fn create_organization(
         &self,
         new: &NewOrganization,
         actor: &Actor,
@@ -29,16 +31,12 @@ impl SqliteRecord {
         Ok(org)
     }
 
-    pub(super) async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
+    async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
         let rows = sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(&self.readers).await?;
         rows.iter().map(|row| organization(&Columns(row))).collect()
     }
 
-    pub(super) async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        find(&mut *self.readers.acquire().await?, id_or_name).await
-    }
-
-    pub(super) async fn set_plan(
+    async fn set_plan(
         &self,
         id: &OrgId,
         plan: &str,
@@ -63,7 +61,7 @@ impl SqliteRecord {
         Ok(after)
     }
 
-    pub(super) async fn set_organization_limit(
+    async fn set_organization_limit(
         &self,
         id: &OrgId,
         limit: Option<SpendLimit>,
@@ -155,7 +153,8 @@ pub(super) async fn find_id(tx: &mut SqliteConnection, id: &OrgId) -> Result<Org
     }
 }
 
-async fn find(tx: &mut SqliteConnection, id_or_name: &str) -> Result<Organization, RecordError> {
+/// The organization with this id, or else with this name.
+pub(super) async fn find(tx: &mut SqliteConnection, id_or_name: &str) -> Result<Organization, RecordError> {
     let row =
         sqlx::query("SELECT * FROM organizations WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1")
             .bind(id_or_name)

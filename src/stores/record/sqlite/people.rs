@@ -1,5 +1,6 @@
 //! Users, what they belong to, and their sessions.
 
+use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
@@ -10,15 +11,11 @@ use super::trail::{Told, tell};
 use crate::domain::id::{OrgId, UserId};
 use crate::domain::people::{Role, Session, User};
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, NewUser, RecordError, snapshot};
+use crate::stores::record::{Actor, NewUser, PeopleRecord, RecordError, snapshot};
 
-impl SqliteRecord {
-    pub(super) async fn create_user(
-        &self,
-        new: &NewUser,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<User, RecordError> {
+#[async_trait]
+impl PeopleRecord for SqliteRecord {
+    async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError> {
         let email = new.email.to_lowercase();
         let mut tx = self.write().await?;
         if find(&mut tx, &email).await?.is_some() {
@@ -51,7 +48,7 @@ impl SqliteRecord {
         Ok(user)
     }
 
-    pub(super) async fn users(&self) -> Result<Vec<User>, RecordError> {
+    async fn users(&self) -> Result<Vec<User>, RecordError> {
         let rows = sqlx::query(
             "SELECT u.*, m.organization, m.role
              FROM users u LEFT JOIN members m ON m.user = u.id ORDER BY u.email, m.organization",
@@ -65,13 +62,13 @@ impl SqliteRecord {
         Ok(users)
     }
 
-    pub(super) async fn user(&self, email: &str) -> Result<User, RecordError> {
+    async fn user(&self, email: &str) -> Result<User, RecordError> {
         let email = email.to_lowercase();
         let mut reader = self.readers.acquire().await?;
         find(&mut reader, &email).await?.ok_or_else(|| unknown(&email))
     }
 
-    pub(super) async fn create_session(
+    async fn create_session(
         &self,
         session: &Session,
         actor: &Actor,
@@ -99,7 +96,7 @@ impl SqliteRecord {
         Ok(tx.commit().await?)
     }
 
-    pub(super) async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError> {
+    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError> {
         let row = sqlx::query("SELECT * FROM sessions WHERE id = ?")
             .bind(bytes(&id))
             .fetch_optional(&self.readers)

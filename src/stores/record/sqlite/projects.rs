@@ -1,5 +1,6 @@
 //! Projects: what a key belongs to.
 
+use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteRecord;
@@ -9,10 +10,11 @@ use super::trail::{Told, tell};
 use crate::domain::id::{OrgId, ProjectId};
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, RecordError, snapshot};
+use crate::stores::record::{Actor, ProjectRecord, RecordError, snapshot};
 
-impl SqliteRecord {
-    pub(super) async fn create_project(
+#[async_trait]
+impl ProjectRecord for SqliteRecord {
+    async fn create_project(
         &self,
         id: &ProjectId,
         org: &OrgId,
@@ -36,7 +38,7 @@ impl SqliteRecord {
         Ok(project)
     }
 
-    pub(super) async fn projects(&self, org: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
+    async fn projects(&self, org: Option<&OrgId>) -> Result<Vec<Project>, RecordError> {
         let rows = sqlx::query(
             "SELECT * FROM projects WHERE ?1 IS NULL OR organization = ?1 ORDER BY organization, name",
         )

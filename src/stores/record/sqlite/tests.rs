@@ -4,9 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::*;
+use crate::domain::id::ProjectId;
 use crate::stores::record::story::{self, Handles};
+use crate::stores::record::{Actor, GrantRecord as _, NewOrganization, OrganizationRecord as _};
 
 async fn two(dir: &TempDir) -> Handles {
     let path = dir.path().join("deep/er/tollgate.db");
@@ -125,6 +128,38 @@ async fn the_audit_trail_cannot_be_rewritten() {
         let error = sqlx::query(sql).execute(&record.writer).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_write_waits_for_another_process_only_so_long() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tollgate.db");
+    let [one, two] = [
+        SqliteRecord::open(&path).await.unwrap(),
+        SqliteRecord::open_waiting(&path, Duration::from_millis(20)).await.unwrap(),
+    ];
+    let turn = one.write().await.unwrap();
+    let late = two.create_organization(&acme(), &actor(), Timestamp::from_seconds(1)).await;
+    assert!(matches!(late, Err(RecordError::Unavailable(_))), "{late:?}");
+    // Reading waits for nobody.
+    assert!(two.organizations().await.unwrap().is_empty());
+    turn.rollback().await.unwrap();
+    two.create_organization(&acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_of_one_organizations_keys_does_not_read_all_keys() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", keys::OF_ORGANIZATION);
+    let plan = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(false)
+        .bind("acme")
+        .fetch_one(&record.readers)
+        .await
+        .unwrap();
+    let detail: String = sqlx::Row::try_get(&plan, "detail").unwrap();
+    assert!(detail.contains("keys_of_organization"), "{detail}");
 }
 
 #[tokio::test]

@@ -1,15 +1,14 @@
 //! What every write leaves behind: its row of the audit trail, and its rows of `changes`.
 
+use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteRecord;
-use super::columns::{Columns, bytes, int, micros, unreadable};
+use super::columns::{Columns, bytes, int, micros};
 use crate::domain::id::{KeyId, OrgId};
-use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, AuditEntry, Change, Changed, RecordError};
+use crate::stores::record::{Actor, AuditEntry, AuditRecord, RecordError};
 
 /// One change, as the audit trail tells it.
 pub(super) struct Told<'a> {
@@ -69,31 +68,9 @@ pub(super) async fn organization_changed(
     Ok(())
 }
 
-impl SqliteRecord {
-    pub(super) async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
-        let rows = sqlx::query(
-            "SELECT sequence, at, digest, organization FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
-        )
-        .bind(sequence)
-        .bind(int(most as u64))
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(|row| change(&Columns(row))).collect()
-    }
-
-    /// From `sqlite_sequence`, which also remembers a last change that was pruned.
-    pub(super) async fn last_change(&self) -> Result<i64, RecordError> {
-        let last = sqlx::query("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
-            .fetch_optional(&self.readers)
-            .await?;
-        last.map_or(Ok(0), |row| Ok(row.try_get("seq")?))
-    }
-
-    pub(super) async fn audit_before(
-        &self,
-        before: Option<i64>,
-        most: usize,
-    ) -> Result<Vec<AuditEntry>, RecordError> {
+#[async_trait]
+impl AuditRecord for SqliteRecord {
+    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError> {
         let rows = sqlx::query("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")
             .bind(before.unwrap_or(i64::MAX))
             .bind(int(most as u64))
@@ -101,15 +78,6 @@ impl SqliteRecord {
             .await?;
         rows.iter().map(|row| entry(&Columns(row))).collect()
     }
-}
-
-fn change(row: &Columns<'_>) -> Result<Change, RecordError> {
-    let digest: Option<&[u8]> = row.0.try_get("digest")?;
-    let subject = match digest {
-        Some(digest) => Changed::Secret(Digest(digest.try_into().map_err(|_| unreadable("changes.digest"))?)),
-        None => Changed::Organization(row.org("organization")?),
-    };
-    Ok(Change { sequence: row.number("sequence")?, at: row.instant("at")?, subject })
 }
 
 fn entry(row: &Columns<'_>) -> Result<AuditEntry, RecordError> {

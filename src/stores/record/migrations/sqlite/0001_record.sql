@@ -67,6 +67,7 @@ CREATE TABLE keys (
     created_at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX one_living_key_per_name ON keys (organization, name) WHERE revoked_at IS NULL;
+CREATE INDEX keys_of_organization ON keys (organization, name);
 
 -- A rotated key has several while the grace of the old ones lasts.
 CREATE TABLE key_secrets (

@@ -1,0 +1,73 @@
+//! What the keyring asks: what a digest leads to, and what has changed.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use super::SqliteRecord;
+use super::columns::{Columns, int, unreadable};
+use super::keys::{allowed_ips, quotas, scopes};
+use super::organizations;
+use crate::domain::key::{Grant, Organization};
+use crate::domain::secret::Digest;
+use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
+
+#[async_trait]
+impl GrantRecord for SqliteRecord {
+    async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
+        let row = sqlx::query(
+            "SELECT k.*, s.valid_until FROM key_secrets s JOIN keys k ON k.id = s.key
+             WHERE s.digest = ? AND k.revoked_at IS NULL",
+        )
+        .bind(digest.0.as_slice())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| grant(&Columns(&row))).transpose()
+    }
+
+    async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
+        organizations::find(&mut *self.readers.acquire().await?, id_or_name).await
+    }
+
+    async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
+        let rows = sqlx::query(
+            "SELECT sequence, at, digest, organization FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        )
+        .bind(sequence)
+        .bind(int(most as u64))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(|row| change(&Columns(row))).collect()
+    }
+
+    /// From `sqlite_sequence`, which also remembers a last change that was pruned.
+    async fn last_change(&self) -> Result<i64, RecordError> {
+        let last = sqlx::query("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+            .fetch_optional(&self.readers)
+            .await?;
+        last.map_or(Ok(0), |row| Ok(row.try_get("seq")?))
+    }
+}
+
+fn grant(row: &Columns<'_>) -> Result<Grant, RecordError> {
+    Ok(Grant {
+        id: row.key_id("id")?,
+        organization: row.org("organization")?,
+        project: row.project("project")?,
+        scopes: scopes(row)?,
+        active: row.flag("active")?,
+        expires_at: row.opt_instant("expires_at")?,
+        secret_until: row.opt_instant("valid_until")?,
+        allowed_ips: allowed_ips(row)?.into_boxed_slice(),
+        quotas: quotas(row)?,
+        limit: row.limit()?.map(Box::new),
+    })
+}
+
+fn change(row: &Columns<'_>) -> Result<Change, RecordError> {
+    let digest: Option<&[u8]> = row.0.try_get("digest")?;
+    let subject = match digest {
+        Some(digest) => Changed::Secret(Digest(digest.try_into().map_err(|_| unreadable("changes.digest"))?)),
+        None => Changed::Organization(row.org("organization")?),
+    };
+    Ok(Change { sequence: row.number("sequence")?, at: row.instant("at")?, subject })
+}

@@ -1,0 +1,88 @@
+//! Chapters on organizations, people and projects.
+
+use uuid::Uuid;
+
+use super::*;
+
+pub(crate) async fn an_organization_is_made_once_and_found_by_id_and_name([one, two]: Handles) {
+    let made = one.create_organization(&new_org("acme"), &actor(), at(0)).await.unwrap();
+    assert_eq!(made.plan, "free");
+    assert_eq!(two.organization("acme").await.unwrap(), made);
+    assert_eq!(two.organization("acme GmbH").await.unwrap(), made);
+    not_found(two.organization("umbrella").await, "`umbrella`");
+    conflict(two.create_organization(&new_org("acme"), &actor(), at(1)).await, "`acme` already");
+    let same_name = NewOrganization { name: "acme GmbH".into(), ..new_org("other") };
+    conflict(two.create_organization(&same_name, &actor(), at(1)).await, "`acme GmbH` already");
+    // Nothing of the refused ones is left.
+    assert_eq!(two.organizations().await.unwrap(), [made]);
+    assert_eq!(two.projects(None).await.unwrap().len(), 1);
+    assert_eq!(two.audit_before(None, 10).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn plan_and_limit_of_an_organization_change_and_are_told([one, two]: Handles) {
+    one.create_organization(&new_org("acme"), &actor(), at(0)).await.unwrap();
+    let before = one.last_change().await.unwrap();
+    let caps = Caps { per_second: Some(9), per_minute: None, concurrency: Some(0) };
+    let limit = SpendLimit { requests: None, microcents: Some(100), period: Period::Weekly, enabled: false };
+    one.set_plan(&slug("acme"), "pro", caps, &actor(), at(1)).await.unwrap();
+    one.set_organization_limit(&slug("acme"), Some(limit), &actor(), at(2)).await.unwrap();
+    let now = two.organization("acme").await.unwrap();
+    assert_eq!((now.plan.as_str(), now.negotiated, now.limit), ("pro", caps, Some(limit)));
+    assert_eq!(subjects(&two, before).await, vec![Changed::Organization(slug("acme")); 2]);
+    // The same again is no change.
+    one.set_plan(&slug("acme"), "pro", caps, &actor(), at(3)).await.unwrap();
+    assert_eq!(subjects(&two, before).await.len(), 2);
+    one.set_organization_limit(&slug("acme"), None, &actor(), at(4)).await.unwrap();
+    assert_eq!(two.organization("acme").await.unwrap().limit, None);
+    not_found(one.set_plan(&slug("umbrella"), "pro", caps, &actor(), at(5)).await, "`umbrella`");
+}
+
+pub(crate) async fn a_user_owns_a_personal_organization([one, two]: Handles) {
+    one.create_organization(&new_org("ann"), &actor(), at(0)).await.unwrap();
+    let new = NewUser {
+        membership: Some((slug("ann"), Role::Admin)),
+        operator: true,
+        ..new_user("Ann@Example.com", "ann")
+    };
+    let user = one.create_user(&new, &actor(), at(1)).await.unwrap();
+    assert_eq!(user.email, "ann@example.com");
+    assert_eq!(user.memberships, [(slug("ann"), Role::Admin), (slug("ann-x7"), Role::Owner)]);
+    assert_eq!(two.user("ANN@example.COM").await.unwrap(), user);
+    assert_eq!(two.users().await.unwrap(), std::slice::from_ref(&user));
+    conflict(two.create_user(&new_user("ann@example.com", "b"), &actor(), at(2)).await, "ann@example.com");
+    let stranded = NewUser { membership: Some((slug("none"), Role::Member)), ..new_user("b@x.org", "b") };
+    not_found(two.create_user(&stranded, &actor(), at(2)).await, "`none`");
+    not_found(two.user("b@x.org").await, "b@x.org");
+    not_found(two.organization("b").await, "`b`");
+    let session = Session {
+        id: Uuid::new_v4(),
+        user: user.id,
+        created_at: at(1),
+        expires_at: at(60),
+        revoked_at: None,
+    };
+    one.create_session(&session, &actor(), at(1)).await.unwrap();
+    assert_eq!(two.session(session.id).await.unwrap(), Some(session));
+    assert_eq!(two.session(Uuid::new_v4()).await.unwrap(), None);
+    let trail = format!("{:?}", two.audit_before(None, 100).await.unwrap());
+    assert!(trail.contains("user.create") && !trail.contains("argon2id"), "{trail}");
+}
+
+pub(crate) async fn a_project_belongs_to_one_organization([one, two]: Handles) {
+    for org in ["acme", "other"] {
+        one.create_organization(&new_org(org), &actor(), at(0)).await.unwrap();
+    }
+    let id = ProjectId::parse("p1").unwrap();
+    let project = one.create_project(&id, &slug("acme"), "crawl", &actor(), at(1)).await.unwrap();
+    let names: Vec<_> =
+        two.projects(Some(&slug("acme"))).await.unwrap().into_iter().map(|p| p.name).collect();
+    assert_eq!(names, ["crawl", "default"]);
+    conflict(two.create_project(&id, &slug("other"), "x", &actor(), at(1)).await, "`p1` already");
+    let id = ProjectId::parse("p2").unwrap();
+    conflict(two.create_project(&id, &slug("acme"), "crawl", &actor(), at(1)).await, "`crawl` already");
+    not_found(two.create_project(&id, &slug("none"), "x", &actor(), at(1)).await, "`none`");
+    let own = NewKey { project: Some(project.id.clone()), ..new_key("acme", "own") };
+    assert_eq!(one.create_key(&own, &actor(), at(2)).await.unwrap().project, project.id);
+    let foreign = NewKey { project: Some(project.id), ..new_key("other", "foreign") };
+    not_found(one.create_key(&foreign, &actor(), at(2)).await, "`other` has no project `p1`");
+}

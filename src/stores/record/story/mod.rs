@@ -1,0 +1,135 @@
+//! The conformance story: what every record does, told once and run over each.
+//!
+//! A chapter takes two handles on one store, as two processes would have, so that nothing it tells can rest on
+//! what one of them remembers.
+
+mod accounts;
+mod crowd;
+mod keys;
+mod log;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::cost::{CostSource, Outcome};
+use crate::domain::id::RequestId;
+use crate::domain::key::Grant;
+use crate::domain::limit::Caps;
+use crate::domain::people::Session;
+use crate::domain::row::Admission;
+use crate::domain::time::Period;
+
+pub(crate) use accounts::*;
+pub(crate) use crowd::*;
+pub(crate) use keys::*;
+pub(crate) use log::*;
+
+/// Two handles on one empty store.
+pub(crate) type Handles = [SharedRecord; 2];
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000 + seconds)
+}
+
+fn actor() -> Actor {
+    Actor { who: "cli".into(), from: String::new() }
+}
+
+fn slug(text: &str) -> OrgId {
+    OrgId::parse(text).unwrap()
+}
+
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+fn new_org(id: &str) -> NewOrganization {
+    NewOrganization {
+        id: slug(id),
+        name: format!("{id} GmbH"),
+        plan: "free".into(),
+        default_project: ProjectId::parse(&format!("{id}-default")).unwrap(),
+    }
+}
+
+fn new_key(org: &str, name: &str) -> NewKey {
+    NewKey {
+        id: KeyId(Uuid::new_v4()),
+        digest: digest(name),
+        organization: slug(org),
+        project: None,
+        name: name.into(),
+        category: "production".into(),
+        prefix: "sk_live_".into(),
+        hint: "abcd".into(),
+        scopes: Scopes { read: true, write: false },
+        expires_at: Some(at(1_000)),
+        allowed_ips: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        quotas: Quotas { total: Some(5), daily: Some(0), weekly: None, monthly: Some(7) },
+        created_by: None,
+    }
+}
+
+fn new_user(email: &str, org: &str) -> NewUser {
+    NewUser {
+        id: UserId(Uuid::new_v4()),
+        email: email.into(),
+        password: "$argon2id$phc".into(),
+        operator: false,
+        membership: None,
+        personal: NewOrganization {
+            name: email.into(),
+            default_project: ProjectId::parse(&Uuid::new_v4().to_string()).unwrap(),
+            ..new_org(org)
+        },
+        personal_otherwise: slug(&format!("{org}-x7")),
+    }
+}
+
+fn row(n: u64, key: Option<KeyId>, admitted: bool, seconds: u64) -> Row<'static> {
+    Row {
+        id: RequestId(Uuid::from_u128(u128::from(n))),
+        at: at(seconds),
+        organization: Some("acme".into()),
+        project: Some("acme-default".into()),
+        key,
+        admitted,
+        method: "GET".into(),
+        path: "/a".into(),
+        status: if admitted { 200 } else { 429 },
+        code: if admitted { "" } else { "rate_limited_second" }.into(),
+        outcome: admitted.then_some(if n.is_multiple_of(2) { Outcome::Success } else { Outcome::Failure }),
+        first_byte_micros: 1,
+        total_micros: 2,
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        cost: if admitted { Cost { credits: 2, microcents: 30 } } else { Cost::default() },
+        cost_source: CostSource::Header,
+        tier: Some("3.5".into()),
+        domain: None,
+        bytes_in: 0,
+        bytes_out: 9,
+        target: None,
+        user_agent: Some("curl".into()),
+    }
+}
+
+fn conflict<T: std::fmt::Debug>(result: Result<T, RecordError>, says: &str) {
+    match result {
+        Err(RecordError::Conflict(text)) => assert!(text.contains(says), "{text}"),
+        other => panic!("not a conflict: {other:?}"),
+    }
+}
+
+fn not_found<T: std::fmt::Debug>(result: Result<T, RecordError>, says: &str) {
+    match result {
+        Err(RecordError::NotFound(text)) => assert!(text.contains(says), "{text}"),
+        other => panic!("found: {other:?}"),
+    }
+}
+
+async fn subjects(record: &SharedRecord, after: i64) -> Vec<Changed> {
+    let changes = record.changes_after(after, 1_000).await.unwrap();
+    changes.into_iter().map(|change| change.subject).collect()
+}

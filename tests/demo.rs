@@ -1,0 +1,68 @@
+//! `tollgate demo`: what it says is true, and what it prints works.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::json;
+use support::{Answer, Demo, Upstream, get, post};
+
+const SCRAPE: &str = "/api/v1/scrape";
+
+#[tokio::test]
+async fn a_page_is_scraped_through_the_demo_and_its_cost_is_counted() {
+    let site = Upstream::start(|seen| match seen.target() {
+        "/page" => Answer::new(200)
+            .header("content-type", "text/html; charset=latin1")
+            .body(b"<title>Gr\xfc\xdfe</title>".to_vec()),
+        _ => Answer::new(404),
+    });
+    let mut demo = Demo::start(&[]).await;
+    let with_key = [("x-api-key", demo.said("key")), ("content-type", "application/json")];
+    let wanted = |path: &str| json!({ "url": format!("http://{}{path}", site.address) }).to_string();
+
+    let scraped = post(demo.data, SCRAPE, &with_key, wanted("/page")).await;
+    assert_eq!(scraped.status, 200, "{}", scraped.text());
+    let answer = scraped.json();
+    assert_eq!((&answer["status_code"], &answer["title"]), (&json!(200), &json!("Grüße")));
+    assert_eq!(
+        answer["billing"],
+        json!({ "total_credits": 1, "tier_used": "1", "final_cost_microcents": 1000 })
+    );
+    assert!(scraped.header("ratelimit").is_some(), "{:?}", scraped.headers);
+    let missing = post(demo.data, SCRAPE, &with_key, wanted("/none")).await;
+    assert_eq!((missing.status, &missing.json()["status_code"]), (200, &json!(404)));
+
+    // The site saw a scraper, and nothing of the client.
+    let seen = site.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].header("user-agent").unwrap().starts_with("tollgate-demo/"));
+    assert!(!seen[0].head.contains(demo.said("key")), "{}", seen[0].head);
+
+    // Without the key there is nothing, and the scrape service's own refusals come through.
+    let refused = post(demo.data, SCRAPE, &[], wanted("/page")).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (401, &json!("missing_api_key")));
+    let unfit = post(demo.data, SCRAPE, &with_key, "{\"url\": \"file:///etc/passwd\"}").await;
+    assert_eq!(
+        (unfit.status, unfit.json()),
+        (422, json!({ "error": "`file:` is not fetched: only http and https are" }))
+    );
+
+    assert_eq!(get(demo.control, "/readyz", &[]).await.status, 200);
+    let directory = demo.said("data_dir").to_owned();
+    assert!(Path::new(&directory).join("gateway.toml").exists());
+    assert_eq!(demo.interrupt().await.code(), Some(0));
+    assert!(!Path::new(&directory).exists(), "{directory} was left behind");
+}
+
+#[tokio::test]
+async fn a_directory_that_was_named_is_kept() {
+    let parent = tempfile::tempdir().unwrap();
+    let named = parent.path().join("kept");
+    let mut demo = Demo::start(&["--data", named.to_str().unwrap()]).await;
+    assert_eq!(Path::new(demo.said("data_dir")), named.canonicalize().unwrap());
+    assert_eq!(demo.interrupt().await.code(), Some(0));
+    assert!(named.join("tollgate.db").exists());
+}

@@ -1,0 +1,92 @@
+//! Calendar spend limits of key and organization, both under many clients at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use super::support::{Answer, Entries, Kept, SOON, Upstream};
+use super::{AT_ONCE, count, each_once, start};
+
+/// What a request is estimated to cost, in microcents: 5 credits of 1,000.
+const ESTIMATE: i64 = 5_000;
+
+#[tokio::test]
+async fn request_limits_of_key_and_organization_both_hold_to_the_last() {
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let gateway = start(upstream.address, "", "wide").await;
+    gateway.cli(&["org", "limit", "acme", "--requests", "70", "--period", "monthly"]).await;
+    let (limited, first) = gateway.key("acme", "limited", &[]).await;
+    let (_, second) = gateway.key("acme", "other", &[]).await;
+    gateway.cli(&["key", "limit", &limited, "--requests", "40", "--period", "monthly"]).await;
+
+    let address = Arc::new(Mutex::new(gateway.data));
+    // 64 for the limited key alone: its own limit holds.
+    let replies = each_once(&address, AT_ONCE, vec![first.clone(); 64]).join_all().await;
+    assert_eq!((count(&replies, 200, ""), count(&replies, 429, "spend_requests")), (40, 24));
+    // Then both: the organization's holds.
+    let both = [first, second].into_iter().flat_map(|key| vec![key; 64]);
+    let replies = each_once(&address, AT_ONCE, both).join_all().await;
+    assert_eq!((count(&replies, 200, ""), count(&replies, 429, "spend_requests")), (30, 98));
+    assert_eq!(upstream.count(), 70);
+}
+
+#[tokio::test]
+async fn budgets_of_key_and_organization_are_used_up_and_never_exceeded_under_64_clients() {
+    const ORGANIZATION: i64 = 900_000;
+    const KEY: i64 = 300_000;
+    // One to five credits, never more than the estimate.
+    let asked = Mutex::new(0_u64);
+    let upstream = Upstream::start(move |_| {
+        *asked.lock() += 1;
+        let cost = *asked.lock() % 5 + 1;
+        Answer::new(200).header("x-cost", cost.to_string()).wait(Duration::from_millis(2))
+    });
+    let gateway = start(upstream.address, "", "wide").await;
+    let limit = |microcents: i64| microcents.to_string();
+    gateway.cli(&["org", "limit", "acme", "--microcents", &limit(ORGANIZATION), "--period", "monthly"]).await;
+    let (limited, first) = gateway.key("acme", "limited", &[]).await;
+    let (_, second) = gateway.key("acme", "other", &[]).await;
+    gateway.cli(&["key", "limit", &limited, "--microcents", &limit(KEY), "--period", "monthly"]).await;
+
+    let mut clients = JoinSet::new();
+    for client in 0..64 {
+        let key = if client % 2 == 0 { first.clone() } else { second.clone() };
+        let data = gateway.data;
+        clients.spawn(async move {
+            let mut kept = Kept::new();
+            // Refused once may mean that others have reserved what they will not use; five times in a row that
+            // everything is spent.
+            let mut refused = 0;
+            while refused < 5 {
+                let reply = kept.get(data, "/", &key).await.unwrap();
+                match (reply.status, &*reply.code()) {
+                    (200, _) => refused = 0,
+                    (429, "spend_budget") => refused += 1,
+                    _ => panic!("{reply:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(refused * 10)).await;
+            }
+        });
+    }
+    clients.join_all().await;
+    let entries = Entries::of(&gateway).await;
+    let admitted = upstream.count();
+    entries.at_least(admitted, SOON).await;
+    super::support::wait_until("every admitted row is there", SOON, async || {
+        entries.number("SELECT count(*) FROM requests WHERE admitted").await == admitted as i64
+    })
+    .await;
+    let spent = entries.number("SELECT sum(microcents) FROM requests").await;
+    let by_key: i64 = entries
+        .all()
+        .await
+        .iter()
+        .filter(|entry| entry.key.as_deref() == Some(&*limited))
+        .map(|entry| entry.microcents)
+        .sum();
+    // Used up: less is left than one more request may cost.
+    assert!((ORGANIZATION - ESTIMATE + 1..=ORGANIZATION).contains(&spent), "{spent}");
+    assert!((KEY - ESTIMATE + 1..=KEY).contains(&by_key), "{by_key}");
+}

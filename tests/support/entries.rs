@@ -48,7 +48,8 @@ impl Entries {
 
     /// Every row, in the order of time.
     pub async fn all(&self) -> Vec<Entry> {
-        let rows = sqlx::query("SELECT * FROM requests ORDER BY at, id").fetch_all(&self.pool).await.unwrap();
+        let rows =
+            sqlx::query("SELECT * FROM request_log ORDER BY at, id").fetch_all(&self.pool).await.unwrap();
         let id = |bytes: &[u8]| Uuid::from_slice(bytes).unwrap().to_string();
         let entry = |row: &sqlx::sqlite::SqliteRow| Entry {
             id: id(row.get("id")),

@@ -1,6 +1,7 @@
 //! The request log, read out of a gateway's record beside it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -18,7 +19,7 @@ pub async fn rows(gateway: &Gateway) -> Rows {
     let file = gateway.directory().join("data/tollgate.db");
     let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(10));
     let mut connection = options.connect().await.unwrap();
-    let rows = sqlx::query("SELECT * FROM requests").fetch_all(&mut connection).await.unwrap();
+    let rows = sqlx::query("SELECT * FROM request_log").fetch_all(&mut connection).await.unwrap();
     rows.iter().map(|row| (uuid(row, "id").unwrap(), columns(row))).collect()
 }
 
@@ -44,11 +45,17 @@ fn columns(row: &SqliteRow) -> Value {
             _ if raw.is_null() => Value::Null,
             "INTEGER" => row.get::<i64, _>(name).into(),
             "TEXT" => row.get::<String, _>(name).into(),
+            _ if name == "address" => address(row.get(name)).into(),
             _ => uuid(row, name).into(),
         };
         (name.to_owned(), value)
     });
     Value::Object(columns.collect::<Map<_, _>>())
+}
+
+fn address(octets: &[u8]) -> String {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).unwrap().to_string()
 }
 
 fn uuid(row: &SqliteRow, name: &str) -> Option<String> {

@@ -139,6 +139,17 @@ CREATE TABLE requests (
     user_agent        TEXT
 ) STRICT;
 
+-- The same for people: words in the place of numbers.
+CREATE VIEW request_log AS
+SELECT id, at, organization, project, key, admitted, method, path, status, coalesce(code, '') AS code,
+       CASE outcome WHEN 0 THEN 'success' WHEN 1 THEN 'failure' WHEN 2 THEN 'upstream_error'
+                    WHEN 3 THEN 'client_aborted' WHEN 4 THEN 'crashed' END AS outcome,
+       first_byte_micros, total_micros, address, credits, microcents,
+       CASE cost_source WHEN 0 THEN 'header' WHEN 1 THEN 'json' WHEN 2 THEN 'status'
+                        WHEN 3 THEN 'unknown' WHEN 4 THEN 'free' END AS cost_source,
+       tier, domain, bytes_in, bytes_out, target, user_agent
+FROM requests;
+
 -- Sums of the log in cells of five minutes; key is empty for what was not made with one.
 CREATE TABLE usage_5m (
     organization TEXT    NOT NULL,

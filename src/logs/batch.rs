@@ -1,10 +1,11 @@
 //! Reading a piece of a segment: plain `pread`, decoded in place.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+
+use ahash::AHashMap;
 
 use super::codec::Entry;
 use super::frame::{self, ROW_FRAME_MAX, Step};
@@ -12,7 +13,7 @@ use crate::domain::id::RequestId;
 use crate::domain::row::{Admission, Row};
 
 /// Bytes read at a time: what a reader of the spool needs of memory.
-const READ_BYTES: u64 = 256 * 1024;
+const READ_BYTES: u64 = 4 * 1024 * 1024;
 const _: () = assert!(READ_BYTES as usize >= ROW_FRAME_MAX);
 
 /// What stands in a piece of a segment.
@@ -21,7 +22,7 @@ pub(super) struct Batch<'a> {
     /// Rows, in the order in which they were written, each with the offset behind it.
     pub rows: Vec<(Row<'a>, u64)>,
     /// Admissions whose rows are not in this piece.
-    pub opened: HashMap<RequestId, Admission<'a>>,
+    pub opened: AHashMap<RequestId, Admission<'a>>,
     /// Rows whose admissions are not in this piece.
     pub ended: Vec<RequestId>,
     /// The offset behind the last whole frame.
@@ -48,7 +49,7 @@ impl<'a> Batch<'a> {
     pub fn read(bytes: &'a [u8], offset: u64, most: usize) -> Self {
         let mut batch = Self {
             rows: Vec::new(),
-            opened: HashMap::new(),
+            opened: AHashMap::new(),
             ended: Vec::new(),
             next: offset,
             stop: Stop::Full,
@@ -88,7 +89,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Reads at most 256 KiB of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.
+/// Reads at most [`READ_BYTES`] of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.
 /// `buffer` is used again and handed back. Fewer bytes than asked for are the end of the file.
 pub(super) async fn read_piece(
     path: PathBuf,

@@ -41,7 +41,8 @@ async fn a_large_body_passes_in_constant_memory() {
         }
         assert_eq!(wire.answer().await.unwrap().1, LARGE.to_string().as_bytes());
     }
-    let grown = peak_kib(&bed.gateway) - before;
+    // The kernel keeps the peak in parts, and may read it a little lower later.
+    let grown = peak_kib(&bed.gateway).saturating_sub(before);
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB for bodies of {LARGE} bytes");
     let id = down.header("x-request-id").unwrap();
     assert_eq!(row_of(&bed.gateway, id).await["bytes_out"], LARGE);
@@ -70,7 +71,8 @@ async fn a_reader_that_is_slow_slows_the_upstream_and_fills_no_memory() {
     for _ in 0..50 {
         assert_eq!(bed.get("/other").await.status, 200);
     }
-    let grown = peak_kib(&bed.gateway) - before;
+    // The kernel keeps the peak in parts, and may read it a little lower later.
+    let grown = peak_kib(&bed.gateway).saturating_sub(before);
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB for a reader that stands still");
     drop(wire);
 }

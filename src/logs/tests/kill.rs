@@ -14,6 +14,7 @@ use sqlx::{Connection, Row as _};
 use uuid::Uuid;
 
 use super::{SMALL, admission, id, row, settings};
+use crate::domain::cost::Outcome;
 use crate::domain::id::KeyId;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
@@ -176,10 +177,9 @@ fn nothing_acknowledged_is_lost_or_doubled() {
         crashed += found.crashed;
     }
     let (rows, usage) = runtime().block_on(read_record(&record_path(dir.path())));
-    let outcome_of: std::collections::HashMap<Uuid, Option<&str>> =
-        rows.iter().map(|(id, outcome)| (*id, outcome.as_deref())).collect();
+    let outcome_of: std::collections::HashMap<Uuid, Option<i64>> = rows.iter().copied().collect();
     for id in &told.finished {
-        assert_eq!(outcome_of.get(id), Some(&Some("success")), "{id} was finished");
+        assert_eq!(outcome_of.get(id), Some(&Some(Outcome::Success as i64)), "{id} was finished");
     }
     for id in &told.refused {
         assert_eq!(outcome_of.get(id), Some(&None), "{id} was refused");
@@ -193,7 +193,7 @@ fn nothing_acknowledged_is_lost_or_doubled() {
     assert!(untold <= 2 * KILLS, "{untold} rows from nowhere");
     let admitted = rows.iter().filter(|(_, outcome)| outcome.is_some()).count() as u64;
     assert_eq!(usage, admitted, "sums count every admitted row once");
-    let marked = rows.iter().filter(|(_, outcome)| outcome.as_deref() == Some("crashed")).count() as u64;
+    let marked = rows.iter().filter(|(_, outcome)| *outcome == Some(Outcome::Crashed as i64)).count() as u64;
     assert_eq!(marked, crashed);
     assert!(told.finished.len() > 1000 && crashed > KILLS as u64, "the test did something");
     eprintln!(
@@ -204,12 +204,12 @@ fn nothing_acknowledged_is_lost_or_doubled() {
 }
 
 /// Every row's id and outcome, and the key's total.
-async fn read_record(path: &Path) -> (Vec<(Uuid, Option<String>)>, u64) {
+async fn read_record(path: &Path) -> (Vec<(Uuid, Option<i64>)>, u64) {
     let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     let rows = sqlx::query("SELECT id, outcome FROM requests").fetch_all(&mut db).await.unwrap();
     let rows = rows
         .iter()
-        .map(|row| (Uuid::from_slice(row.get::<&[u8], _>(0)).unwrap(), row.get::<Option<String>, _>(1)))
+        .map(|row| (Uuid::from_slice(row.get::<&[u8], _>(0)).unwrap(), row.get::<Option<i64>, _>(1)))
         .collect();
     let left: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM open_admissions) + (SELECT count(*) FROM spool_cursors)",

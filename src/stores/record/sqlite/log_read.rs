@@ -1,13 +1,24 @@
 //! What the log is asked for: the places reached, and what counters are rebuilt from.
 
+use std::time::Duration;
+
 use super::SqliteRecord;
 use super::columns::{Columns, micros};
+use super::log_rows::first_place;
 use super::log_sums::{CELL_MICROS, cell_of};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{RecordError, UsageCell};
+
+/// Of what came since a place and was admitted since an instant.
+pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
+     WHERE place >= ? AND at >= ? AND admitted AND organization IS NOT NULL ORDER BY at";
+
+/// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
+/// gateway's: the time between the two, and what the clocks differ by.
+const ARRIVED_BEFORE_MAX: Duration = Duration::from_secs(60);
 
 impl SqliteRecord {
     pub(super) async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
@@ -59,13 +70,11 @@ impl SqliteRecord {
         &self,
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
-        let rows = sqlx::query(
-            "SELECT organization, key, at FROM requests
-             WHERE at >= ? AND admitted AND organization IS NOT NULL ORDER BY at",
-        )
-        .bind(micros(since))
-        .fetch_all(&self.readers)
-        .await?;
+        let rows = sqlx::query(ADMITTED_SINCE)
+            .bind(first_place(since.minus(ARRIVED_BEFORE_MAX)))
+            .bind(micros(since))
+            .fetch_all(&self.readers)
+            .await?;
         rows.iter()
             .map(|row| {
                 let row = Columns(row);

@@ -1,6 +1,7 @@
 //! The record in one SQLite file.
 //!
-//! One connection writes and a few read, in WAL mode, so that readers never wait for the writer. Other
+//! One connection writes and a few read, in WAL mode, so that readers never wait for the writer; the request log
+//! has a connection of its own to write with ([`log`]), which takes turns with the writer. Other
 //! processes (the command line beside a running gateway) open the same file; SQLite lets one of all writers in
 //! at a time. A write takes its turn *before* its first read (`BEGIN IMMEDIATE`), so what it read is still true
 //! when it writes, and `changes` are numbered in the order in which they become visible.
@@ -24,6 +25,7 @@ mod grants;
 mod keys;
 mod log;
 mod log_read;
+mod log_rows;
 mod log_sums;
 mod organizations;
 mod people;
@@ -36,6 +38,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +48,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
+use self::log::LogWriter;
 use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
@@ -54,6 +58,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/sqlit
 
 /// How long a write waits for another process's.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Of a new file: twice the usual, so that fewer pages are written twice as batches of the log end in them.
+const PAGE_BYTES: u32 = 8_192;
 
 /// Connections that read.
 const READERS_MAX: u32 = 4;
@@ -66,6 +73,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct SqliteRecord {
     writer: SqlitePool,
     readers: SqlitePool,
+    log: Arc<LogWriter>,
 }
 
 impl SqliteRecord {
@@ -90,6 +98,7 @@ impl SqliteRecord {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)
+            .page_size(PAGE_BYTES)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -101,13 +110,17 @@ impl SqliteRecord {
             .min_connections(0)
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.pragma("query_only", "on"));
-        Ok(Self { writer, readers })
+        let log = Arc::new(LogWriter::new(path.to_path_buf(), busy_timeout));
+        Ok(Self { writer, readers, log })
     }
 
     /// Ends every connection; what is committed is on disk.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        let log = Arc::clone(&self.log);
+        // The last connection moves the write-ahead log to the file.
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
 
     /// A transaction that already has its turn to write.

@@ -41,6 +41,9 @@ chapters! {
     a_batch_moved_twice_counts_once
     cursors_only_advance_and_are_forgotten
     a_carried_admission_stays_until_its_row_arrives
+    rows_of_one_instant_are_told_apart
+    a_request_counts_when_it_was_admitted
+    a_row_of_any_shape_is_taken
     sixty_four_at_once_make_one_key_of_a_name
     a_follower_misses_no_change_of_two_writers
 }
@@ -214,4 +217,85 @@ async fn a_full_batch_is_moved_quickly() {
         record.ship(&shipment).await.unwrap();
         println!("5,000 rows of {keys} keys: {:?}", start.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_row_is_read_as_it_was_written() {
+    use sqlx::Row as _;
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let row = story::written();
+    record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
+    let seen = sqlx::query("SELECT * FROM requests").fetch_one(&record.readers).await.unwrap();
+    let int = |name: &str| seen.try_get::<i64, _>(name).unwrap();
+    let blob = |name: &str| seen.try_get::<Vec<u8>, _>(name).unwrap();
+    let text = |name: &str| seen.try_get::<Option<String>, _>(name).unwrap();
+    assert_eq!(blob("id"), row.id.0.as_bytes());
+    assert_eq!(blob("key"), row.key.unwrap().0.as_bytes());
+    assert_eq!(blob("address"), [127, 0, 0, 1]);
+    let numbers = [
+        ("at", row.at.micros()),
+        ("admitted", 1),
+        ("outcome", row.outcome.unwrap() as u64),
+        ("credits", row.cost.credits),
+        ("microcents", row.cost.microcents),
+        ("cost_source", row.cost_source as u64),
+        ("status", u64::from(row.status)),
+        ("first_byte_micros", row.first_byte_micros),
+        ("total_micros", row.total_micros),
+        ("bytes_in", row.bytes_in),
+        ("bytes_out", row.bytes_out),
+    ];
+    for (name, value) in numbers {
+        assert_eq!(int(name) as u64, value, "{name}");
+    }
+    let texts = [
+        ("organization", row.organization.clone()),
+        ("project", row.project.clone()),
+        ("method", Some(row.method.clone())),
+        ("path", Some(row.path.clone())),
+        ("code", None),
+        ("tier", row.tier.clone()),
+        ("domain", row.domain.clone()),
+        ("target", row.target.clone()),
+        ("user_agent", row.user_agent.clone()),
+    ];
+    for (name, value) in texts {
+        assert_eq!(text(name).as_deref(), value.as_deref(), "{name}");
+    }
+    assert_eq!(int("place"), 1_800_000_001_000 << 21 | 5);
+    for (outcome, number) in crate::domain::cost::Outcome::ALL.into_iter().zip(0..) {
+        assert_eq!(outcome as i32, number, "the migration tells these numbers");
+    }
+    for (source, number) in crate::domain::cost::CostSource::ALL.into_iter().zip(0..) {
+        assert_eq!(source as i32, number, "the migration tells these numbers");
+    }
+}
+
+#[tokio::test]
+async fn the_log_waits_for_another_process_only_so_long_and_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tollgate.db");
+    let one = SqliteRecord::open(&path).await.unwrap();
+    let two = SqliteRecord::open_waiting(&path, Duration::from_millis(20)).await.unwrap();
+    let shipment = || Shipment { rows: vec![story::written()], ..Shipment::default() };
+    let turn = one.write().await.unwrap();
+    let late = two.ship(&shipment()).await;
+    assert!(matches!(late, Err(RecordError::Unavailable(_))), "{late:?}");
+    turn.rollback().await.unwrap();
+    two.ship(&shipment()).await.unwrap();
+    assert_eq!(one.admitted_since(Timestamp::from_seconds(1)).await.unwrap().len(), 1);
+    two.close().await;
+    assert!(two.ship(&shipment()).await.is_err(), "closed is closed");
+}
+
+#[tokio::test]
+async fn the_log_is_asked_for_by_time_without_reading_all_of_it() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", log_read::ADMITTED_SINCE);
+    let plan =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(0).bind(0).fetch_one(&record.readers).await.unwrap();
+    let detail: String = sqlx::Row::try_get(&plan, "detail").unwrap();
+    assert!(detail.contains("USING INTEGER PRIMARY KEY (rowid>?)"), "{detail}");
 }

@@ -69,7 +69,7 @@ pub(crate) async fn cursors_only_advance_and_are_forgotten([one, two]: Handles) 
 
 pub(crate) async fn a_carried_admission_stays_until_its_row_arrives([one, two]: Handles) {
     let admission = |n: u64| Admission {
-        id: RequestId(Uuid::from_u128(u128::from(n))),
+        id: id(n, at(n)),
         at: at(n),
         key: Some(KeyId(Uuid::from_u128(5))),
         organization: Some("acme".into()),
@@ -79,13 +79,85 @@ pub(crate) async fn a_carried_admission_stays_until_its_row_arrives([one, two]: 
     let carry = Shipment { carried: vec![admission(1), admission(2)], ..Shipment::default() };
     one.ship(&carry).await.unwrap();
     assert_eq!(two.carried().await.unwrap(), [admission(1), admission(2)]);
-    let end = Shipment {
-        rows: vec![row(1, None, true, 1)],
-        finished: vec![Uuid::from_u128(1)],
-        ..Shipment::default()
-    };
+    let end =
+        Shipment { rows: vec![row(1, None, true, 1)], finished: vec![id(1, at(1)).0], ..Shipment::default() };
     one.ship(&end).await.unwrap();
     // The first batch again must not bring the ended one back.
     one.ship(&carry).await.unwrap();
     assert_eq!(two.carried().await.unwrap(), [admission(2)]);
+}
+
+/// Ids share their milliseconds, and what a store may have shortened them to.
+pub(crate) async fn rows_of_one_instant_are_told_apart([one, two]: Handles) {
+    // The numbers differ in their 30th bit and above only.
+    let same = |n: u64| Row { id: id(n << 30 | 7, at(1)), ..row(0, None, true, 1) };
+    let batch = |numbers: &[u64]| Shipment {
+        rows: numbers.iter().copied().map(same).collect(),
+        ..Shipment::default()
+    };
+    for numbers in [&[0, 1, 2][..], &[2, 1, 3], &[4, 4, 0], &[1]] {
+        one.ship(&batch(numbers)).await.unwrap();
+    }
+    assert_eq!(two.admitted_since(at(1)).await.unwrap().len(), 5);
+    let cells = two.usage_since(at(1)).await.unwrap().0;
+    assert_eq!(cells.iter().map(|cell| cell.admitted).sum::<u64>(), 5);
+    // Rows are known among the others of their instant, and what is not among them is not known.
+    let carried = |n: u64| Admission {
+        id: same(n).id,
+        at: at(1),
+        key: None,
+        organization: Some("acme".into()),
+        project: None,
+        estimate: Cost::default(),
+    };
+    one.ship(&Shipment { carried: (3..=5).map(carried).collect(), ..Shipment::default() }).await.unwrap();
+    assert_eq!(two.carried().await.unwrap(), [carried(5)]);
+}
+
+pub(crate) async fn a_request_counts_when_it_was_admitted([one, two]: Handles) {
+    // It came before, or a clock says so; ids of other kinds say nothing of time.
+    let waited = Row { id: id(1, at(5)), ..row(1, None, true, 60) };
+    let ahead = Row { id: id(2, at(90)), ..row(2, None, true, 61) };
+    let before = Row { id: id(3, at(60)), ..row(3, None, true, 59) };
+    let refused = row(4, None, false, 60);
+    one.ship(&Shipment { rows: vec![ahead, waited, before, refused], ..Shipment::default() }).await.unwrap();
+    let seen: Vec<_> = two.admitted_since(at(60)).await.unwrap().into_iter().map(|(.., at)| at).collect();
+    assert_eq!(seen, [at(60), at(61)]);
+}
+
+/// Every column, at the ends of its range, and both kinds of address.
+pub(crate) async fn a_row_of_any_shape_is_taken([one, two]: Handles) {
+    let bare = Row {
+        organization: None,
+        project: None,
+        method: "-".into(),
+        path: "".into(),
+        status: 0,
+        outcome: Some(Outcome::Crashed),
+        address: IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        cost_source: CostSource::Free,
+        tier: None,
+        user_agent: None,
+        ..row(1, None, true, 1)
+    };
+    let full = Row {
+        at: at(2),
+        path: "/ä\u{0}'\"\u{1F600}".into(),
+        first_byte_micros: u64::MAX,
+        total_micros: u64::MAX,
+        bytes_in: u64::MAX,
+        bytes_out: u64::MAX,
+        domain: Some("".into()),
+        target: Some("[::1]:1".into()),
+        ..row(2, Some(KeyId(Uuid::max())), true, 2)
+    };
+    let any = Row { id: RequestId(Uuid::max()), ..row(3, None, true, 3) };
+    let nil = Row { id: RequestId(Uuid::nil()), ..row(4, None, true, 4) };
+    for _ in 0..2 {
+        let rows = vec![bare.clone(), full.clone(), any.clone(), nil.clone()];
+        one.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+    }
+    let (cells, totals) = two.usage_since(at(0)).await.unwrap();
+    assert_eq!(cells.iter().map(|cell| cell.admitted).sum::<u64>(), 3, "{cells:?}");
+    assert_eq!(totals, [(slug("acme"), KeyId(Uuid::max()), 1)]);
 }

@@ -88,9 +88,17 @@ fn new_user(email: &str, org: &str) -> NewUser {
     }
 }
 
+/// The id of request `n`, which came at `at`.
+fn id(n: u64, at: Timestamp) -> RequestId {
+    let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
+    let builder =
+        uuid::Builder::from_unix_timestamp_millis(at.micros() / 1_000, &[0, 0, a, b, c, d, e, f, g, h]);
+    RequestId(builder.into_uuid())
+}
+
 fn row(n: u64, key: Option<KeyId>, admitted: bool, seconds: u64) -> Row<'static> {
     Row {
-        id: RequestId(Uuid::from_u128(u128::from(n))),
+        id: id(n, at(seconds)),
         at: at(seconds),
         organization: Some("acme".into()),
         project: Some("acme-default".into()),
@@ -112,6 +120,22 @@ fn row(n: u64, key: Option<KeyId>, admitted: bool, seconds: u64) -> Row<'static>
         bytes_out: 9,
         target: None,
         user_agent: Some("curl".into()),
+    }
+}
+
+/// A row with every text but the code, and numbers that differ.
+pub(crate) fn written() -> Row<'static> {
+    Row {
+        first_byte_micros: 11,
+        total_micros: 12,
+        bytes_in: 13,
+        bytes_out: 14,
+        cost: Cost { credits: 15, microcents: 16 },
+        cost_source: CostSource::Status,
+        outcome: Some(Outcome::ClientAborted),
+        domain: Some("example.com".into()),
+        target: Some("127.0.0.1:3000".into()),
+        ..row(5, Some(KeyId(Uuid::from_u128(9))), true, 1)
     }
 }
 

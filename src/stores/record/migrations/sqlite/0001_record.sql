@@ -109,33 +109,35 @@ BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 
--- The request log. No reference to keys or organizations: a row is kept whatever became of them.
+-- The request log. No reference to keys or organizations: a row is kept whatever became of them. A row's place is
+-- (millisecond of its arrival << 21 | the id's lowest bits), or the next that was free: rows are appended in the
+-- order of time, and found by time and by id without an index.
 CREATE TABLE requests (
-    id                BLOB    NOT NULL PRIMARY KEY,
+    place             INTEGER PRIMARY KEY,
+    id                BLOB    NOT NULL,
     at                INTEGER NOT NULL,
-    organization      TEXT,
-    project           TEXT,
     key               BLOB,
     admitted          INTEGER NOT NULL,
-    method            TEXT    NOT NULL,
-    path              TEXT    NOT NULL,
-    status            INTEGER NOT NULL,
-    code              TEXT    NOT NULL,
-    outcome           TEXT,
-    first_byte_micros INTEGER NOT NULL,
-    total_micros      INTEGER NOT NULL,
-    address           TEXT    NOT NULL,
+    outcome           INTEGER,               -- of what was admitted: 0 success, 1 failure, 2 upstream_error, 3 client_aborted, 4 crashed
     credits           INTEGER NOT NULL,
     microcents        INTEGER NOT NULL,
-    cost_source       TEXT    NOT NULL,
-    tier              TEXT,
-    domain            TEXT,
+    cost_source       INTEGER NOT NULL,      -- 0 header, 1 json, 2 status, 3 unknown, 4 free
+    status            INTEGER NOT NULL,
+    first_byte_micros INTEGER NOT NULL,
+    total_micros      INTEGER NOT NULL,
     bytes_in          INTEGER NOT NULL,
     bytes_out         INTEGER NOT NULL,
+    address           BLOB    NOT NULL,      -- 4 or 16 bytes
+    organization      TEXT,
+    project           TEXT,
+    method            TEXT    NOT NULL,
+    path              TEXT    NOT NULL,
+    code              TEXT,                  -- NULL for an upstream's answer
+    tier              TEXT,
+    domain            TEXT,
     target            TEXT,
     user_agent        TEXT
-) STRICT, WITHOUT ROWID;
-CREATE INDEX requests_by_time ON requests (at);
+) STRICT;
 
 -- Sums of the log in cells of five minutes; key is empty for what was not made with one.
 CREATE TABLE usage_5m (

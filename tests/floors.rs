@@ -26,12 +26,13 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Libraries that only these modules may name, and why.
-const HOMES: [(&str, &[&str], &str); 10] = [
+const HOMES: [(&str, &[&str], &str); 11] = [
     ("hyper", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("hyper_util", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("axum", &["api", "app", "dashboard"], "HTTP of the control side belongs to its dialects"),
     ("pingora_core", &["proxy"], "balancing is the engine's"),
     ("pingora_load_balancing", &["proxy"], "balancing is the engine's"),
+    ("rusqlite", &["stores"], "the record is asked in words of the domain"),
     ("sqlx", &["stores"], "the record is asked in words of the domain"),
     ("reqwest", &["app"], "only the scrape service of `demo` fetches pages"),
     ("toml_edit", &["config"], "behind the configuration nothing parses a setting"),

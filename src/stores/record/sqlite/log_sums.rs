@@ -14,7 +14,10 @@ pub(super) const CELL_MICROS: u64 = 300_000_000;
 
 /// What one batch adds, by organization, key and cell.
 #[derive(Default)]
-pub(super) struct Sums<'a>(AHashMap<(&'a str, Option<KeyId>, u64), Cell>);
+pub(super) struct Sums<'a>(AHashMap<Of<'a>, Cell>);
+
+/// Whose cell: organization, key, and the cell's number.
+type Of<'a> = (&'a str, Option<KeyId>, u64);
 
 #[derive(Clone, Default)]
 struct Cell {
@@ -54,7 +57,7 @@ impl<'a> Sums<'a> {
     }
 }
 
-fn write_cells(tx: &Transaction<'_>, cells: &[((&str, Option<KeyId>, u64), Cell)]) -> rusqlite::Result<()> {
+fn write_cells(tx: &Transaction<'_>, cells: &[(Of<'_>, Cell)]) -> rusqlite::Result<()> {
     let mut add = tx.prepare(
         "INSERT INTO usage_5m (organization, key, cell, admitted, refused, success, failed, credits, microcents)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)

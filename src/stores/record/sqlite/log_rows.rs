@@ -31,8 +31,7 @@ pub(super) fn first_place(at: Timestamp) -> i64 {
     (micros(at) / 1_000).saturating_mul(PLACES_PER_MILLI)
 }
 
-/// Rows that own what they hold, so that they can go to another thread: texts in one allocation, as one for each
-/// would cost half as much as inserting the row.
+/// Rows that own what they hold, so that they can go to another thread: texts in one allocation, not one each.
 pub(super) struct Rows {
     rows: Vec<Packed>,
     texts: String,

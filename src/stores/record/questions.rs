@@ -6,6 +6,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::reports::ReportRecord;
+use super::upkeep::UpkeepRecord;
 use super::{
     Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, RecordError, Shipment,
     UsageCell,
@@ -174,6 +176,8 @@ pub trait Record:
     + ProjectRecord
     + KeyRecord
     + AuditRecord
+    + ReportRecord
+    + UpkeepRecord
 {
 }
 
@@ -186,5 +190,7 @@ impl<T> Record for T where
         + ProjectRecord
         + KeyRecord
         + AuditRecord
+        + ReportRecord
+        + UpkeepRecord
 {
 }

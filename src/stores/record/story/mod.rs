@@ -7,6 +7,8 @@ mod accounts;
 mod crowd;
 mod keys;
 mod log;
+mod reports;
+mod upkeep;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -25,6 +27,8 @@ pub(crate) use accounts::*;
 pub(crate) use crowd::*;
 pub(crate) use keys::*;
 pub(crate) use log::*;
+pub(crate) use reports::*;
+pub(crate) use upkeep::*;
 
 /// Two handles on one empty store.
 pub(crate) type Handles = [SharedRecord; 2];

@@ -5,6 +5,7 @@
 //! I/O thread ── SpoolWriter ──> mapped segment files ── Shipper ──> record (rows, cursor: one transaction)
 //!                                    │ keeper: one thread makes segments, one forces them to disk
 //!                                    └ recover(): what an earlier process left, before this one serves
+//! record ── Exporter ──> JSON lines in a file or on standard output, where that is configured
 //! ```
 //!
 //! **Invariants**
@@ -30,8 +31,10 @@
 
 mod batch;
 mod codec;
+mod export;
 mod frame;
 mod keeper;
+mod line;
 mod mapping;
 mod recovery;
 mod segment;
@@ -41,7 +44,9 @@ mod spool;
 mod tests;
 mod writer;
 
+pub use export::{ExportError, Exporter, Reached};
 pub use frame::Damage;
+pub use line::Line;
 pub use recovery::{CRASHED_CODE, Recovered, RecoveryError, recover};
 pub use shipper::{Shipper, Undrained};
 pub use spool::{Counts, Spool};

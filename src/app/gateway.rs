@@ -22,7 +22,7 @@ use crate::api::own_usage;
 use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
-use crate::logs::{self, Exporter, Shipper, Spool};
+use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -134,6 +134,8 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
+        let exported = exporter.as_ref().map(Exporter::reached);
+        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
         let exporter = exporter.map(|exporter| {
             let (stop, stopped) = oneshot::channel();
@@ -322,6 +324,20 @@ async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
             let _ = stopped.await;
         })
         .await;
+}
+
+/// Drops what is older than it is kept; `logs.retention` is read anew each time.
+async fn retain(
+    shared: Arc<Shared>,
+    record: SharedRecord,
+    exported: Option<Reached>,
+    stop: impl Future<Output = ()>,
+) {
+    let keep = || {
+        let retention = shared.live.load().config.logs.retention;
+        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
+    };
+    retention::run(record, keep, stop).await;
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "logs/domains.rs"]
+mod domains;
 #[path = "logs/export.rs"]
 mod export;
 #[path = "logs/show.rs"]

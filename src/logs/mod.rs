@@ -14,7 +14,7 @@
 //! - A segment is deleted only after the record has everything in it: its rows, and its admissions without a
 //!   row as *carried* ones.
 //! - Everything sent to the record may be sent again: rows are known by the id of their request.
-//! - `written = shipped + lost + pending` ([`Counts`]).
+//! - What requests left is shipped, lost or pending, at every instant ([`Counts::left`]).
 //!
 //! | what fails | what happens |
 //! |---|---|

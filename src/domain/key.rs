@@ -129,16 +129,16 @@ impl Grant {
         Ok(())
     }
 
-    /// Whether it may be used from this address.
+    /// Whether the key may be used from this address.
     ///
     /// # Errors
     /// [`Refusal::IpNotAllowed`].
     pub fn allows_from(&self, client: IpAddr) -> Result<(), Refusal> {
         let client = client.to_canonical();
-        if !self.allowed_ips.is_empty() && !self.allowed_ips.iter().any(|net| net.contains(&client)) {
-            return Err(Refusal::IpNotAllowed);
+        if self.allowed_ips.is_empty() || self.allowed_ips.iter().any(|net| net.contains(&client)) {
+            return Ok(());
         }
-        Ok(())
+        Err(Refusal::IpNotAllowed)
     }
 
     /// Check 8 of the contract: address, then scope, then the project that the path names.

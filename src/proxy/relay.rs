@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::pipeline::verdict::Ending;
 
@@ -15,7 +14,7 @@ use super::exchange::Exchange;
 use super::headers;
 use super::strict::InService;
 use super::upload::Upload;
-use super::upstream::pool::Lease;
+use super::upstream::answer::AnswerBody;
 
 /// What the client's connection reads.
 #[derive(Debug)]
@@ -58,10 +57,8 @@ impl Answer {
 /// The upstream's body, and the exchange that ends with it.
 #[derive(Debug)]
 pub struct Relay {
-    body: Incoming,
+    body: AnswerBody<Upload>,
     exchange: Box<Exchange>,
-    /// Goes back to the pool when the body has been read whole.
-    lease: Option<Lease<Upload>>,
     stall: Watch,
     stall_timeout: Duration,
 }
@@ -74,35 +71,26 @@ pub struct BrokeOff;
 impl Relay {
     /// The body of an answer whose head is on its way.
     pub fn new(
-        body: Incoming,
+        body: AnswerBody<Upload>,
         exchange: Box<Exchange>,
-        lease: Lease<Upload>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {
-        Self { body, exchange, lease: Some(lease), stall, stall_timeout }
-    }
-
-    fn end(&mut self, ending: Ending) {
-        self.exchange.finish(ending);
-        match (self.lease.take(), ending) {
-            (Some(lease), Ending::Whole) => lease.give_back(),
-            (lease, _) => drop(lease),
-        }
+        Self { body, exchange, stall, stall_timeout }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(None) => {
-                self.end(Ending::Whole);
+                self.exchange.finish(Ending::Whole);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(_))) => {
-                self.end(Ending::UpstreamError);
+                self.exchange.finish(Ending::UpstreamError);
                 return Poll::Ready(Some(Err(BrokeOff)));
             }
             Poll::Pending if self.stall.poll_expired(cx) => {
-                self.end(Ending::UpstreamError);
+                self.exchange.finish(Ending::UpstreamError);
                 return Poll::Ready(Some(Err(BrokeOff)));
             }
             Poll::Pending => return Poll::Pending,
@@ -119,7 +107,7 @@ impl Relay {
             },
         };
         if self.body.is_end_stream() {
-            self.end(Ending::Whole);
+            self.exchange.finish(Ending::Whole);
         }
         Poll::Ready(Some(Ok(frame)))
     }

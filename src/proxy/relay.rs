@@ -61,6 +61,7 @@ pub struct Relay {
     exchange: Box<Exchange>,
     stall: Watch,
     stall_timeout: Duration,
+    broken: bool,
 }
 
 /// An answer broke off; the client's connection is closed so that it can tell.
@@ -75,24 +76,33 @@ impl Relay {
         exchange: Box<Exchange>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {
-        Self { body, exchange, stall, stall_timeout }
+        Self { body, exchange, stall, stall_timeout, broken: false }
+    }
+
+    /// The answer breaks off. What has come of it is written first: hyper, told of the failure in the same turn,
+    /// would throw it away.
+    fn break_off(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        self.exchange.finish(Ending::UpstreamError);
+        self.broken = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BrokeOff)));
+        }
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(None) => {
                 self.exchange.finish(Ending::Whole);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => {
-                self.exchange.finish(Ending::UpstreamError);
-                return Poll::Ready(Some(Err(BrokeOff)));
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, request = %self.exchange.id, "the answer broke off");
+                return self.break_off(cx);
             }
-            Poll::Pending if self.stall.poll_expired(cx) => {
-                self.exchange.finish(Ending::UpstreamError);
-                return Poll::Ready(Some(Err(BrokeOff)));
-            }
+            Poll::Pending if self.stall.poll_expired(cx) => return self.break_off(cx),
             Poll::Pending => return Poll::Pending,
         };
         self.stall.extend(self.stall_timeout);

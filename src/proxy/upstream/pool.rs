@@ -33,9 +33,10 @@ use super::connection::Connection;
 /// How often idle connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// A connection idle for longer is looked at before it is used. A busier one would have to be closed within
-/// the few hundred microseconds in which the runtime hears of it by itself; looking costs a system call.
-const LOOK_AFTER: Duration = Duration::from_millis(2);
+/// A connection idle for longer is looked at before it is used, which costs a system call. Whatever closed before
+/// the thread last asked for events is known without; a target that closes after so short a rest and within the
+/// moment since then has no habit of keeping connections.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// The connections of one thread. Clones are the same pool.
 #[derive(Clone)]

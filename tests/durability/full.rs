@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::support::{Answer, Entries, Gateway, Kept, Reply, SOON, Upstream, get, metrics, sum, wait_until};
-use super::{config, start};
+use super::{config, no_drift, start};
 
 /// The smallest spool there can be.
 const LOGS: &str = "segment_bytes = \"64KiB\"\nspool_bytes_max = \"128KiB\"\nship_every = \"50ms\"";
@@ -38,6 +38,7 @@ async fn adds_up(gateway: &Gateway, entries: &Entries) -> f64 {
     let rows = |state: &str| samples[&format!("tollgate_log_rows_total{{state=\"{state}\"}}")];
     assert_eq!(sum(&samples, "tollgate_requests_total"), rows("written"));
     assert_eq!(entries.number("SELECT count(*) FROM requests").await as f64, rows("shipped"));
+    no_drift(gateway).await;
     rows("lost")
 }
 

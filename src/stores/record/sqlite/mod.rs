@@ -19,20 +19,24 @@
 //!
 //! **Deliberately absent:** shrinking of the file: room of what was removed is used again for what comes.
 
+mod attempts;
 mod columns;
 mod grants;
+mod invitations;
 mod keys;
 mod log;
 mod log_blocks;
 mod log_read;
 mod log_rows;
 mod log_sums;
+mod members;
 mod names;
 mod organizations;
 mod packed;
 mod parts;
 mod people;
 mod projects;
+mod sessions;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -55,8 +59,8 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use self::log::LogWriter;
+use super::{LogRecord, RecordError, Seen, Shipment, UsageCell, UsageRecord};
 use self::reports::Readers;
-use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -174,6 +178,16 @@ fn unmigrated(error: MigrateError) -> RecordError {
                 .into(),
         ),
         other => RecordError::Corrupt(other.to_string()),
+    }
+}
+
+/// Whether a thing's settings are still those that whoever changes it has seen.
+fn is_still(seen: Option<&Seen>, now: &Seen, what: impl FnOnce() -> String) -> Result<(), RecordError> {
+    match seen {
+        Some(seen) if seen != now => {
+            Err(RecordError::Stale(format!("{} has changed since: read it again", what())))
+        }
+        _ => Ok(()),
     }
 }
 

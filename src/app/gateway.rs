@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::api::control::{self, Control};
 use crate::api::data::Local;
@@ -22,7 +22,7 @@ use crate::api::own_usage;
 use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
-use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
+use crate::logs::{self, Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -37,6 +37,7 @@ use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::SharedRecord;
 use crate::stores::record::sqlite::SqliteRecord;
 
+use super::delivery::Delivery;
 use super::listen;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
@@ -44,12 +45,8 @@ use super::status::GatewayStatus;
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
 
-/// How long the log of this run may take to get into the record before the process ends all the same; what is
-/// left is shipped at the next start.
-const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
-
-/// The same for what is exported of it.
-const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
+/// How long blocking work of the second runtime may take before the process ends all the same.
+const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
 
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -73,9 +70,7 @@ pub struct Gateway {
     drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
-    shipper: tokio::task::JoinHandle<()>,
-    /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
-    exporter: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
+    delivery: Delivery,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -134,13 +129,7 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        let exported = exporter.as_ref().map(Exporter::reached);
-        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
-        let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
-        let exporter = exporter.map(|exporter| {
-            let (stop, stopped) = oneshot::channel();
-            (stop, background.spawn(export(exporter, stopped)))
-        });
+        let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
         let live = Arc::clone(&shared);
         let answering = Control {
             metrics,
@@ -150,17 +139,7 @@ impl Gateway {
             gate,
         };
         background.spawn(serve_control(control, control::router(answering), told(&stopping)));
-        let threads = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
-                std::thread::Builder::new()
-                    .name(format!("tollgate-io-{number}"))
-                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-                    .context("cannot start an I/O thread")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let threads = io_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
@@ -172,8 +151,7 @@ impl Gateway {
             threads,
             drain,
             stop,
-            shipper,
-            exporter,
+            delivery,
         })
     }
 
@@ -254,17 +232,27 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
-        if self.background.block_on(self.shipper).is_err() {
-            tracing::error!("shipping the log panicked; the rest is shipped at the next start");
-        }
-        if let Some((stop, exporter)) = self.exporter {
-            drop(stop);
-            // What is not exported by then is at the next start.
-            let _ = self.background.block_on(async { tokio::time::timeout(EXPORT_AT_EXIT, exporter).await });
-        }
-        self.background.shutdown_timeout(SHIP_AT_EXIT);
+        self.background.block_on(self.delivery.end());
+        self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended
     }
+}
+
+/// A thread for each listener.
+fn io_threads(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<Acceptor>>,
+    draining: &watch::Receiver<Drain>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |(number, listener)| {
+        let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
+        std::thread::Builder::new()
+            .name(format!("tollgate-io-{number}"))
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+            .context("cannot start an I/O thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 /// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
@@ -308,36 +296,6 @@ fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '
         // An error means that the sender is gone, which means the same.
         let _ = stopping.wait_for(|stop| *stop).await;
     }
-}
-
-async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
-    shipper.run(stop).await;
-    if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
-        tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
-    }
-}
-
-async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
-    exporter
-        .run(async {
-            // Nothing is ever sent: that the sender is gone is the news.
-            let _ = stopped.await;
-        })
-        .await;
-}
-
-/// Drops what is older than it is kept; `logs.retention` is read anew each time.
-async fn retain(
-    shared: Arc<Shared>,
-    record: SharedRecord,
-    exported: Option<Reached>,
-    stop: impl Future<Output = ()>,
-) {
-    let keep = || {
-        let retention = shared.live.load().config.logs.retention;
-        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
-    };
-    retention::run(record, keep, stop).await;
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.

@@ -1,5 +1,6 @@
 //! Wiring: the commands that run a gateway.
 
+mod delivery;
 pub mod demo;
 pub mod gateway;
 mod listen;

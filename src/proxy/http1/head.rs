@@ -104,98 +104,84 @@ mod tests {
 
     use super::*;
 
-    /// One line each: what is answered, its content and the terms; then the head.
+    const USUAL: Terms = Terms { bodiless: false, old: false, persistent: true };
+    const HEAD: Terms = Terms { bodiless: true, ..USUAL };
+    const OLD: Terms = Terms { old: true, ..USUAL };
+    const LAST: Terms = Terms { persistent: false, ..USUAL };
+    const LENGTH: (&str, &str) = ("content-length", "005");
+    const OTHER: (&str, &str) = ("x", "y");
+
+    /// The head of an answer with this field, its lines divided by bars and without the date.
+    fn head(
+        status: u16,
+        field: (&str, &str),
+        length: Option<u64>,
+        mut terms: Terms,
+    ) -> (String, Option<Framing>) {
+        let answer = Response::builder().status(status).header(field.0, field.1).header("date", "d");
+        let (parts, ()) = answer.body(()).unwrap().into_parts();
+        let content = length.map_or_else(SizeHint::default, SizeHint::with_exact);
+        let (text, framing) = text(&parts, &content, &mut terms, || Timestamp::from_seconds(0));
+        let text = String::from_utf8(text).unwrap().replace("date: d\r\n", "");
+        (text.strip_suffix("\r\n\r\n").unwrap().replace("\r\n", "|"), framing)
+    }
+
     #[test]
     fn what_frames_an_answer_is_written_by_us() {
-        let [some, none, open] = [SizeHint::with_exact(5), SizeHint::with_exact(0), SizeHint::default()];
-        let usual = Terms { bodiless: false, old: false, persistent: true };
-        let head = Terms { bodiless: true, ..usual };
-        let old = Terms { old: true, ..usual };
-        let last = Terms { persistent: false, ..usual };
-        let length = ("content-length", "005");
-        for (status, field, content, terms, expected, framing) in [
-            (200, length, &some, usual, "1.1 200 OK|content-length: 5", Some(Framing::Length(5))),
-            (
-                200,
-                length,
-                &some,
-                last,
-                "1.1 200 OK|content-length: 5|connection: close",
-                Some(Framing::Length(5)),
-            ),
-            (200, ("te", "x"), &none, usual, "1.1 200 OK|te: x|content-length: 0", Some(Framing::Length(0))),
-            (200, length, &open, usual, "1.1 200 OK|transfer-encoding: chunked", Some(Framing::Chunked)),
-            (
-                200,
-                ("transfer-encoding", "x"),
-                &open,
-                usual,
-                "1.1 200 OK|transfer-encoding: chunked",
-                Some(Framing::Chunked),
-            ),
-            (200, length, &open, old, "1.0 200 OK|connection: close", Some(Framing::Close)),
-            (
-                200,
-                length,
-                &some,
-                old,
-                "1.0 200 OK|content-length: 5|connection: keep-alive",
-                Some(Framing::Length(5)),
-            ),
-            (
-                200,
-                ("connection", "x"),
-                &none,
-                usual,
-                "1.1 200 OK|content-length: 0",
-                Some(Framing::Length(0)),
-            ),
-            (299, ("x", "y"), &none, usual, "1.1 299 |x: y|content-length: 0", Some(Framing::Length(0))),
-            // No content: the length that there would have been passes.
-            (200, length, &none, head, "1.1 200 OK|content-length: 005", None),
-            (200, ("x", "y"), &none, head, "1.1 200 OK|x: y", None),
-            (401, ("x", "y"), &some, head, "1.1 401 Unauthorized|x: y|content-length: 5", None),
-            (
-                200,
-                ("x", "y"),
-                &open,
-                Terms { bodiless: true, ..old },
-                "1.0 200 OK|x: y|connection: keep-alive",
-                None,
-            ),
-            (304, length, &none, usual, "1.1 304 Not Modified|content-length: 005", None),
-            (204, length, &none, usual, "1.1 204 No Content", None),
+        let (five, none) = (Some(Framing::Length(5)), Some(Framing::Length(0)));
+        let (chunked, close) = (Some(Framing::Chunked), Some(Framing::Close));
+        let coding = ("transfer-encoding", "x");
+        for (status, field, length, terms, expected, framing) in [
+            (200, LENGTH, Some(5), USUAL, "1.1 200 OK|content-length: 5", five),
+            (200, LENGTH, Some(5), LAST, "1.1 200 OK|content-length: 5|connection: close", five),
+            (200, OTHER, Some(0), USUAL, "1.1 200 OK|x: y|content-length: 0", none),
+            (200, LENGTH, None, USUAL, "1.1 200 OK|transfer-encoding: chunked", chunked),
+            (200, coding, None, USUAL, "1.1 200 OK|transfer-encoding: chunked", chunked),
+            (200, LENGTH, None, OLD, "1.0 200 OK|connection: close", close),
+            (200, LENGTH, Some(5), OLD, "1.0 200 OK|content-length: 5|connection: keep-alive", five),
+            (200, ("connection", "x"), Some(0), USUAL, "1.1 200 OK|content-length: 0", none),
+            (299, OTHER, Some(0), USUAL, "1.1 299 |x: y|content-length: 0", none),
+        ] {
+            let found = head(status, field, length, terms);
+            assert_eq!(
+                found,
+                (format!("HTTP/{expected}"), framing),
+                "{status} {field:?} {length:?} {terms:?}"
+            );
+        }
+    }
+
+    /// The length that there would have been passes.
+    #[test]
+    fn an_answer_without_content_has_no_framing() {
+        for (status, field, length, terms, expected) in [
+            (200, LENGTH, Some(0), HEAD, "1.1 200 OK|content-length: 005"),
+            (200, OTHER, Some(0), HEAD, "1.1 200 OK|x: y"),
+            (401, OTHER, Some(5), HEAD, "1.1 401 Unauthorized|x: y|content-length: 5"),
+            (200, OTHER, None, Terms { old: true, ..HEAD }, "1.0 200 OK|x: y|connection: keep-alive"),
+            (304, LENGTH, Some(0), USUAL, "1.1 304 Not Modified|content-length: 005"),
+            (204, LENGTH, Some(0), USUAL, "1.1 204 No Content"),
             (
                 101,
                 ("connection", "upgrade"),
-                &none,
-                usual,
+                Some(0),
+                USUAL,
                 "1.1 101 Switching Protocols|connection: upgrade",
-                None,
             ),
         ] {
-            let mut answer = Response::builder().status(status).header(field.0, field.1).body(()).unwrap();
-            if status != 101 {
-                answer.headers_mut().insert("date", http::HeaderValue::from_static("d"));
-            }
-            let mut terms = terms;
-            let (parts, ()) = answer.into_parts();
-            let (text, found) = text(&parts, content, &mut terms, || Timestamp::from_seconds(0));
-            let text = String::from_utf8(text).unwrap().replace("date: d\r\n", "");
-            let lines = text.strip_prefix("HTTP/").unwrap().trim_end_matches("\r\n").replace("\r\n", "|");
-            assert_eq!((&*lines, found), (expected, framing), "{status} {field:?} {content:?} {terms:?}");
+            let found = head(status, field, length, terms);
+            assert_eq!(found, (format!("HTTP/{expected}"), None), "{status} {field:?} {length:?} {terms:?}");
         }
     }
 
     #[test]
     fn an_answer_without_a_date_gets_one() {
         let (parts, ()) = Response::new(()).into_parts();
-        let mut terms = Terms { bodiless: false, old: false, persistent: true };
         for (second, date) in
             [(0, "Thu, 01 Jan 1970 00:00:00 GMT"), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT")]
         {
             let now = || Timestamp::from_seconds(second);
-            let (text, _) = text(&parts, &SizeHint::with_exact(0), &mut terms, now);
+            let (text, _) = text(&parts, &SizeHint::with_exact(0), &mut USUAL.clone(), now);
             let text = String::from_utf8(text).unwrap();
             assert!(text.ends_with(&format!("\r\ndate: {date}\r\n\r\n")), "{text}");
         }

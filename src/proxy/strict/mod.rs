@@ -8,14 +8,14 @@
 //! Deliberately absent: sockets and time (they are [`super::http1`]'s and [`super::upstream`]'s), rules about
 //! paths ([`crate::domain::path`]), header meaning beyond framing, HTTP/2.
 
-pub mod answer;
-pub mod chunked;
-pub mod fields;
+pub(super) mod answer;
+pub(super) mod chunked;
+pub(super) mod fields;
 mod head;
 mod host;
 
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ impl Status for GatewayStatus {
         let metrics = &self.shared.metrics;
         let counts = self.shared.spool.counts();
         for (state, rows) in
-            [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())]
+            [("written", counts.left()), ("shipped", counts.shipped), ("lost", counts.lost())]
         {
             bring(&metrics.log_rows.with_label_values(&[state]), rows);
         }

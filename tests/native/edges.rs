@@ -29,7 +29,7 @@ async fn of_64_creations_of_one_name_one_is_done() {
 
 #[tokio::test]
 async fn a_revoked_key_is_refused_by_the_next_request() {
-    let bed = Bed::new("").await;
+    let bed = Bed::new("[ip_guard]\nfailures = 0").await;
     for n in 0..20 {
         let (id, secret) = bed.key("acme", &format!("k{n}")).await;
         assert_eq!(bed.scrape(&secret).await, 200);
@@ -118,7 +118,7 @@ async fn lists_are_walked_to_their_end_while_they_grow() {
         ("/v1/organizations?x", "operator", 7),
         ("/v1/organizations/acme/members?x", "member", 3),
         ("/v1/users?x", "operator", 5),
-        ("/v1/audit?organization=acme", "admin", 18),
+        ("/v1/audit?organization=acme", "admin", 16),
     ] {
         let path = path.trim_end_matches('x');
         let (mut seen, mut after) = (Vec::new(), String::new());
@@ -237,7 +237,7 @@ async fn the_control_listener_bears_what_comes() {
     assert_eq!((answer.status, &answer.json()["code"]), (413, &json!("body_too_large")));
     for (body, kind, status, code) in [
         ("{", "application/json", 400, "malformed_json"),
-        ("{} {}", "application/json", 400, "malformed_json"),
+        ("{\"name\":\"a\"} {}", "application/json", 400, "malformed_json"),
         ("{\"name\":\"a\",\"name\":\"b\"}", "application/json", 422, "invalid_field"),
         ("{\"nam\":\"a\"}", "application/json", 422, "invalid_field"),
         ("[]", "application/json", 422, "invalid_field"),

@@ -86,7 +86,7 @@ async fn from_a_login_to_the_audit_trail() {
     let trail = bed.does(&jill, "GET", &at("/v1/audit"), Value::Null, 200).await;
     let whats: Vec<_> = trail["items"].as_array().unwrap().iter().map(|entry| text(&entry["what"])).collect();
     for what in
-        ["key.revoke", "key.reveal", "key.rotate", "key.enable", "key.disable", "key.rename", "key.create"]
+        ["key.revoke", "key.reveal", "key.rotate", "key.enable", "key.disable", "key.edit", "key.create"]
     {
         assert!(whats.contains(&what.to_owned()), "{what} is not in {whats:?}");
     }

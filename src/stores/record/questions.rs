@@ -6,6 +6,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::reports::ReportRecord;
+use super::upkeep::UpkeepRecord;
 use super::{
     Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
     NewKey, NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, RecordError, Seen, Shipment,
@@ -323,6 +325,8 @@ pub trait Record:
     + KeyRecord
     + AuditRecord
     + AttemptRecord
+    + ReportRecord
+    + UpkeepRecord
 {
 }
 
@@ -337,5 +341,7 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
+        + ReportRecord
+        + UpkeepRecord
 {
 }

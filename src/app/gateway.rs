@@ -137,17 +137,7 @@ impl Gateway {
             gate,
         };
         background.spawn(serve_control(control, control::router(answering), told(&stopping)));
-        let threads = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
-                std::thread::Builder::new()
-                    .name(format!("tollgate-io-{number}"))
-                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-                    .context("cannot start an I/O thread")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
@@ -257,6 +247,23 @@ fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
 /// What the operators' listener answers beside metrics and health.
 fn control_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
     vec![own_usage::system(Arc::clone(gate), record.clone())]
+}
+
+/// Starts an I/O thread for each listener.
+fn start_threads(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<Acceptor>>,
+    draining: &watch::Receiver<Drain>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |(number, listener)| {
+        let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
+        std::thread::Builder::new()
+            .name(format!("tollgate-io-{number}"))
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+            .context("cannot start an I/O thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {

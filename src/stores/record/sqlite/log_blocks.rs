@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension as _, Statement};
 
 use super::packed::{self, Bytes};
 
-/// Rows in a block, at most. Fewer make pages far behind slower, more make writing slower.
-pub(super) const BLOCK_ROWS: usize = 256;
+/// Rows in a block, at most: fewer make pages far behind slower. In at most 14 bytes each they fit a quarter of a page
+/// of the file, beyond which SQLite gives a block a page of its own.
+pub(super) const BLOCK_ROWS: usize = 128;
 
 /// One row, as far as pages are filtered by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,16 +138,16 @@ impl<'t> Blocks<'t> {
             };
             let count = end.map_or(entries.len(), |end| entries.partition_point(|entry| entry.place < end));
             let (now, later) = entries.split_at(count);
-            self.merge(scope, block, now)?;
+            self.merge(scope, block.as_ref(), now)?;
             entries = later;
         }
         Ok(())
     }
 
     /// Writes a block anew with more entries, in several where there are too many.
-    fn merge(&mut self, scope: u32, block: Option<Found>, entries: &[Entry]) -> rusqlite::Result<()> {
+    fn merge(&mut self, scope: u32, block: Option<&Found>, entries: &[Entry]) -> rusqlite::Result<()> {
         self.merged.clear();
-        if let Some(block) = &block {
+        if let Some(block) = block {
             decode(&block.entries, block.first, &mut self.merged).ok_or_else(unreadable)?;
         }
         let appended =

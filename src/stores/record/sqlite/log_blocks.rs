@@ -116,7 +116,8 @@ impl<'t> Blocks<'t> {
                 "SELECT first FROM log_blocks WHERE scope = ? AND first > ? ORDER BY first LIMIT 1",
             )?,
             put: db.prepare(
-                "INSERT OR REPLACE INTO log_blocks (scope, first, last, rows, entries) VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO log_blocks (scope, first, last, rows, success, entries)
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )?,
             merged: Vec::new(),
         })
@@ -162,7 +163,8 @@ impl<'t> Blocks<'t> {
         for chunk in self.merged.chunks(rows) {
             if let ([first, ..], [.., last]) = (chunk, chunk) {
                 let bytes = encode(chunk, first.place);
-                self.put.execute((scope, first.place, last.place, chunk.len() as i64, bytes))?;
+                let success = chunk.iter().filter(|entry| entry.success).count() as i64;
+                self.put.execute((scope, first.place, last.place, chunk.len() as i64, success, bytes))?;
             }
         }
         Ok(())

@@ -221,6 +221,7 @@ CREATE TABLE log_blocks (
     first   INTEGER NOT NULL,                -- place of its first row
     last    INTEGER NOT NULL,                -- place of its last row
     rows    INTEGER NOT NULL,
+    success INTEGER NOT NULL,                -- how many of them succeeded
     entries BLOB    NOT NULL,
     PRIMARY KEY (scope, first)
 ) STRICT, WITHOUT ROWID;

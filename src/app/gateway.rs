@@ -157,25 +157,13 @@ impl Gateway {
             systems: control_systems(&gate, &record, &admin, &live_config)?.into(),
             gate,
         };
-        let limits = live_config;
-        let stop_control = told(&stopping);
-        background.spawn(async move {
-            let router = control::router(answering);
-            if let Err(error) = listener::serve(control, router, &limits.control, stop_control).await {
-                tracing::error!(%error, "the control listener failed");
-            }
-        });
-        let threads = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
-                std::thread::Builder::new()
-                    .name(format!("tollgate-io-{number}"))
-                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-                    .context("cannot start an I/O thread")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        background.spawn(serve_control(
+            control,
+            control::router(answering),
+            Arc::clone(&live_config),
+            told(&stopping),
+        ));
+        let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
@@ -305,6 +293,35 @@ fn control_systems(
         openapi::system(vec![document]),
         docs::system(),
     ])
+}
+
+/// Serves the operators' listener until it is told to stop.
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    config: Arc<Config>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(error) = listener::serve(listener, router, &config.control, stop).await {
+        tracing::error!(%error, "the control listener failed");
+    }
+}
+
+/// Starts an I/O thread for each listener.
+fn start_threads(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<Acceptor>>,
+    draining: &watch::Receiver<Drain>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |(number, listener)| {
+        let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
+        std::thread::Builder::new()
+            .name(format!("tollgate-io-{number}"))
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+            .context("cannot start an I/O thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {

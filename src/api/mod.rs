@@ -5,5 +5,8 @@ pub mod arrival;
 pub mod control;
 pub mod data;
 pub mod dialect;
+pub mod docs;
+pub mod native;
+pub mod openapi;
 pub mod own_usage;
 pub mod system;

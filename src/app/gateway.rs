@@ -16,10 +16,12 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::api::control::{self, Control};
+use crate::admin::{Admin, Settings};
+use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
-use crate::api::own_usage;
+use crate::api::native::{self, Native};
 use crate::api::system::System;
+use crate::api::{docs, openapi, own_usage};
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
@@ -38,9 +40,10 @@ use crate::stores::record::SharedRecord;
 use crate::stores::record::sqlite::SqliteRecord;
 
 use super::delivery::Delivery;
-use super::listen;
+use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
+use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -61,6 +64,8 @@ pub struct Gateway {
     pub control_addr: SocketAddr,
     /// The record, for callers that also manage it.
     pub record: SharedRecord,
+    /// What people may do, for callers that do it beside the gateway.
+    pub admin: Admin,
     background: Runtime,
     shared: Arc<Shared>,
     tls: Option<Arc<Acceptor>>,
@@ -105,6 +110,7 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
+        let admin = administration(&record, &keyring, &config)?;
         let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
         let shared = Arc::new(Shared {
             local: Local::new(
@@ -131,19 +137,27 @@ impl Gateway {
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
         let live = Arc::clone(&shared);
+        let live_config = Arc::clone(&shared.live.load().config);
         let answering = Control {
             metrics,
             status: Arc::clone(&status) as _,
             config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            systems: control_systems(&gate, &record).into(),
+            limits: Limits::from(&live_config.control),
+            systems: control_systems(&gate, &record, &admin, &live_config)?.into(),
             gate,
         };
-        background.spawn(serve_control(control, control::router(answering), told(&stopping)));
-        let threads = io_threads(listeners, &shared, tls.as_ref(), &draining)?;
+        background.spawn(serve_control(
+            control,
+            control::router(answering),
+            Arc::clone(&live_config),
+            told(&stopping),
+        ));
+        let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
             record,
+            admin,
             background,
             shared,
             tls,
@@ -213,6 +227,7 @@ impl Gateway {
             return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
         }
         self.shared.gate.guard.reconfigure(&config.ip_guard);
+        self.admin.reconfigure(Settings::from(&config));
         let generation = live.generation + 1;
         self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
         tracing::info!("the configuration was reloaded");
@@ -238,8 +253,43 @@ impl Gateway {
     }
 }
 
-/// A thread for each listener.
-fn io_threads(
+/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
+/// after all of them.
+fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
+    vec![own_usage::system(Arc::clone(gate), record.clone())]
+}
+
+/// What the operators' listener answers beside metrics and health.
+fn control_systems(
+    gate: &Arc<Gate>,
+    record: &SharedRecord,
+    admin: &Admin,
+    config: &Config,
+) -> Result<Vec<System>> {
+    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
+    let (native, document) = native::system(native);
+    Ok(vec![
+        own_usage::system(Arc::clone(gate), record.clone()),
+        native,
+        openapi::system(vec![document]),
+        docs::system(),
+    ])
+}
+
+/// Serves the operators' listener until it is told to stop.
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    config: Arc<Config>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(error) = listener::serve(listener, router, &config.control, stop).await {
+        tracing::error!(%error, "the control listener failed");
+    }
+}
+
+/// Starts an I/O thread for each listener.
+fn start_threads(
     listeners: Vec<std::net::TcpListener>,
     shared: &Arc<Shared>,
     tls: Option<&Arc<Acceptor>>,
@@ -253,17 +303,6 @@ fn io_threads(
             .context("cannot start an I/O thread")
     };
     listeners.into_iter().enumerate().map(start).collect()
-}
-
-/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
-/// after all of them.
-fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
-}
-
-/// What the operators' listener answers beside metrics and health.
-fn control_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {
@@ -324,20 +363,5 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
     tokio::select! {
         () = stop => {}
         () = look => {}
-    }
-}
-
-async fn serve_control(
-    listener: std::net::TcpListener,
-    router: axum::Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
-    let served = async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).with_graceful_shutdown(stop).await
-    };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the control listener failed");
     }
 }

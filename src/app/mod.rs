@@ -1,9 +1,11 @@
 //! Wiring: the commands that run a gateway.
 
+mod control;
 mod delivery;
 pub mod demo;
 pub mod gateway;
 mod listen;
+mod people;
 pub mod scrape;
 pub mod serve;
 mod signals;

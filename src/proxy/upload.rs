@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::domain::refusal::Refusal;
 use crate::domain::target::JsonScanner;
 
+use super::body::RequestBody;
 use super::deadline::Watch;
 use super::headers;
-use super::strict::{Handle, Violation};
+use super::strict::Violation;
 
 /// What of a request body has gone upstream, and what stopped it.
 #[derive(Debug, Default)]
@@ -62,12 +62,10 @@ impl Uploaded {
 /// The body as the upstream's connection reads it.
 #[derive(Debug)]
 pub struct Upload {
-    body: Incoming,
+    body: RequestBody,
     progress: Rc<Uploaded>,
     bytes_max: u64,
-    /// On HTTP/1: why the filter in front of hyper let no more of the body through.
-    filter: Option<Handle>,
-    /// How long the client may leave us waiting for the next piece; on HTTP/1 the filter sees to that too.
+    /// How long the client may leave us waiting for the next piece; on HTTP/1 its connection sees to that too.
     stall: Watch,
     stall_timeout: Duration,
     /// The deadline of the answer, which begins anew with each piece sent.
@@ -83,14 +81,13 @@ pub struct StoppedShort;
 impl Upload {
     /// The body, to be counted in `progress`. `stall` and `answer` are watches of this thread.
     pub fn new(
-        body: Incoming,
+        body: RequestBody,
         progress: Rc<Uploaded>,
         bytes_max: u64,
-        filter: Option<Handle>,
         (stall, stall_timeout): (Watch, Duration),
         (answer, answer_timeout): (Watch, Duration),
     ) -> Self {
-        Self { body, progress, bytes_max, filter, stall, stall_timeout, answer, answer_timeout }
+        Self { body, progress, bytes_max, stall, stall_timeout, answer, answer_timeout }
     }
 
     fn stop(&self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, StoppedShort>>> {
@@ -109,9 +106,8 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, StoppedShort>>> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Ready(Some(Err(_))) => {
-                let violation = self.filter.as_ref().and_then(Handle::violation);
-                return self.stop(violation.map_or(Refusal::BadRequest, Violation::refusal));
+            Poll::Ready(Some(Err(broken))) => {
+                return self.stop(broken.0.map_or(Refusal::BadRequest, Violation::refusal));
             }
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending if self.stall.poll_expired(cx) => return self.stop(Refusal::BodyTimeout),

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, RecordError, Shipment,
-    UsageCell,
+    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, OrgUsage, RecordError,
+    Shipment, UsageCell,
 };
 use crate::domain::id::{KeyId, OrgId, ProjectId};
 use crate::domain::key::{Grant, Key, Organization};
@@ -55,6 +55,14 @@ pub trait UsageRecord: Send + Sync + 'static {
         &self,
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError>;
+    /// All of the above for one organization, as of one instant: cells since `since`, single admissions since
+    /// `recent`.
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError>;
 }
 
 /// Organizations and what they may.

@@ -11,8 +11,9 @@ pub mod redis;
 
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
-use crate::domain::id::OrgId;
+use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
+use crate::domain::used::InUse;
 
 use memory::MemoryCounters;
 use self::redis::RedisCounters;
@@ -89,6 +90,13 @@ impl Counters {
         match self {
             Self::Memory(memory) => memory.release(org, claimed),
             Self::Redis(redis) => redis.release(org, claimed),
+        }
+    }
+
+    /// What is used of every limit of a key and its organization, capped or not: for showing it to people.
+    pub fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+        match self {
+            Self::Memory(memory) => memory.used(org, key, now),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::api::data::Local;
 use crate::api::own_usage;
 use crate::api::system::System;
 use crate::clock;
-use crate::config::{Config, RecordUrl, changes};
+use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Shipper, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
@@ -33,8 +33,9 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::SharedRecord;
+use crate::stores::record::{SharedRecord, UsageRecord};
 use crate::stores::record::sqlite::SqliteRecord;
 
 use super::listen;
@@ -239,6 +240,10 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
+        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
+        if self.background.block_on(async { told.await.is_err() }) {
+            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
+        }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
         }
@@ -272,6 +277,17 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
         logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
+    }
+    if let CountersEngine::Redis(url) = &config.counters.engine {
+        let settings = RedisSettings {
+            url: url.0.clone(),
+            timeout: config.counters.timeout,
+            on_outage: config.counters.on_outage,
+            keys_max: config.counters.keys_max,
+        };
+        let usage: Arc<dyn UsageRecord> = record.clone();
+        let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;
+        return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
     }
     let now = clock::now();
     let counters = MemoryCounters::new(config.counters.keys_max);
@@ -315,8 +331,7 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
             }
             looks += 1;
             if looks.is_multiple_of(LOOKS_PER_SWEEP) {
-                let Counters::Memory(memory) = &shared.gate.counters.as_ref();
-                memory.sweep(clock::now());
+                shared.gate.counters.sweep(clock::now());
             }
         }
     };

@@ -15,8 +15,8 @@ use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 
-use memory::MemoryCounters;
 use self::redis::RedisCounters;
+use memory::MemoryCounters;
 
 /// The engine that counts.
 #[derive(Debug)]
@@ -94,17 +94,10 @@ impl Counters {
     }
 
     /// What is used of every limit of a key and its organization, capped or not: for showing it to people.
-    pub fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+    pub async fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
         match self {
             Self::Memory(memory) => memory.used(org, key, now),
-        }
-    }
-
-    /// Where the limits of `claim` stand, nothing being claimed: for showing usage.
-    pub fn standing(&self, org: &OrgId, claim: &Claim<'_>, now: Timestamp) -> Standing {
-        match self {
-            Self::Memory(memory) => memory.standing(org, claim, now),
-            Self::Redis(redis) => redis.standing(org, claim, now),
+            Self::Redis(redis) => redis.used(org, key, now).await,
         }
     }
 

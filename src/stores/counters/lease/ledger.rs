@@ -6,7 +6,7 @@ use ahash::AHashMap;
 
 use super::key::{KeyState, Refused, Sent};
 use super::slots::Slots;
-use super::{Call, Count, Done, Entry, Local, Reply, Terms};
+use super::{Call, Count, Entry, Local, Reply, Terms};
 use crate::domain::account::{Claim, Claimed, Denial, Gauge, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::KeyId;
@@ -172,6 +172,12 @@ impl Ledger {
         }
     }
 
+    /// Whether call `seq` for `key` is under way.
+    #[cfg(test)]
+    pub fn is_waiting_for(&self, key: Option<KeyId>, seq: u64) -> bool {
+        self.keys.get(&key).and_then(|key| key.call).is_some_and(|call| call.seq == seq)
+    }
+
     /// Nobody will answer call `seq` for `key`, carried out or not.
     pub fn lost(&mut self, key: Option<KeyId>, seq: u64) {
         let Some(key) = self.keys.get_mut(&key) else { return };
@@ -316,4 +322,3 @@ const fn of_the_key(limit: Limit) -> bool {
             | Limit::KeyBudget(_)
     )
 }
-

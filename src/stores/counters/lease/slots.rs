@@ -30,6 +30,8 @@ pub(super) struct Slots {
     calls: Vec<(u64, u64)>,
     /// Slots that were nobody's when the store was last asked.
     free: u64,
+    /// Since when there have been more than are used.
+    spare_since: Option<Local>,
     /// The most in flight since `since`, and in the time before.
     peak: (u64, u64),
     since: Local,
@@ -60,14 +62,17 @@ impl Slots {
         }
         let spare = self.held.saturating_sub(self.in_flight + self.waiting);
         if spare == 0 {
+            self.spare_since = None;
             return (self.in_flight > 0).then(|| self.until.plus(HEARTBEAT).since(now).saturating_sub(LEASE));
         }
-        Some(if self.is_scarce() { Duration::from_micros(500) } else { LINGER })
+        let wait = if self.is_scarce() { Duration::ZERO } else { LINGER };
+        Some(self.spare_since.get_or_insert(now).plus(wait).since(now))
     }
 
     /// What to tell the store; `busy` where a request asks, and not only time has passed.
     pub fn call(&mut self, busy: bool, now: Local) -> SlotsCall {
         self.turn(now);
+        self.spare_since = None;
         self.seq += 1;
         let asking = self.in_flight + self.waiting;
         let expected = if busy && !self.is_scarce() { self.peak.0.max(self.peak.1) } else { 0 };

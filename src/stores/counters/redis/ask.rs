@@ -117,8 +117,7 @@ impl Inner {
     }
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
-        let of_key =
-            call.key.map_or_else(|| "k:".to_owned(), |key| format!("k:{}", key.0.as_simple()));
+        let of_key = call.key.map_or_else(|| "k:".to_owned(), |key| format!("k:{}", key.0.as_simple()));
         let keys = [
             redis_key(org, "o"),
             redis_key(org, &of_key),

@@ -50,9 +50,11 @@ impl Inner {
 
     async fn beat_once(self: &Arc<Self>) {
         let was_open = self.link.is_open();
-        if self.hello().await.is_ok() && was_open {
-            // Before any lease, so that whoever sees the breaker closed also sees this.
+        if was_open {
+            // Before the breaker can close, so that whoever sees it closed also sees this.
             self.careful_until.store(local().plus(CAREFUL).0, Ordering::Relaxed);
+        }
+        if self.hello().await.is_ok() && was_open {
             self.tell_all().await;
         }
     }
@@ -62,12 +64,21 @@ impl Inner {
         let sent = local();
         let answer = self.link.probe(&HELLO, &[NODES.to_owned()], &[&self.node, &counts_for]).await?;
         let Value::Array(items) = &answer else { return Err(LinkError::Unreadable) };
-        let [Value::Int(now), Value::Int(nodes), Value::Int(place)] = items[..] else {
+        let [Value::Int(now), Value::Int(nodes), Value::Int(place), Value::Int(is_empty)] = items[..] else {
             return Err(LinkError::Unreadable);
         };
-        self.offset.store(now - ((sent.0 + local().0) / 2) as i64, Ordering::Relaxed);
-        self.nodes.store(nodes.unsigned_abs(), Ordering::Relaxed);
-        self.place.store(place.unsigned_abs(), Ordering::Relaxed);
+        let here = local();
+        self.offset.store(now - ((sent.0 + here.0) / 2) as i64, Ordering::Relaxed);
+        if is_empty == 1 {
+            self.emptied_at.store(here.0, Ordering::Relaxed);
+        }
+        // Just after an outage the others may not have spoken yet: there are as many as there were.
+        let nodes = nodes.unsigned_abs();
+        if nodes >= self.nodes.load(Ordering::Relaxed) || here.0 >= self.careful_until.load(Ordering::Relaxed)
+        {
+            self.nodes.store(nodes, Ordering::Relaxed);
+            self.place.store(place.unsigned_abs(), Ordering::Relaxed);
+        }
         Ok(())
     }
 

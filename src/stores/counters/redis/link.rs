@@ -85,15 +85,24 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`]; whether Redis carried it out is not known then.
-    pub async fn run(&self, script: &Script, keys: &[String], arguments: &[&str]) -> Result<Value, LinkError> {
+    pub async fn run(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> Result<Value, LinkError> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
         let mut number = None;
         let called = tokio::time::timeout(self.timeout, async {
             let (held, mut connection) = self.connection().await?;
             number = Some(held);
             let mut call = script.prepare_invoke();
-            keys.iter().for_each(|key| drop(call.key(key)));
-            arguments.iter().for_each(|argument| drop(call.arg(*argument)));
+            for key in keys {
+                call.key(key);
+            }
+            for argument in arguments {
+                call.arg(*argument);
+            }
             Ok(call.invoke_async::<Value>(&mut connection).await?)
         });
         let answer = called.await.unwrap_or(Err(LinkError::Timeout(self.timeout)));
@@ -105,7 +114,12 @@ impl Link {
     }
 
     /// As [`Link::run`] while the breaker is open: closes it where the call succeeds.
-    pub async fn probe(&self, script: &Script, keys: &[String], arguments: &[&str]) -> Result<Value, LinkError> {
+    pub async fn probe(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> Result<Value, LinkError> {
         let answer = self.run(script, keys, arguments).await?;
         if self.open.swap(false, Ordering::AcqRel) {
             tracing::info!("Redis answers again");
@@ -121,11 +135,6 @@ impl Link {
     /// Calls made so far.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::Relaxed)
-    }
-
-    /// How long a call may take.
-    pub const fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), LinkError> {
@@ -144,7 +153,10 @@ impl Link {
     }
 
     fn in_use(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.held.lock().as_ref().map(|(number, connection)| (*number, MultiplexedConnection::clone(connection)))
+        self.held
+            .lock()
+            .as_ref()
+            .map(|(number, connection)| (*number, MultiplexedConnection::clone(connection)))
     }
 
     fn failed(&self, number: Option<u64>, error: &LinkError) {
@@ -153,7 +165,9 @@ impl Link {
             // Never back into the pool.
             drop(Connection::take(connection));
         }
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES && !self.open.swap(true, Ordering::AcqRel) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES
+            && !self.open.swap(true, Ordering::AcqRel)
+        {
             tracing::warn!(%error, "Redis is given up until it answers again");
         }
     }

@@ -27,31 +27,35 @@ mod link;
 mod outage;
 mod rebuild;
 mod script;
+mod used;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ahash::{AHashMap, AHasher, RandomState};
+use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-pub use self::link::LinkError;
 use self::link::Link;
+pub use self::link::LinkError;
 use super::Unclaimed;
 use super::lease::{Answer, Ledger, Local};
 use super::memory::MemoryCounters;
 use crate::clock;
 use crate::config::OnOutage;
-use crate::domain::account::{Claim, Claimed, Denial, Gauge, Standing};
+use crate::domain::account::{Claim, Claimed, Gauge, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Caps, Quotas};
 use crate::domain::time::Timestamp;
+use crate::domain::used::InUse;
 use crate::stores::record::UsageRecord;
 
 /// Locks; a power of two, well above the number of I/O threads.
@@ -110,9 +114,9 @@ struct Shard(Mutex<AHashMap<OrgId, Org>>);
 struct Org {
     ledger: Ledger,
     /// Who waits for the call under way.
-    flights: AHashMap<Option<KeyId>, Arc<Notify>, BuildHasherDefault<AHasher>>,
+    flights: AHashMap<Option<KeyId>, Arc<Notify>>,
     /// When a task will look after a key.
-    looks: AHashMap<Option<KeyId>, Local, BuildHasherDefault<AHasher>>,
+    looks: AHashMap<Option<KeyId>, Local>,
     rebuilding: bool,
 }
 
@@ -201,6 +205,14 @@ impl RedisCounters {
         }
     }
 
+    /// See [`super::Counters::used`]. Without Redis it is what this node has admitted.
+    pub async fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+        match self.0.used(org, key).await {
+            Some(in_use) => in_use,
+            None => self.0.own.used(org, key, now),
+        }
+    }
+
     /// Calls made to Redis so far.
     pub fn round_trips(&self) -> u64 {
         self.0.link.round_trips()
@@ -271,8 +283,13 @@ impl Inner {
         if local().0 < self.careful_until.load(Ordering::Relaxed) {
             return self.own_share(org, claim, at).map(drop);
         }
-        let free =
-            Claim { caps: Caps::default(), quotas: Quotas::default(), key_limit: None, org_limit: None, ..*claim };
+        let free = Claim {
+            caps: Caps::default(),
+            quotas: Quotas::default(),
+            key_limit: None,
+            org_limit: None,
+            ..*claim
+        };
         self.own.claim(org, &free, at).map(drop)
     }
 

@@ -50,7 +50,8 @@ impl Inner {
     ) -> Result<(Claimed, Standing), Unclaimed> {
         let nodes = self.nodes.load(Ordering::Relaxed).max(1);
         let share = Share { nodes, place: self.place.load(Ordering::Relaxed) };
-        let (key_limit, org_limit) = (claim.key_limit.map(|it| share.limit(it)), claim.org_limit.map(|it| share.limit(it)));
+        let (key_limit, org_limit) =
+            (claim.key_limit.map(|it| share.limit(it)), claim.org_limit.map(|it| share.limit(it)));
         let shared = Claim {
             caps: share.caps(claim.caps),
             quotas: share.quotas(claim.quotas),

@@ -21,8 +21,9 @@ use crate::stores::counters::memory::{HISTORY, RECENT};
 use crate::stores::record::{OrgUsage, UsageCell};
 
 /// Takes the lock, which ends by itself.
-static LOCK: LazyLock<Script> =
-    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0"));
+static LOCK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0")
+});
 /// Longer than a rebuild takes; the loser of a lock looks again much sooner.
 const LOCK_FOR: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -102,7 +103,8 @@ fn parts(id: &OrgId, usage: &OrgUsage) -> Vec<Part> {
         let ring = |window| counts(window, cells.iter().map(|cell| (cell.at, cell.admitted)));
         let rings = [Window::DAY, Window::WEEK, Window::MONTH].map(ring);
         let [day, week, month] = rings;
-        let part = json!([wire::key_field(*key), total, last, day, week, month, costs(cells.iter().copied())]);
+        let part =
+            json!([wire::key_field(*key), total, last, day, week, month, costs(cells.iter().copied())]);
         (redis_key(id, &format!("k:{}", key.0.as_simple())), part)
     };
     let all: Vec<(String, Json)> = used.iter().map(of_key).collect();

@@ -30,9 +30,8 @@ pub(super) fn encode(call: &Call, node: &str, nodes: u64, now: Option<Timestamp>
         quotas.weekly,
         quotas.monthly,
     ];
-    let slots = call
-        .slots
-        .map_or(json!(false), |slots| json!([slots.seq, slots.wanted, slots.used, slots.waiting]));
+    let slots =
+        call.slots.map_or(json!(false), |slots| json!([slots.seq, slots.wanted, slots.used, slots.waiting]));
     let entry = |(seq, entry): &(u64, _)| {
         let super::super::lease::Entry { at, requests, microcents } = entry;
         json!([seq, at.micros(), requests, microcents])
@@ -83,7 +82,20 @@ pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
         [1] => Some(Reply::Missing),
         [2, epoch] => Some(Reply::OtherEpoch(epoch)),
         [3] => Some(Reply::Stale),
-        [0, epoch, now, cell_end, granted, refused, retry_at, elsewhere, held, free, in_flight, ref counts @ ..] => {
+        [
+            0,
+            epoch,
+            now,
+            cell_end,
+            granted,
+            refused,
+            retry_at,
+            elsewhere,
+            held,
+            free,
+            in_flight,
+            ref counts @ ..,
+        ] => {
             let now = Timestamp::from_micros(now);
             Some(Reply::Done(Box::new(Done {
                 epoch,

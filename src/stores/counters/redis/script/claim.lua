@@ -59,7 +59,7 @@ if key then settle_leases(key) end
 -- Concurrency: this node's slots, of those that are not others'.
 local held, free, in_flight = -1, 0, 0
 if slots then
-  local slots_seq, wanted, used, cap = slots[1], slots[2], slots[3], caps[1]
+  local slots_seq, wanted, used, cap = slots[1], slots[2], slots[3], caps[1] >= 0 and caps[1] or 2 ^ 52
   local others, mine = 0, nil
   local all = redis.call('HGETALL', KEYS[3])
   for place = 1, #all, 2 do
@@ -74,14 +74,14 @@ if slots then
   end
   if mine and mine[1] >= slots_seq then
     held = -1
-    free = cap < 0 and huge or max(cap - others - mine[2], 0)
+    free = max(cap - others - mine[2], 0)
   else
-    local room = cap < 0 and huge or max(cap - others, 0)
+    local room = max(cap - others, 0)
     -- Those in flight are a fact, those waiting are served first, and what is only expected gets a share.
     local asking = used + slots[4]
     local spare = max(min(wanted - asking, floor((room - asking) / (2 * nodes))), 0)
     held = max(used, min(asking + spare, room))
-    free = room - held
+    free = max(room - held, 0)
     redis.call('HSET', KEYS[3], node, cmsgpack.pack({ slots_seq, held, used, now + SLOTS_FOR, org.epoch }))
     redis.call('EXPIRE', KEYS[3], TTL_SECONDS)
   end
@@ -153,7 +153,7 @@ redis.call('EXPIRE', KEYS[4], RECORD_SECONDS)
 
 return {
   DONE, org.epoch, now, cell_end, granted, refused, retry_at, elsewhere,
-  held, min(free, 2 ^ 52), in_flight,
+  held, free, in_flight,
   org.second.sum, next_expiry(org.second), org.minute.sum, next_expiry(org.minute),
   key and key.total or 0,
   key and key.day.sum or 0, key and next_expiry(key.day) or 0,

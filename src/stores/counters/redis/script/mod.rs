@@ -12,3 +12,6 @@ pub(super) static RESTORE: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("restore.lua"))));
 /// A node's sign of life.
 pub(super) static HELLO: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("hello.lua")));
+/// What is used of every limit.
+pub(super) static USED: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("used.lua"))));

@@ -5,13 +5,19 @@
 
 mod support;
 
+#[path = "redis/cheap.rs"]
+mod cheap;
 #[path = "redis/exact.rs"]
 mod exact;
+#[path = "redis/outage.rs"]
+mod outage;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use support::{Gateway, RedisServer};
+use support::{Gateway, Kept, RedisServer};
+use tokio::task::JoinSet;
 
 /// A gateway's configuration with counters at `redis`, the record in `shared`, and what `plans` says of plans.
 fn config(upstream: SocketAddr, redis: &str, shared: &Path, more: &str) -> String {
@@ -56,4 +62,46 @@ async fn start(
         gateways.push(Gateway::start(&config).await);
     }
     gateways
+}
+
+/// Every client asks `each` times, spread over all gateways; how many were admitted, and the codes of the others.
+async fn burst(gateways: &[Gateway], key: &str, clients: usize, each: usize) -> (usize, Vec<String>) {
+    let mut asking = JoinSet::new();
+    for client in 0..clients {
+        let (data, key) = (gateways[client % gateways.len()].data, key.to_owned());
+        asking.spawn(async move {
+            let mut kept = Kept::new();
+            let mut refused = Vec::new();
+            let mut admitted = 0;
+            for _ in 0..each {
+                let reply = kept.get(data, "/", &key).await.unwrap();
+                match reply.status {
+                    200 => admitted += 1,
+                    _ => refused.push(reply.code().to_string()),
+                }
+            }
+            (admitted, refused)
+        });
+    }
+    let all = asking.join_all().await;
+    (all.iter().map(|(admitted, _)| admitted).sum(), all.into_iter().flat_map(|(_, codes)| codes).collect())
+}
+
+/// `clients` ask one gateway for as long as `time`; how many requests that were.
+async fn flood(gateway: &Gateway, key: &str, clients: usize, time: Duration) -> usize {
+    let until = Instant::now() + time;
+    let mut asking = JoinSet::new();
+    for _ in 0..clients {
+        let (data, key) = (gateway.data, key.to_owned());
+        asking.spawn(async move {
+            let mut kept = Kept::new();
+            let mut asked = 0;
+            while Instant::now() < until {
+                kept.get(data, "/", &key).await.unwrap();
+                asked += 1;
+            }
+            asked
+        });
+    }
+    asking.join_all().await.into_iter().sum()
 }

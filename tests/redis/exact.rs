@@ -2,36 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
-use super::start;
-use super::support::{Answer, Gateway, Kept, RedisServer, Upstream};
+use super::support::{Answer, RedisServer, Upstream};
+use super::{burst, start};
 
 const GATEWAYS: usize = 8;
 const CLIENTS: usize = 64;
-
-/// Every client asks `each` times, spread over all gateways; how many were admitted, by status and code.
-async fn burst(gateways: &[Gateway], key: &str, clients: usize, each: usize) -> (usize, Vec<String>) {
-    let mut asking = JoinSet::new();
-    for client in 0..clients {
-        let (data, key) = (gateways[client % gateways.len()].data, key.to_owned());
-        asking.spawn(async move {
-            let mut kept = Kept::new();
-            let mut refused = Vec::new();
-            let mut admitted = 0;
-            for _ in 0..each {
-                let reply = kept.get(data, "/", &key).await.unwrap();
-                match reply.status {
-                    200 => admitted += 1,
-                    _ => refused.push(reply.code().to_string()),
-                }
-            }
-            (admitted, refused)
-        });
-    }
-    let all = asking.join_all().await;
-    (all.iter().map(|(admitted, _)| admitted).sum(), all.into_iter().flat_map(|(_, codes)| codes).collect())
-}
 
 #[tokio::test]
 async fn of_512_at_eight_gateways_with_100_left_of_a_quota_exactly_100_are_admitted() {

@@ -10,9 +10,8 @@ use crate::domain::limit::Limit;
 use crate::domain::ring::Window;
 use crate::domain::time::{Period, Timestamp};
 
-/// How long a refusal that no known instant ends is believed: what others give back or settle may end it sooner than
-/// time does.
-const BELIEVED: Duration = Duration::from_secs(2);
+/// How long a refusal is believed: what is undone at other nodes may end it sooner than time does.
+const BELIEVED: Duration = Duration::from_secs(10);
 /// The same for a budget, which every settlement may change, and for requests in flight, which end when they like.
 const BUDGET_BELIEVED: Duration = Duration::from_millis(100);
 const SLOTS_BELIEVED: Duration = Duration::from_millis(20);
@@ -68,6 +67,8 @@ pub(super) struct KeyState {
     pub unacked: Vec<(u64, Entry)>,
     /// What no call has brought yet.
     pub entries: Vec<Entry>,
+    /// Since when there is something.
+    pub owed_since: Option<Local>,
     pub pool: Option<Pool>,
     pub waiting: u64,
     pub demand: Demand,

@@ -119,9 +119,13 @@ impl Ledger {
         if !asks && key.entries.is_empty() && key.unacked.is_empty() && key.acked == key.seq && !tells {
             return None;
         }
+        key.owed_since = None;
         key.seq += 1;
         let seq = key.seq;
-        key.unacked.extend(key.entries.drain(..).map(|entry| (seq, entry)));
+        // What the log may have brought already is told only to counts that are known.
+        if self.epoch != 0 {
+            key.unacked.extend(key.entries.drain(..).map(|entry| (seq, entry)));
+        }
         let slots = capped.then(|| self.slots.call(asks, now));
         key.call =
             Some(Sent { seq, at: now, waiting, terms: key.terms, slots: slots.map(|slots| slots.seq) });
@@ -153,7 +157,7 @@ impl Ledger {
         let Some(sent) = state.call.take_if(|sent| sent.seq == seq) else { return };
         state.acked = seq;
         state.unacked.clear();
-        self.epoch = done.epoch;
+        let is_new = std::mem::replace(&mut self.epoch, done.epoch) == 0;
         state.granted(&sent, &done, now);
         state.seen = Some(done);
         self.plan = ([done.counts[0], done.counts[1]], done.in_flight);
@@ -170,6 +174,17 @@ impl Ledger {
             Some(refused) => self.refused = Some(refused),
             None => (state.refused, self.refused) = (None, None),
         }
+        if is_new {
+            let logged = self.logged();
+            for key in self.keys.values_mut() {
+                key.entries.retain(|entry| entry.requests <= 0 || entry.at >= logged);
+            }
+        }
+    }
+
+    /// What was admitted before is in the store's counts, as the log has it.
+    const fn logged(&self) -> Timestamp {
+        Timestamp::from_micros(self.epoch).minus(LOGGED_WITHIN)
     }
 
     /// Whether call `seq` for `key` is under way.
@@ -191,7 +206,7 @@ impl Ledger {
     /// was owed has come in with the log, but for what was admitted so late that it may not have.
     fn turn(&mut self, epoch: u64) {
         self.epoch = epoch;
-        let logged = Timestamp::from_micros(epoch).minus(LOGGED_WITHIN);
+        let logged = self.logged();
         self.slots.forget();
         for key in self.keys.values_mut() {
             (key.pool, key.refused) = (None, None);
@@ -217,7 +232,7 @@ impl Ledger {
         let microcents = actual.microcents as i64 - claimed.estimate.microcents as i64;
         key.owe(Entry { at: claimed.at, requests: 0, microcents });
         let soon = if key.terms.has_budget() { SETTLE_SOON } else { SETTLE_LATER };
-        let owes = (microcents != 0).then_some(soon);
+        let owes = (microcents != 0).then(|| key.owed_since.get_or_insert(now).plus(soon).since(now));
         let slots = key.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
         owes.into_iter().chain(slots).min()
     }
@@ -251,7 +266,8 @@ impl Ledger {
         } else {
             SETTLE_LATER
         };
-        owes.then_some(soon).into_iter().chain(slots).min()
+        let owes = owes.then(|| state.owed_since.get_or_insert(now).plus(soon).since(now));
+        owes.into_iter().chain(slots).min()
     }
 
     /// Keys that owe the store something.

@@ -92,6 +92,15 @@ impl Link {
         arguments: &[&str],
     ) -> Result<Value, LinkError> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.call(script, keys, arguments).await
+    }
+
+    async fn call(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> Result<Value, LinkError> {
         let mut number = None;
         let called = tokio::time::timeout(self.timeout, async {
             let (held, mut connection) = self.connection().await?;
@@ -113,14 +122,15 @@ impl Link {
         answer
     }
 
-    /// As [`Link::run`] while the breaker is open: closes it where the call succeeds.
+    /// As [`Link::run`], also while the breaker is open, which it closes where it succeeds. Is not counted: it is made
+    /// now and then, whatever the traffic.
     pub async fn probe(
         &self,
         script: &Script,
         keys: &[String],
         arguments: &[&str],
     ) -> Result<Value, LinkError> {
-        let answer = self.run(script, keys, arguments).await?;
+        let answer = self.call(script, keys, arguments).await?;
         if self.open.swap(false, Ordering::AcqRel) {
             tracing::info!("Redis answers again");
         }
@@ -132,7 +142,7 @@ impl Link {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Calls made so far.
+    /// Calls made for the sake of requests so far.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::Relaxed)
     }

@@ -67,6 +67,11 @@ impl Central {
         central
     }
 
+    /// Admissions of a key that count in all time.
+    pub fn total(&mut self, key: KeyId) -> u64 {
+        self.counts(Some(key))[2].sum
+    }
+
     /// Brings the calendar's counts to the present, as every call of the script does.
     fn turn(&mut self, key: Option<KeyId>) {
         let terms = Terms::default();

@@ -111,6 +111,7 @@ enum Event {
 struct Node {
     life: u64,
     ledger: Ledger,
+    in_flight: u64,
     /// Requests that wait for an answer, by key.
     waiting: BTreeMap<KeyId, u32>,
     /// Its clock: beginning, and microseconds per second that it runs too fast.
@@ -132,7 +133,6 @@ struct Simulation {
     redis_began: u64,
     /// True instants of admission, by key.
     admitted: BTreeMap<KeyId, Vec<u64>>,
-    in_flight: u64,
     asked: u64,
     calls: u64,
 }
@@ -174,7 +174,6 @@ impl Simulation {
             redis: Central::new(Timestamp::from_micros(redis_began)),
             redis_began,
             admitted: BTreeMap::new(),
-            in_flight: 0,
             asked: 0,
             calls: 0,
             world,
@@ -230,7 +229,7 @@ impl Simulation {
                 if !self.lives(node, life) {
                     return;
                 }
-                self.in_flight -= 1;
+                self.nodes[node].in_flight -= 1;
                 let at = self.local(node);
                 let ledger = &mut self.nodes[node].ledger;
                 let soon = if released {
@@ -328,7 +327,10 @@ impl Simulation {
         let released = self.random.chance(5);
         let flight = self.random.below(self.world.in_flight);
         self.after(flight, Event::End { node, life, claimed, released });
-        self.in_flight += 1;
+        self.nodes[node].in_flight += 1;
+        let in_flight: u64 = self.nodes.iter().map(|node| node.in_flight).sum();
+        let cap = self.world.caps.concurrency.unwrap_or(u64::MAX);
+        assert!(in_flight <= cap, "seed {}: {in_flight} of {cap} in flight; {:?}", self.seed, self.world);
         if released {
             // Nothing comes of it: it must not count, nor does the list hold it.
             return;
@@ -385,7 +387,7 @@ impl Simulation {
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         let world = &self.world;
         let mut all: Vec<u64> = self.admitted.values().flatten().copied().collect();
         all.sort_unstable();
@@ -394,6 +396,12 @@ impl Simulation {
         for list in self.admitted.values() {
             self.check_window("day", list, 86_400_000_000, world.quotas.daily);
             self.check_window("total", list, u64::MAX, world.quotas.total);
+        }
+        if world.is_calm() {
+            // Nothing was lost: what is left over was given back, and nothing else.
+            for (key, list) in &self.admitted {
+                assert_eq!(self.redis.total(*key), list.len() as u64, "seed {}: {world:?}", self.seed);
+            }
         }
     }
 
@@ -416,6 +424,7 @@ impl Node {
         Self {
             life,
             ledger: Ledger::default(),
+            in_flight: 0,
             waiting: BTreeMap::new(),
             began: random.below(1 << 40),
             drift: random.below(400) as i64 - 200,

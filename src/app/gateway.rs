@@ -23,7 +23,7 @@ use crate::api::native::{self, Native};
 use crate::api::system::System;
 use crate::api::{docs, openapi, own_usage};
 use crate::clock;
-use crate::config::{Config, RecordUrl, changes};
+use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
@@ -35,9 +35,10 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::SharedRecord;
 use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::{SharedRecord, UsageRecord};
 
 use super::delivery::Delivery;
 use super::people::administration;
@@ -48,6 +49,8 @@ use super::{control as listener, listen};
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
 
+/// How long Redis may take to be told of what this gateway has leased and not used.
+const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
 /// How long blocking work of the second runtime may take before the process ends all the same.
 const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
 
@@ -247,7 +250,15 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
-        self.background.block_on(self.delivery.end());
+        let counters = Arc::clone(&self.shared.gate.counters);
+        self.background.block_on(async {
+            if tokio::time::timeout(LEASES_AT_EXIT, counters.close()).await.is_err() {
+                tracing::warn!(
+                    "Redis was not told in time what this gateway had leased; it counts until its windows end"
+                );
+            }
+            self.delivery.end().await;
+        });
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended
     }
@@ -320,6 +331,17 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
     }
+    if let CountersEngine::Redis(url) = &config.counters.engine {
+        let settings = RedisSettings {
+            url: url.0.clone(),
+            timeout: config.counters.timeout,
+            on_outage: config.counters.on_outage,
+            keys_max: config.counters.keys_max,
+        };
+        let usage: Arc<dyn UsageRecord> = record.clone();
+        let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;
+        return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
+    }
     let now = clock::now();
     let counters = MemoryCounters::new(config.counters.keys_max);
     let (usage, totals) = record.usage_since(now.minus(HISTORY)).await?;
@@ -355,8 +377,7 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
             }
             looks += 1;
             if looks.is_multiple_of(LOOKS_PER_SWEEP) {
-                let Counters::Memory(memory) = &shared.gate.counters.as_ref();
-                memory.sweep(clock::now());
+                shared.gate.counters.sweep(clock::now());
             }
         }
     };

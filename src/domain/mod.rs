@@ -22,3 +22,4 @@ pub mod secret;
 mod spend;
 pub mod time;
 mod usage;
+pub mod used;

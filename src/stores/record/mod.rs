@@ -11,10 +11,12 @@
 //! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
 mod questions;
+pub mod reports;
 mod snapshot;
 pub mod sqlite;
 #[cfg(test)]
 mod story;
+pub mod upkeep;
 
 use std::sync::Arc;
 

@@ -13,6 +13,12 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data.own_requests_max", old.data.own_requests_max != new.data.own_requests_max),
         ("data.threads", old.data.threads != new.data.threads),
         ("control.listen", old.control.listen != new.control.listen),
+        ("control.connections_max", old.control.connections_max != new.control.connections_max),
+        ("control.requests_max", old.control.requests_max != new.control.requests_max),
+        ("control.body_max", old.control.body_bytes_max != new.control.body_bytes_max),
+        ("control.timeout", old.control.timeout != new.control.timeout),
+        // With the other settings of the issuer, which mean nothing without its keys.
+        ("session.jwks_url", old.session.outside != new.session.outside),
         ("record.url", old.record != new.record),
         ("counters.url", counters(old).0 != counters(new).0),
         ("counters.on_outage", counters(old).1 != counters(new).1),

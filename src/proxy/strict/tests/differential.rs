@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::LIMITS;
-use super::cases::unescape;
+use super::escapes::unescape;
 use super::wire::{Seen, story};
 use crate::proxy::strict::Framing;
 use crate::proxy::strict::chunked::Chunked;

@@ -3,6 +3,7 @@
 mod cases;
 mod clock;
 mod differential;
+mod escapes;
 mod stories;
 mod wire;
 

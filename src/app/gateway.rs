@@ -7,7 +7,7 @@
 //! log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,10 +16,12 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::admin::{Admin, Settings};
 use crate::api::control::{self, Control};
 use crate::api::data::Local;
-use crate::api::own_usage;
+use crate::api::desk::Desk;
 use crate::api::system::System;
+use crate::api::{own_usage, published};
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
 use crate::logs::{self, Shipper, Spool};
@@ -61,6 +63,8 @@ pub struct Gateway {
     pub control_addr: SocketAddr,
     /// The record, for callers that also manage it.
     pub record: SharedRecord,
+    /// What people may do, with the settings in force.
+    admin: Admin,
     background: Runtime,
     shared: Arc<Shared>,
     tls: Option<Arc<Acceptor>>,
@@ -102,25 +106,38 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
-        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
-        let shared = Arc::new(Shared {
-            local: Local::new(
-                data_systems(&gate, &record),
-                background.handle().clone(),
-                config.data.own_requests_max,
-            ),
-            gate: Arc::clone(&gate),
-            live: ArcSwap::from_pointee(Live {
-                config: Arc::new(config),
-                balancers: Arc::new(balancers),
-                generation: 1,
-            }),
-            metrics: Arc::clone(&metrics),
-            spool: Arc::clone(&spool),
-            connections: 0.into(),
-            log_full_at: 0.into(),
+        let gate = Arc::new(Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard });
+        let admin = Admin::new(record.clone(), Settings::from(&config)).serving(keyring);
+        let config = Arc::new(config);
+        let mut made = None;
+        // What is answered here asks how the whole is, of which it is a part.
+        let shared = Arc::new_cyclic(|shared| {
+            let status = Arc::new(GatewayStatus::new(Weak::clone(shared)));
+            let desk = Desk {
+                admin: admin.clone(),
+                gate: Arc::clone(&gate),
+                record: record.clone(),
+                status: Arc::clone(&status) as _,
+            };
+            let systems = systems(&config, &desk);
+            let local =
+                Local::new(systems.clone(), background.handle().clone(), config.data.own_requests_max);
+            made = Some((status, systems));
+            Shared {
+                local,
+                gate: Arc::clone(&gate),
+                live: ArcSwap::from_pointee(Live {
+                    config: Arc::clone(&config),
+                    balancers: Arc::new(balancers),
+                    generation: 1,
+                }),
+                metrics: Arc::clone(&metrics),
+                spool: Arc::clone(&spool),
+                connections: 0.into(),
+                log_full_at: 0.into(),
+            }
         });
-        let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
+        let (status, systems) = made.context("the parts of the gateway were not made")?;
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
@@ -132,7 +149,7 @@ impl Gateway {
             metrics,
             status: Arc::clone(&status) as _,
             config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            systems: control_systems(&gate, &record).into(),
+            systems: systems.into(),
             gate,
         };
         background.spawn(serve_control(control, control::router(answering), told(&stopping)));
@@ -151,6 +168,7 @@ impl Gateway {
             data_addr,
             control_addr,
             record,
+            admin,
             background,
             shared,
             tls,
@@ -220,6 +238,7 @@ impl Gateway {
             return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
         }
         self.shared.gate.guard.reconfigure(&config.ip_guard);
+        self.admin.reconfigure(Settings::from(&config));
         let generation = live.generation + 1;
         self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
         tracing::info!("the configuration was reloaded");
@@ -248,14 +267,11 @@ impl Gateway {
 }
 
 /// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
-/// after all of them.
-fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
-}
-
-/// What the operators' listener answers beside metrics and health.
-fn control_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
+/// What the gateway answers itself, on both listeners.
+fn systems(config: &Config, desk: &Desk) -> Vec<System> {
+    let own = own_usage::system(Arc::clone(&desk.gate), desk.record.clone());
+    let published = published::systems(config.systems, desk).into_iter().map(|(system, _)| system);
+    std::iter::once(own).chain(published).collect()
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {

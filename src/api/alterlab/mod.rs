@@ -18,13 +18,16 @@ mod limits;
 mod usage;
 mod wire;
 
+use axum::Router;
 use axum::response::{IntoResponse as _, Response};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::answer::Refused;
 use super::desk::Desk;
 use super::no::No;
+use crate::domain::refusal::Refusal;
 
 /// What is answered here on the data listener. `/api/v1/scrape` and the rest go to the upstream.
 pub const OWNED: [&str; 5] = [
@@ -36,8 +39,8 @@ pub const OWNED: [&str; 5] = [
 ];
 
 /// Its routes, and what the document says of them.
-pub fn router(desk: Desk) -> OpenApiRouter {
-    OpenApiRouter::new()
+pub fn router(desk: Desk) -> (Router, OpenApi) {
+    let (router, document) = OpenApiRouter::new()
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::legacy_status))
         .routes(routes!(keys::legacy_notice_shown))
@@ -53,9 +56,12 @@ pub fn router(desk: Desk) -> OpenApiRouter {
         .routes(routes!(limits::of_account, limits::set_of_account, limits::delete_of_account))
         .routes(routes!(account::usage))
         .routes(routes!(account::me))
-        .method_not_allowed_fallback(async || refused(No::Method))
-        .fallback(async || refused(No::Refused(crate::domain::refusal::Refusal::NoRoute)))
         .with_state(desk)
+        .split_for_parts();
+    let router = router
+        .method_not_allowed_fallback(async || refused(No::Method))
+        .fallback(async || refused(No::Refused(Refusal::NoRoute)));
+    (router, document)
 }
 
 fn refused(no: No) -> Response {

@@ -14,7 +14,9 @@ mod input;
 mod keys;
 mod wire;
 
+use axum::Router;
 use axum::response::{IntoResponse as _, Response};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -32,15 +34,16 @@ pub const OWNED: [&str; 5] = [
 ];
 
 /// Its routes, and what the document says of them.
-pub fn router(desk: Desk) -> OpenApiRouter {
-    OpenApiRouter::new()
+pub fn router(desk: Desk) -> (Router, OpenApi) {
+    let (router, document) = OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::register))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::rename, keys::revoke))
         .routes(routes!(health::health))
-        .method_not_allowed_fallback(async || refused(No::Method))
         .with_state(desk)
+        .split_for_parts();
+    (router.method_not_allowed_fallback(async || refused(No::Method)), document)
 }
 
 fn refused(no: No) -> Response {

@@ -11,8 +11,9 @@ mod wire;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::{Extension, Json, Router};
 use serde_json::json;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,13 +26,12 @@ use super::no::{No, What};
 pub const OWNED: [&str; 1] = ["/v2/usage"];
 
 /// Its routes, and what the document says of them.
-pub fn router(desk: Desk) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(usage))
-        .method_not_allowed_fallback(async |Extension(arrival): Extension<Arrival>| {
-            refused(&No::Method, &arrival)
-        })
-        .with_state(desk)
+pub fn router(desk: Desk) -> (Router, OpenApi) {
+    let (router, document) = OpenApiRouter::new().routes(routes!(usage)).with_state(desk).split_for_parts();
+    let router = router.method_not_allowed_fallback(async |Extension(arrival): Extension<Arrival>| {
+        refused(&No::Method, &arrival)
+    });
+    (router, document)
 }
 
 /// What the account and the key have used, and what is left. Free, also where a limit is used up.

@@ -309,6 +309,21 @@ pub trait AttemptRecord: Send + Sync + 'static {
     ) -> Result<(), RecordError>;
 }
 
+/// Notices that users are shown once.
+#[async_trait]
+pub trait NoticeRecord: Send + Sync + 'static {
+    /// Whether a user was shown a notice.
+    async fn notice_shown(&self, user: UserId, notice: &str) -> Result<bool, RecordError>;
+    /// Writes down that a user was shown a notice; again is nothing.
+    async fn show_notice(
+        &self,
+        user: UserId,
+        notice: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
+}
+
 /// The whole durable store.
 pub trait Record:
     GrantRecord
@@ -321,6 +336,8 @@ pub trait Record:
     + KeyRecord
     + AuditRecord
     + AttemptRecord
+    + NoticeRecord
+    + super::reports::ReportRecord
 {
 }
 
@@ -335,5 +352,7 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
+    + NoticeRecord
+    + super::reports::ReportRecord
 {
 }

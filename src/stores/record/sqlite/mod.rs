@@ -29,6 +29,7 @@ mod log_read;
 mod log_rows;
 mod log_sums;
 mod members;
+mod notices;
 mod organizations;
 mod people;
 mod projects;

@@ -87,7 +87,7 @@ impl No {
                 tracing::warn!(%error, "a published key system could not ask the record");
                 Self::Refused(Refusal::StoreUnavailable)
             }
-            error @ (AdminError::Record(RecordError::Corrupt(_)) | AdminError::Machine(_)) => {
+            error @ (AdminError::Record(RecordError::Corrupt(_) | RecordError::Refused(_)) | AdminError::Machine(_)) => {
                 tracing::error!(%error, "a published key system failed");
                 Self::Failed
             }

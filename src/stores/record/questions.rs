@@ -6,6 +6,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::reports::ReportRecord;
+use super::upkeep::UpkeepRecord;
 use super::{
     Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
     NewKey, NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, RecordError, Seen, Shipment,
@@ -337,7 +339,8 @@ pub trait Record:
     + AuditRecord
     + AttemptRecord
     + NoticeRecord
-    + super::reports::ReportRecord
+    + ReportRecord
+    + UpkeepRecord
 {
 }
 
@@ -352,7 +355,8 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
-    + NoticeRecord
-    + super::reports::ReportRecord
+        + NoticeRecord
+        + ReportRecord
+        + UpkeepRecord
 {
 }

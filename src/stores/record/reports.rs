@@ -88,6 +88,23 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Adds others to these.
+    pub fn add(&mut self, others: &Self) {
+        for (sum, other) in [
+            (&mut self.admitted, others.admitted),
+            (&mut self.refused, others.refused),
+            (&mut self.success, others.success),
+            (&mut self.cost.credits, others.cost.credits),
+            (&mut self.cost.microcents, others.cost.microcents),
+            (&mut self.first_byte_micros, others.first_byte_micros),
+            (&mut self.total_micros, others.total_micros),
+            (&mut self.bytes_in, others.bytes_in),
+            (&mut self.bytes_out, others.bytes_out),
+        ] {
+            *sum = sum.saturating_add(other);
+        }
+    }
+
     /// Every request, refused ones too.
     pub const fn requests(&self) -> u64 {
         self.admitted.saturating_add(self.refused)
@@ -210,10 +227,28 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
+    /// Whether a row is asked for, whatever its scope. Its time is that of its arrival.
+    pub fn lets_through(&self, row: &Row<'_>, arrived: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= arrived)
+            && self.until.is_none_or(|until| arrived < until)
+            && self.status.is_none_or(|status| status.matches(row.outcome, row.status))
+            && self.tier.as_deref().is_none_or(|tier| row.tier.as_deref() == Some(tier))
+            && self
+                .domain
+                .as_deref()
+                .is_none_or(|part| row.domain.as_deref().is_some_and(|domain| is_part(part, domain)))
+    }
+
     /// All rows of a scope.
     pub const fn all(scope: Scope) -> Self {
         Self { scope, since: None, until: None, status: None, tier: None, domain: None }
     }
+}
+
+/// Whether `part` stands anywhere in `domain`, in any case of ASCII letters.
+pub fn is_part(part: &str, domain: &str) -> bool {
+    let (part, domain) = (part.as_bytes(), domain.as_bytes());
+    part.is_empty() || domain.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
 /// How a request ended, as people ask for it.
@@ -312,9 +347,8 @@ pub trait ReportRecord: Send + Sync + 'static {
         before: Option<Place>,
         most: usize,
     ) -> Result<LogPage, RecordError>;
-    /// Page `page`, counted from 1, of `size` rows (at most [`PAGE_ROWS_MAX`]), and how many rows there are. Not for
-    /// [`Scope::Everything`] with a filter other than time, where it would count through the whole log: a
-    /// [`RecordError::Conflict`].
+    /// Page `page`, counted from 1, of `size` rows (at most [`PAGE_ROWS_MAX`]), and how many rows there are. A filter
+    /// other than by time is asked of every row of the scope and span, though not by reading the row.
     async fn log_numbered(
         &self,
         filter: &LogFilter,
@@ -361,6 +395,20 @@ mod tests {
             (StatusFilter::Class(4), None, 500, false),
         ] {
             assert_eq!(filter.matches(outcome, status), is, "{filter:?} {outcome:?} {status}");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_found_by_any_part_of_it() {
+        for (part, domain, is) in [
+            ("", "", true),
+            ("", "a.example", true),
+            ("A.EX", "www.a.example", true),
+            ("example", "a.example", true),
+            ("b.example", "a.example", false),
+            ("a.example.org", "a.example", false),
+        ] {
+            assert_eq!(is_part(part, domain), is, "{part} {domain}");
         }
     }
 

@@ -14,6 +14,8 @@ use crate::domain::time::Timestamp;
 pub struct Keep {
     /// Rows of the log that arrived before this instant (by their ids). Oldest first, so that what remains is whole.
     pub rows_since: Timestamp,
+    /// The order in which rows came in, for those that came in before this instant: what followers have read.
+    pub news_since: Timestamp,
     /// Sums of five minutes before this instant; never later than what counters are rebuilt from.
     pub cells_since: Timestamp,
     /// Rows of `changes` from before this instant, which every cache has long read.
@@ -27,7 +29,9 @@ pub struct Keep {
 pub struct Pruned {
     /// Rows of the log.
     pub rows: u64,
-    /// Sums of five minutes, and blocks of the order of arrival.
+    /// Batches of the order of arrival.
+    pub news: u64,
+    /// Sums of five minutes.
     pub cells: u64,
     /// Rows of `changes`.
     pub changes: u64,
@@ -37,48 +41,60 @@ pub struct Pruned {
     pub more: bool,
 }
 
-/// Which sum is not the sum of its rows.
+/// A sum that is not what it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
-    /// Who paid.
-    pub organization: OrgId,
-    /// The key; `None` for what was made without one.
-    pub key: Option<KeyId>,
+    /// Whose.
+    pub whose: Whose,
     /// Which sum.
     pub sum: Summed,
     /// What the record says.
     pub recorded: Totals,
-    /// What its rows say.
+    /// What it should say. Where both are the same, what they divide into differs (tiers, domains, kinds of failure).
     pub actual: Totals,
 }
 
-/// A sum that can be compared with rows.
+/// Whose sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// What was asked for with one key of an organization, or (`None`) without one.
+    Key(OrgId, Option<KeyId>),
+    /// All of an organization.
+    Organization(OrgId),
+    /// Callers that stayed unknown.
+    Nobody,
+    /// Everything.
+    Everything,
+}
+
+/// A sum that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Summed {
-    /// The five minutes from this instant.
+    /// The five minutes from this instant: of a key, or an organization's requests without one, compared with the
+    /// rows; of a whole organization or everything, compared with those.
     Cell(Timestamp),
     /// The day from this midnight, UTC: compared with its cells.
     Day(Timestamp),
-    /// A key's total over all time: compared with its days. Only requests, admitted and refused, are counted there.
+    /// A key's total over all time: compared with its days. It knows requests only, admitted and refused.
     Total,
 }
 
-/// What a comparison of sums and rows found.
+/// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verified {
     /// Rows that were read.
     pub rows: u64,
     /// Sums that were compared.
     pub sums: u64,
-    /// Those that differ: the first [`DRIFTS_MAX`].
-    pub drifts: Vec<Drift>,
-    /// How many differ.
+    /// Sums that differ.
     pub drifted: u64,
-    /// How many were set to what the rows say.
+    /// The first [`DRIFTS_MAX`] of them.
+    pub drifts: Vec<Drift>,
+    /// How many of them were set to what they should be.
     pub repaired: u64,
 }
 
-/// Drifts that are told one by one.
+/// Drifts that are told one by one, and repaired by one call.
 pub const DRIFTS_MAX: usize = 1_000;
 
 /// What keeps the record in order.
@@ -86,7 +102,11 @@ pub const DRIFTS_MAX: usize = 1_000;
 pub trait UpkeepRecord: Send + Sync + 'static {
     /// Drops what is old, one step of some milliseconds; call again while there is more.
     async fn prune(&self, keep: &Keep) -> Result<Pruned, RecordError>;
-    /// Compares every sum whose rows are all there with its rows, and with `repair` sets those that differ. Rows
-    /// that come in meanwhile are counted on both sides.
+    /// Compares sums with what they are sums of, from the rows upwards: cells with rows, organizations and everything
+    /// with their keys, days with cells, totals with days. Sums whose rows have been removed by age are not compared.
+    ///
+    /// Stops behind the first of these comparisons that shows a drift, as those above rest on it; with `repair` what
+    /// differs is set right and it goes on. A sum that requests are added to meanwhile is left for the next call. Reads as
+    /// of one instant, without keeping writers waiting; each repair is one short transaction.
     async fn verify(&self, repair: bool) -> Result<Verified, RecordError>;
 }

@@ -120,8 +120,8 @@ impl Gate {
         facts: &Facts<'_>,
         now: Timestamp,
     ) -> Result<Caller, Refusal> {
-        let any_shape = self.keyring.has_imported_keys();
-        let credential = credentials::find(facts.headers, facts.query, &config.keys, any_shape)?;
+        let credential =
+            credentials::find(facts.headers, facts.query, &config.keys, self.keyring.has_imported_keys())?;
         let key = self.key(&credential.digest, now).await?;
         let organization = key.organization.0.load_full();
         Ok(Caller { key, organization, credential })

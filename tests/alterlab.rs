@@ -53,7 +53,7 @@ async fn user(gateway: &Gateway, email: &str, more: &[&str]) -> (String, String)
     let arguments = [&["user", "create", email, "--password-stdin"], more].concat();
     let made = gateway.cli_with(&arguments, PASSWORD).await;
     let session = gateway.cli(&["session", "create", email]).await;
-    (text(&made["id"]), text(&session["token"]))
+    (text(&made["id"]), text(&session["session_token"]))
 }
 
 fn text(value: &Value) -> String {

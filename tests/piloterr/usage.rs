@@ -94,5 +94,5 @@ async fn user(gateway: &crate::Gateway) -> (String, String) {
     let made = gateway.cli_with(&arguments, "correct horse battery staple").await;
     let session = gateway.cli(&["session", "create", "ann@example.com"]).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    (text(&made["id"]), text(&session["token"]))
+    (text(&made["id"]), text(&session["session_token"]))
 }

@@ -35,6 +35,7 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::SharedRecord;
 use crate::stores::record::sqlite::SqliteRecord;
@@ -106,7 +107,9 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
-        let gate = Arc::new(Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard });
+        let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
+        let gate =
+            Arc::new(Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard, jobs });
         let admin = Admin::new(record.clone(), Settings::from(&config)).serving(keyring);
         let config = Arc::new(config);
         let mut made = None;

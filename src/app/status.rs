@@ -56,6 +56,7 @@ impl Status for GatewayStatus {
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());
+        bring(&metrics.overflows.with_label_values(&["jobs"]), shared.gate.jobs.evicted());
         bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
         metrics.dependency_up.with_label_values(&["record"]).set(keyring.following().is_up().into());
 

@@ -310,6 +310,8 @@ pub struct Systems {
     pub azscraper: bool,
     /// Piloterr's.
     pub piloterr: bool,
+    /// Jobs kept in memory, of those that routes remember.
+    pub jobs_max: usize,
     /// Whether AzScraper's `POST /auth/register` makes accounts.
     pub register: bool,
 }

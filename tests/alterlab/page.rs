@@ -226,7 +226,7 @@ async fn pages(client: &Client, requests: &str) {
         json!({
             "id": "UUID", "created_at": "SECONDS", "method": "POST", "path": "/api/v1/scrape",
             "status": if status_code == 200 { "success" } else { "failed" }, "status_code": status_code,
-            "error_code": null, "tier_used": tier, "domain": items[0]["domain"], "credits": credits,
+            "error_code": null, "tier_used": tier, "domain": "shop.example", "credits": credits,
             "spend_microcents": spend, "duration_ms": null,
         })
     };
@@ -246,6 +246,7 @@ async fn pages(client: &Client, requests: &str) {
         ("?status=failed&days=1", 2, 1, 2),
         ("?tier=1", 1, 1, 1),
         ("?tier=2", 0, 0, 0),
+        ("?domain=SHOP.ex", 7, 1, 7),
         ("?domain=nowhere", 0, 0, 0),
         ("?status=success&tier=3.5&page_size=2", 4, 2, 2),
     ] {

@@ -16,13 +16,14 @@ enum Answered {
     Off,
 }
 
-/// Which dialects `routes` speak; of `register` it says nothing.
+/// Which dialects `routes` speak; of the rest it says nothing.
 pub(super) fn spoken(routes: &[Arc<Route>]) -> Systems {
     let speaks = |dialect| routes.iter().any(|route| route.dialect == dialect);
     Systems {
         alterlab: speaks(Dialect::AlterLab),
         azscraper: speaks(Dialect::AzScraper),
         piloterr: speaks(Dialect::Piloterr),
+        jobs_max: 0,
         register: false,
     }
 }
@@ -39,6 +40,7 @@ pub(super) fn systems(section: &Section<'_>, spoken: Systems) -> Systems {
         alterlab: answered("alterlab", spoken.alterlab),
         azscraper: answered("azscraper", spoken.azscraper),
         piloterr: answered("piloterr", spoken.piloterr),
+        jobs_max: section.need("jobs_max", |field| field.count(2..=100_000_000)).unwrap_or_default(),
         register: section.need("register", crate::config::field::Field::flag).unwrap_or_default(),
     }
 }

@@ -180,7 +180,8 @@ fn a_system_is_answered_where_a_route_speaks_it_unless_the_file_says_otherwise()
     let systems = |text: &str| read_text(text).unwrap().systems;
     let routes = "[[routes]]\npath = \"/a/*\"\nupstream = \"scraper\"\ndialect = \"alterlab\"\n\
                   [[routes]]\npath = \"/*\"\nupstream = \"scraper\"\ndialect = \"piloterr\"\n";
-    let none = Systems { alterlab: false, azscraper: false, piloterr: false, register: false };
+    let none =
+        Systems { alterlab: false, azscraper: false, piloterr: false, jobs_max: 100_000, register: false };
     assert_eq!(systems(""), none);
     assert_eq!(systems(routes), Systems { alterlab: true, piloterr: true, ..none });
     let said = "[systems]\nalterlab = \"off\"\nazscraper = \"on\"\nregister = true\n";

@@ -311,6 +311,14 @@ pub trait AttemptRecord: Send + Sync + 'static {
     ) -> Result<(), RecordError>;
 }
 
+/// What answers made.
+#[async_trait]
+pub trait JobRecord: Send + Sync + 'static {
+    /// The project whose key first made this, as far as the log has been moved in; `None` where nothing is known
+    /// of it.
+    async fn job_owner(&self, job: &str) -> Result<Option<ProjectId>, RecordError>;
+}
+
 /// Notices that users are shown once.
 #[async_trait]
 pub trait NoticeRecord: Send + Sync + 'static {
@@ -338,6 +346,7 @@ pub trait Record:
     + KeyRecord
     + AuditRecord
     + AttemptRecord
+    + JobRecord
     + NoticeRecord
     + ReportRecord
     + UpkeepRecord
@@ -355,6 +364,7 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
+        + JobRecord
         + NoticeRecord
         + ReportRecord
         + UpkeepRecord

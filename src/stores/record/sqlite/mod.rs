@@ -23,6 +23,7 @@ mod attempts;
 mod columns;
 mod grants;
 mod invitations;
+mod jobs;
 mod keys;
 mod log;
 mod log_blocks;

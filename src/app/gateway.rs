@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::{Admin, Settings};
 use crate::api::control::{self, Control};
@@ -24,7 +24,7 @@ use crate::api::system::System;
 use crate::api::{own_usage, published};
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
-use crate::logs::{self, Shipper, Spool, retention};
+use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -51,6 +51,9 @@ const BACKGROUND_THREADS: usize = 2;
 /// left is shipped at the next start.
 const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
 
+/// The same for what is exported of it.
+const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
+
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Counts that have gone idle are looked for once an hour.
@@ -76,6 +79,8 @@ pub struct Gateway {
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
     shipper: tokio::task::JoinHandle<()>,
+    /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
+    exporter: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -99,6 +104,9 @@ impl Gateway {
             format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
         })?;
         let counters = background.block_on(restore(&config, &spool, &record))?;
+        let exporter = background
+            .block_on(Exporter::open(&config.logs, record.clone(), Arc::clone(&metrics)))
+            .context("cannot export the request log (logs.export)")?;
         let balancers = background.block_on(Balancers::start(&config.upstreams, None))?;
         let tls = config.data.tls.as_ref().map(Acceptor::load).transpose()?.map(Arc::new);
         let (data_addr, listeners) = listen::data(config.data.listen, config.data.threads)?;
@@ -146,8 +154,13 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        background.spawn(retain(Arc::clone(&shared), record.clone(), told(&stopping)));
+        let exported = exporter.as_ref().map(Exporter::reached);
+        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
+        let exporter = exporter.map(|exporter| {
+            let (stop, stopped) = oneshot::channel();
+            (stop, background.spawn(export(exporter, stopped)))
+        });
         let live = Arc::clone(&shared);
         let answering = Control {
             metrics,
@@ -181,6 +194,7 @@ impl Gateway {
             drain,
             stop,
             shipper,
+            exporter,
         })
     }
 
@@ -265,6 +279,11 @@ impl Gateway {
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
         }
+        if let Some((stop, exporter)) = self.exporter {
+            drop(stop);
+            // What is not exported by then is at the next start.
+            let _ = self.background.block_on(async { tokio::time::timeout(EXPORT_AT_EXIT, exporter).await });
+        }
         self.background.shutdown_timeout(SHIP_AT_EXIT);
         ended
     }
@@ -317,9 +336,26 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     }
 }
 
+async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
+    exporter
+        .run(async {
+            // Nothing is ever sent: that the sender is gone is the news.
+            let _ = stopped.await;
+        })
+        .await;
+}
+
 /// Drops what is older than it is kept; `logs.retention` is read anew each time.
-async fn retain(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
-    let keep = || retention::keep_at(clock::now(), shared.live.load().config.logs.retention);
+async fn retain(
+    shared: Arc<Shared>,
+    record: SharedRecord,
+    exported: Option<Reached>,
+    stop: impl Future<Output = ()>,
+) {
+    let keep = || {
+        let retention = shared.live.load().config.logs.retention;
+        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
+    };
     retention::run(record, keep, stop).await;
 }
 

@@ -43,7 +43,7 @@ impl Status for GatewayStatus {
         let metrics = &shared.metrics;
         let counts = shared.spool.counts();
         for (state, rows) in
-            [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())]
+            [("written", counts.left()), ("shipped", counts.shipped), ("lost", counts.lost())]
         {
             bring(&metrics.log_rows.with_label_values(&[state]), rows);
         }

@@ -181,6 +181,28 @@ pub struct Logs {
     pub ship_every: Duration,
     /// Rows moved in one transaction.
     pub batch_rows_max: usize,
+    /// Rows as JSON lines.
+    pub export: Export,
+}
+
+/// `[logs.export]`
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Export {
+    /// Where lines go; `None` is nowhere.
+    pub to: Option<ExportTo>,
+    /// A file is rotated away when it has become this long.
+    pub rotate_bytes: u64,
+    /// Files kept, the present one and those rotated away.
+    pub files_max: usize,
+}
+
+/// Where exported lines go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExportTo {
+    /// A file, appended to.
+    File(PathBuf),
+    /// Standard output, behind the line that says that the gateway is ready.
+    Stdout,
 }
 
 /// What happens to requests when the spool is full.

@@ -129,6 +129,10 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         sync_every = "2s"
         ship_every = "2s"
         batch_rows_max = 1
+        [logs.export]
+        to = "stdout"
+        rotate_bytes = "1MiB"
+        files_max = 1
         [keys]
         cache_max = 1
         cache_absent_max = 1

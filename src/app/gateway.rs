@@ -17,11 +17,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{Admin, Settings};
-use crate::api::control::{self, Control};
+use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
 use crate::api::desk::Desk;
-use crate::api::system::System;
-use crate::api::{own_usage, published};
+use crate::api::native::Native;
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
 use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
@@ -40,9 +39,11 @@ use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::SharedRecord;
 use crate::stores::record::sqlite::SqliteRecord;
 
-use super::listen;
+use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
+use super::systems::Systems;
+use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -67,8 +68,8 @@ pub struct Gateway {
     pub control_addr: SocketAddr,
     /// The record, for callers that also manage it.
     pub record: SharedRecord,
-    /// What people may do, with the settings in force.
-    admin: Admin,
+    /// What people may do, for callers that do it beside the gateway.
+    pub admin: Admin,
     background: Runtime,
     shared: Arc<Shared>,
     tls: Option<Arc<Acceptor>>,
@@ -116,9 +117,9 @@ impl Gateway {
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
         let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
-        let gate =
-            Arc::new(Gate { keyring: Arc::clone(&keyring), counters: Arc::new(counters), guard, jobs });
-        let admin = Admin::new(record.clone(), Settings::from(&config)).serving(keyring);
+        let admin = administration(&record, &keyring, &config)?;
+        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard, jobs });
+        let native = Native::new(admin.clone(), Arc::clone(&gate), &config)?;
         let config = Arc::new(config);
         let mut made = None;
         // What is answered here asks how the whole is, of which it is a part.
@@ -130,10 +131,10 @@ impl Gateway {
                 record: record.clone(),
                 status: Arc::clone(&status) as _,
             };
-            let systems = systems(&config, &desk);
+            let systems = Systems::new(&config, &desk, native);
             let local =
-                Local::new(systems.clone(), background.handle().clone(), config.data.own_requests_max);
-            made = Some((status, systems));
+                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
+            made = Some((status, systems.control));
             Shared {
                 local,
                 gate: Arc::clone(&gate),
@@ -162,14 +163,23 @@ impl Gateway {
             (stop, background.spawn(export(exporter, stopped)))
         });
         let live = Arc::clone(&shared);
+        let live_config = Arc::clone(&shared.live.load().config);
         let answering = Control {
             metrics,
             status: Arc::clone(&status) as _,
             config: Arc::new(move || Arc::clone(&live.live.load().config)),
+            limits: Limits::from(&live_config.control),
             systems: systems.into(),
             gate,
         };
-        background.spawn(serve_control(control, control::router(answering), told(&stopping)));
+        let limits = live_config;
+        let stop_control = told(&stopping);
+        background.spawn(async move {
+            let router = control::router(answering);
+            if let Err(error) = listener::serve(control, router, &limits.control, stop_control).await {
+                tracing::error!(%error, "the control listener failed");
+            }
+        });
         let threads = listeners
             .into_iter()
             .enumerate()
@@ -289,14 +299,6 @@ impl Gateway {
     }
 }
 
-/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
-/// What the gateway answers itself, on both listeners.
-fn systems(config: &Config, desk: &Desk) -> Vec<System> {
-    let own = own_usage::system(Arc::clone(&desk.gate), desk.record.clone());
-    let published = published::systems(config.systems, desk).into_iter().map(|(system, _)| system);
-    std::iter::once(own).chain(published).collect()
-}
-
 async fn open_record(config: &Config) -> Result<SharedRecord> {
     let RecordUrl::Sqlite(path) = &config.record;
     let record = SqliteRecord::open(path)
@@ -385,20 +387,5 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
     tokio::select! {
         () = stop => {}
         () = look => {}
-    }
-}
-
-async fn serve_control(
-    listener: std::net::TcpListener,
-    router: axum::Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
-    let served = async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).with_graceful_shutdown(stop).await
-    };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the control listener failed");
     }
 }

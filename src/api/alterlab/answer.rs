@@ -12,6 +12,7 @@ const UNPROCESSABLE: u16 = 422;
 
 /// A refusal.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::ErrorBody)]
 pub(super) struct ErrorBody {
     error: String,
     message: String,

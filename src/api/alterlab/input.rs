@@ -23,6 +23,7 @@ const CAP_MAX: u64 = (1 << 53) - 1;
 /// The body of create and rename.
 #[derive(Debug, Deserialize, ToSchema)]
 #[allow(dead_code, reason = "the document says what is read by hand, so that every mistake can be named")]
+#[schema(as = alterlab::Named)]
 pub(super) struct Named {
     /// Display name; unique among the organization's keys.
     #[schema(min_length = 1, max_length = 100)]
@@ -32,6 +33,7 @@ pub(super) struct Named {
 /// The body of `PUT …/limits`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[allow(dead_code, reason = "as of `Named`")]
+#[schema(as = alterlab::SetLimits)]
 pub(super) struct SetLimits {
     /// Microcents per period; at least one of the two limits must be there.
     #[schema(maximum = 9_007_199_254_740_991_i64)]

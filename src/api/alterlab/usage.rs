@@ -129,7 +129,7 @@ pub(super) async fn requests(
 
 /// How a request ended.
 #[derive(utoipa::ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = alterlab::Outcome, rename_all = "lowercase")]
 #[allow(dead_code, reason = "for the document")]
 pub(super) enum Outcome {
     Success,

@@ -18,6 +18,7 @@ pub(super) fn seconds(at: Timestamp) -> String {
 
 /// A key, in the list and as it is made.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::ApiKey)]
 pub(super) struct ApiKey {
     id: String,
     name: String,
@@ -35,6 +36,7 @@ pub(super) struct ApiKey {
 
 /// A key that was renamed or regenerated.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::ChangedKey)]
 pub(super) struct ChangedKey {
     id: String,
     name: String,
@@ -48,18 +50,21 @@ pub(super) struct ChangedKey {
 
 /// A key's secret.
 #[derive(Serialize, ToSchema)]
+#[schema(as = alterlab::Decrypted)]
 pub(super) struct Decrypted {
     pub key: String,
 }
 
 /// `{"status": "ok"}`
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Done)]
 pub(super) struct Done {
     status: &'static str,
 }
 
 /// Keys that cannot be decrypted, as only their digest was kept.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::LegacyStatus)]
 pub(super) struct LegacyStatus {
     pub has_legacy_keys: bool,
     pub legacy_key_count: u64,
@@ -69,6 +74,7 @@ pub(super) struct LegacyStatus {
 
 /// A calendar cap, and what of it is used.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Limits)]
 pub(super) struct Limits {
     #[schema(required)]
     budget_limit_microcents: Option<u64>,
@@ -84,6 +90,7 @@ pub(super) struct Limits {
 
 /// A key's limits.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::KeyLimits)]
 pub(super) struct KeyLimits {
     pub api_key_id: String,
     pub api_key_name: String,
@@ -94,6 +101,7 @@ pub(super) struct KeyLimits {
 
 /// The organization's limits, over all its keys.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::AccountLimits)]
 pub(super) struct AccountLimits {
     /// Whose session it is, or who made the key; null for a key made at the command line.
     #[schema(required)]
@@ -105,6 +113,7 @@ pub(super) struct AccountLimits {
 
 /// Sums of one key. Refused requests are failed ones.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Usage)]
 pub(super) struct Usage {
     pub api_key_id: String,
     pub api_key_name: String,
@@ -114,6 +123,7 @@ pub(super) struct Usage {
 
 /// Sums.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Sums)]
 pub(super) struct Sums {
     total_requests: u64,
     successful_requests: u64,
@@ -123,6 +133,7 @@ pub(super) struct Sums {
 
 /// Sums by tier.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::ByTier)]
 pub(super) struct ByTier {
     pub api_key_id: String,
     pub days: u32,
@@ -132,6 +143,7 @@ pub(super) struct ByTier {
 
 /// Sums of one tier.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Tier)]
 pub(super) struct Tier {
     /// As the upstream called it; `other` for the rarest, together.
     tier: String,
@@ -141,6 +153,7 @@ pub(super) struct Tier {
 
 /// What failed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Errors)]
 pub(super) struct Errors {
     pub api_key_id: String,
     pub days: u32,
@@ -151,6 +164,7 @@ pub(super) struct Errors {
 
 /// One kind of failure.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::ErrorCount)]
 pub(super) struct ErrorCount {
     /// The status that was sent; 0 where none was.
     status_code: u16,
@@ -162,6 +176,7 @@ pub(super) struct ErrorCount {
 
 /// A page of requests, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Requests)]
 pub(super) struct Requests {
     pub api_key_id: String,
     pub total: u64,
@@ -174,6 +189,7 @@ pub(super) struct Requests {
 
 /// One request.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Item)]
 pub(super) struct Item {
     /// As in `X-Request-Id`.
     id: String,
@@ -197,6 +213,7 @@ pub(super) struct Item {
 
 /// Sums over time.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Timeseries)]
 pub(super) struct Timeseries {
     pub api_key_id: String,
     pub days: u32,
@@ -208,6 +225,7 @@ pub(super) struct Timeseries {
 
 /// Sums of one hour or day.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::DataPoint)]
 pub(super) struct DataPoint {
     /// Its first instant.
     timestamp: String,
@@ -217,6 +235,7 @@ pub(super) struct DataPoint {
 
 /// The account's credits in its billing period. Null is unlimited.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::AccountUsage)]
 pub(super) struct AccountUsage {
     #[schema(required)]
     pub credits_available: Option<u64>,
@@ -232,6 +251,7 @@ pub(super) struct AccountUsage {
 
 /// Who is calling, and for which account. Null is unlimited.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::Me)]
 pub(super) struct Me {
     pub id: String,
     #[schema(required)]
@@ -248,6 +268,7 @@ pub(super) struct Me {
 
 /// The organization's plan. Null is unlimited.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = alterlab::TierInfo)]
 pub(super) struct TierInfo {
     pub name: String,
     pub slug: String,

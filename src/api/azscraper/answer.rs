@@ -12,6 +12,7 @@ const BAD_REQUEST: u16 = 400;
 
 /// The envelope.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = azscraper::ErrorBody)]
 pub(super) struct ErrorBody {
     success: bool,
     error: Problem,
@@ -19,6 +20,7 @@ pub(super) struct ErrorBody {
 
 /// What stands in the envelope.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = azscraper::Problem)]
 struct Problem {
     /// `VALIDATION_ERROR`, `UNAUTHORIZED`, `INVALID_CREDENTIALS`, `FORBIDDEN`, `NOT_FOUND`, `CONFLICT`,
     /// `EMAIL_ALREADY_EXISTS`, `RATE_LIMIT_EXCEEDED`, `INSUFFICIENT_CREDITS` or `INTERNAL_ERROR`.
@@ -30,6 +32,7 @@ struct Problem {
 
 /// A field that is wrong.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = azscraper::Detail)]
 struct Detail {
     field: String,
     message: String,

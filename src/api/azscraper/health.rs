@@ -16,6 +16,7 @@ const API: &str = "api";
 
 /// How the gateway is.
 #[derive(Debug, Serialize, ToSchema, PartialEq)]
+#[schema(as = azscraper::Health)]
 pub(super) struct Health {
     /// `ok` or `error`.
     status: &'static str,
@@ -29,6 +30,7 @@ pub(super) struct Health {
 
 /// One part.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema, PartialEq)]
+#[schema(as = azscraper::Part)]
 struct Part {
     /// `up` or `down`.
     status: &'static str,

@@ -9,6 +9,7 @@ use crate::api::no::No;
 /// The body of create and rename.
 #[derive(Debug, Deserialize, ToSchema)]
 #[allow(dead_code, reason = "the document says what is read by hand, so that every mistake can be named")]
+#[schema(as = azscraper::Named)]
 pub(super) struct Named {
     /// Unique among the organization's keys.
     #[schema(min_length = 1, max_length = 100)]
@@ -18,6 +19,7 @@ pub(super) struct Named {
 /// The body of a login.
 #[derive(Deserialize, ToSchema)]
 #[allow(dead_code, reason = "as of `Named`")]
+#[schema(as = azscraper::Credentials)]
 pub(super) struct Credentials {
     email: String,
     password: String,
@@ -26,6 +28,7 @@ pub(super) struct Credentials {
 /// The body of a registration.
 #[derive(Deserialize, ToSchema)]
 #[allow(dead_code, reason = "as of `Named`")]
+#[schema(as = azscraper::Registration)]
 pub(super) struct Registration {
     email: String,
     /// At least 12 characters.

@@ -17,6 +17,7 @@ fn millis(at: Timestamp) -> String {
 /// A key in the list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = azscraper::ListedKey)]
 pub(super) struct ListedKey {
     id: String,
     name: String,
@@ -29,6 +30,7 @@ pub(super) struct ListedKey {
 
 /// The list.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = azscraper::KeyList)]
 pub(super) struct KeyList {
     pub data: Vec<ListedKey>,
 }
@@ -36,6 +38,7 @@ pub(super) struct KeyList {
 /// A key as it is made.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = azscraper::MadeKey)]
 pub(super) struct MadeKey {
     id: String,
     name: String,
@@ -46,12 +49,14 @@ pub(super) struct MadeKey {
 
 /// The answer that makes a key.
 #[derive(Serialize, ToSchema)]
+#[schema(as = azscraper::Made)]
 pub(super) struct Made {
     pub data: MadeKey,
 }
 
 /// `{"success": true}`
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = azscraper::Success)]
 pub(super) struct Success {
     success: bool,
 }
@@ -59,6 +64,7 @@ pub(super) struct Success {
 /// Who is logged in.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = azscraper::Session)]
 pub(super) struct Session {
     access_token: String,
     user: UserBody,
@@ -66,6 +72,7 @@ pub(super) struct Session {
 
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = azscraper::UserBody)]
 struct UserBody {
     id: String,
     email: String,
@@ -74,6 +81,7 @@ struct UserBody {
 
 /// The answer to a login.
 #[derive(Serialize, ToSchema)]
+#[schema(as = azscraper::LoggedIn)]
 pub(super) struct LoggedIn {
     data: Session,
 }

@@ -15,6 +15,7 @@ fn day(at: Timestamp) -> String {
 
 /// What is used, and what is left. Null is unlimited.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::Usage)]
 pub(super) struct Usage {
     #[schema(required)]
     remaining: Option<u64>,
@@ -30,6 +31,7 @@ pub(super) struct Usage {
 
 /// The billing period: that of the organization's limit, a calendar month where it has none.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::Period)]
 struct Period {
     start: String,
     end: String,
@@ -37,6 +39,7 @@ struct Period {
 
 /// The organization's limit: credits, or requests where only these are limited.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::Subscription)]
 struct Subscription {
     used: u64,
     #[schema(required)]
@@ -50,6 +53,7 @@ struct Subscription {
 
 /// Bonus credits: there are none here.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = piloterr::Credits)]
 struct Credits {
     given: u64,
     consumed: u64,
@@ -59,6 +63,7 @@ struct Credits {
 
 /// The plan's caps.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::RateLimit)]
 struct RateLimit {
     #[schema(required)]
     per_minute: Option<u64>,
@@ -68,6 +73,7 @@ struct RateLimit {
 
 /// The organization.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::AccountBody)]
 struct AccountBody {
     name: String,
     slug: String,
@@ -75,6 +81,7 @@ struct AccountBody {
 
 /// The key that asks.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::ApiKey)]
 struct ApiKey {
     alias: String,
     active: bool,
@@ -87,6 +94,7 @@ struct ApiKey {
 
 /// The key's rolling caps.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = piloterr::Quotas)]
 struct Quotas {
     #[schema(required)]
     total: Option<u64>,
@@ -101,6 +109,7 @@ struct Quotas {
 /// A refusal.
 #[derive(Debug, Serialize, ToSchema)]
 #[allow(dead_code, reason = "for the document; it is written by `refused` and by the dialect")]
+#[schema(as = piloterr::ErrorBody)]
 pub(super) struct ErrorBody {
     error: String,
     code: String,

@@ -96,6 +96,8 @@ pub trait PeopleRecord: Send + Sync + 'static {
     async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError>;
     /// Every user, by email.
     async fn users(&self) -> Result<Vec<User>, RecordError>;
+    /// Users, by email.
+    async fn users_page(&self, page: &Page<String>) -> Result<Vec<User>, RecordError>;
     /// The user with this email (any case).
     async fn user(&self, email: &str) -> Result<User, RecordError>;
     /// The user with this id.

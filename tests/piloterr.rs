@@ -16,7 +16,7 @@ mod usage;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use support::{Answer, Client, Gateway, Response, Seen, Upstream, get};
+use support::{Answer, Gateway, Response, Seen, Upstream};
 
 /// A data service. The target says what it answers.
 fn service() -> Upstream {

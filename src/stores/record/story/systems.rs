@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
+use super::upkeep::keep_from;
 use super::*;
-use crate::stores::record::upkeep::Keep;
 
 pub(crate) async fn a_notice_is_shown_once([one, two]: Handles) {
     let ann = one.create_user(&new_user("ann@example.com", "ann"), &actor(), at(0)).await.unwrap();
@@ -47,13 +47,7 @@ pub(crate) async fn a_job_is_of_the_project_that_made_it_first([one, two]: Handl
         assert_eq!(found.as_ref().map(ProjectId::as_str), owner, "{job}");
     }
     // It is forgotten with the rows of its time.
-    let keep = Keep {
-        rows_since: at(3),
-        news_since: at(0),
-        cells_since: at(0),
-        changes_since: at(0),
-        ended_since: at(0),
-    };
+    let keep = keep_from(3);
     while one.prune(&keep).await.unwrap().more {}
     assert_eq!(two.job_owner("a").await.unwrap(), None);
     assert!(two.job_owner("b").await.unwrap().is_some());

@@ -7,7 +7,7 @@
 //! log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,9 +19,8 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Settings};
 use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
-use crate::api::native::{self, Native};
-use crate::api::system::System;
-use crate::api::{docs, openapi, own_usage};
+use crate::api::desk::Desk;
+use crate::api::native::Native;
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
@@ -36,6 +35,7 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::sqlite::SqliteRecord;
 use crate::stores::record::{SharedRecord, UsageRecord};
@@ -44,6 +44,7 @@ use super::delivery::Delivery;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
+use super::systems::Systems;
 use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
@@ -113,26 +114,40 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
+        let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
         let admin = administration(&record, &keyring, &config)?;
-        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
-        let shared = Arc::new(Shared {
-            local: Local::new(
-                data_systems(&gate, &record),
-                background.handle().clone(),
-                config.data.own_requests_max,
-            ),
-            gate: Arc::clone(&gate),
-            live: ArcSwap::from_pointee(Live {
-                config: Arc::new(config),
-                balancers: Arc::new(balancers),
-                generation: 1,
-            }),
-            metrics: Arc::clone(&metrics),
-            spool: Arc::clone(&spool),
-            connections: 0.into(),
-            log_full_at: 0.into(),
+        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard, jobs });
+        let native = Native::new(admin.clone(), Arc::clone(&gate), &config)?;
+        let config = Arc::new(config);
+        let mut made = None;
+        // What is answered here asks how the whole is, of which it is a part.
+        let shared = Arc::new_cyclic(|shared| {
+            let status = Arc::new(GatewayStatus::new(Weak::clone(shared)));
+            let desk = Desk {
+                admin: admin.clone(),
+                gate: Arc::clone(&gate),
+                record: record.clone(),
+                status: Arc::clone(&status) as _,
+            };
+            let systems = Systems::new(&config, &desk, native);
+            let local =
+                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
+            made = Some((status, systems.control));
+            Shared {
+                local,
+                gate: Arc::clone(&gate),
+                live: ArcSwap::from_pointee(Live {
+                    config: Arc::clone(&config),
+                    balancers: Arc::new(balancers),
+                    generation: 1,
+                }),
+                metrics: Arc::clone(&metrics),
+                spool: Arc::clone(&spool),
+                connections: 0.into(),
+                log_full_at: 0.into(),
+            }
         });
-        let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
+        let (status, systems) = made.context("the parts of the gateway were not made")?;
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
@@ -146,7 +161,7 @@ impl Gateway {
             status: Arc::clone(&status) as _,
             config: Arc::new(move || Arc::clone(&live.live.load().config)),
             limits: Limits::from(&live_config.control),
-            systems: control_systems(&gate, &record, &admin, &live_config)?.into(),
+            systems: systems.into(),
             gate,
         };
         background.spawn(serve_control(
@@ -262,29 +277,6 @@ impl Gateway {
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended
     }
-}
-
-/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
-/// after all of them.
-fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
-}
-
-/// What the operators' listener answers beside metrics and health.
-fn control_systems(
-    gate: &Arc<Gate>,
-    record: &SharedRecord,
-    admin: &Admin,
-    config: &Config,
-) -> Result<Vec<System>> {
-    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
-    let (native, document) = native::system(native);
-    Ok(vec![
-        own_usage::system(Arc::clone(gate), record.clone()),
-        native,
-        openapi::system(vec![document]),
-        docs::system(),
-    ])
 }
 
 /// Serves the operators' listener until it is told to stop.

@@ -59,6 +59,8 @@ pub struct Config {
     pub keys: Keys,
     /// Blocking of addresses that guess keys.
     pub ip_guard: IpGuard,
+    /// The published key systems whose paths are answered here.
+    pub systems: Systems,
     /// Money.
     pub billing: Billing,
     /// Plans by name, in the order of the file; never empty.
@@ -333,6 +335,21 @@ pub struct IpGuard {
     pub block_for: Duration,
     /// Addresses watched at one time.
     pub addresses_max: usize,
+}
+
+/// `[systems]`: each on or off, whatever the file said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Systems {
+    /// AlterLab's.
+    pub alterlab: bool,
+    /// AzScraper's.
+    pub azscraper: bool,
+    /// Piloterr's.
+    pub piloterr: bool,
+    /// Jobs kept in memory, of those that routes remember.
+    pub jobs_max: usize,
+    /// Whether AzScraper's `POST /auth/register` makes accounts.
+    pub register: bool,
 }
 
 /// `[billing]`

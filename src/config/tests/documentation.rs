@@ -142,6 +142,11 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         follow_every = "100ms"
         [ip_guard]
         addresses_max = 1
+        [systems]
+        alterlab = "on"
+        azscraper = "on"
+        piloterr = "on"
+        jobs_max = 7
     "#;
     let old = read_text("").unwrap();
     let mut new = read_text(changed).unwrap();

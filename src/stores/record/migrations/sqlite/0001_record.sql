@@ -289,6 +289,5 @@ CREATE TABLE open_admissions (
     microcents   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- For removing what has ended.
-CREATE INDEX sessions_by_end ON sessions (expires_at);
+-- For removing secrets whose grace has ended.
 CREATE INDEX secrets_by_end ON key_secrets (valid_until) WHERE valid_until IS NOT NULL;

@@ -12,7 +12,7 @@ use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{RecordError, UsageCell};
+use crate::stores::record::{OrgUsage, RecordError, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
 pub(super) const ADMITTED_SINCE: &str =
@@ -65,6 +65,59 @@ impl SqliteRecord {
             })
             .collect()
     }
+
+    pub(super) async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        // One transaction: all of it is of the same instant.
+        let mut tx = self.readers.begin().await?;
+        let cells = sqlx::query(
+            "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+             WHERE organization = ? AND cell >= ? AND admitted > 0 ORDER BY cell",
+        )
+        .bind(org.as_str())
+        .bind(cell_of(since))
+        .fetch_all(&mut *tx)
+        .await?;
+        let totals = sqlx::query(
+            "SELECT key, requests FROM key_usage
+             WHERE key IN (SELECT id FROM keys WHERE organization = ?) AND requests > 0",
+        )
+        .bind(org.as_str())
+        .fetch_all(&mut *tx)
+        .await?;
+        let recent = sqlx::query(
+            "SELECT at FROM requests JOIN scopes ON scopes.number = requests.scope
+             WHERE place >= ? AND at >= ? AND admitted AND organization = ? ORDER BY at",
+        )
+        .bind(first_place(recent.minus(ARRIVED_BEFORE_MAX)))
+        .bind(micros(recent))
+        .bind(org.as_str())
+        .fetch_all(&mut *tx)
+        .await?;
+        let total = |row| {
+            let row = Columns(row);
+            Ok((row.key_id("key")?, row.count("requests")?))
+        };
+        Ok(OrgUsage {
+            cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
+            totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
+            recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
+    Ok(UsageCell {
+        organization: row.org("organization")?,
+        key: row.opt_uuid("key")?.map(KeyId),
+        at: Width::Cell.start(row.count("cell")?),
+        admitted: row.count("admitted")?,
+        cost: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
+    })
 }
 
 /// A month of a thousand keys are millions of these: they are read at once, and put in the order of time here.

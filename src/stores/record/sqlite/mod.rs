@@ -23,6 +23,7 @@ mod attempts;
 mod columns;
 mod grants;
 mod invitations;
+mod jobs;
 mod keys;
 mod log;
 mod log_blocks;
@@ -30,6 +31,7 @@ mod log_read;
 mod log_rows;
 mod log_sums;
 mod members;
+mod notices;
 mod names;
 mod organizations;
 mod packed;
@@ -60,7 +62,7 @@ use sqlx::{Sqlite, Transaction};
 
 use self::log::LogWriter;
 use self::reports::Readers;
-use super::{LogRecord, RecordError, Seen, Shipment, UsageCell, UsageRecord};
+use super::{LogRecord, OrgUsage, RecordError, Seen, Shipment, UsageCell, UsageRecord};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -217,5 +219,13 @@ impl UsageRecord for SqliteRecord {
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
         self.admitted_since(since).await
+    }
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.usage_of(org, since, recent).await
     }
 }

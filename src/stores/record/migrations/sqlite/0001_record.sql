@@ -289,5 +289,5 @@ CREATE TABLE open_admissions (
     microcents   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- For removing secrets whose grace has ended.
+-- For removing what has ended.
 CREATE INDEX secrets_by_end ON key_secrets (valid_until) WHERE valid_until IS NOT NULL;

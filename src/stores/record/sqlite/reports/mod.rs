@@ -16,6 +16,7 @@ mod sums;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _};
 
+pub(super) use self::news::batch_of;
 pub(super) use self::readers::Readers;
 use super::SqliteRecord;
 use super::names::EVERYTHING;

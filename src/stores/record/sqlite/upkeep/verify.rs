@@ -311,8 +311,9 @@ pub(super) fn repair(db: &Connection, drifts: &[Wrong]) -> Result<u64, RecordErr
                      ON CONFLICT DO NOTHING",
                     (key, organization),
                 )?;
+                // A total drifted by hand can count more requests than rows, and was read as just as many.
                 let set = "UPDATE key_usage SET requests = ?, rows = ?
-                           WHERE key = ? AND requests = ? AND rows = ?";
+                           WHERE key = ? AND requests = ? AND max(requests, rows) = ?";
                 let (should, is) = ((should.admitted, should.requests()), (is.admitted, is.requests()));
                 repaired +=
                     db.execute(set, (int(should.0), int(should.1), key, int(is.0), int(is.1)))? as u64;

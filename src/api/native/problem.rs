@@ -148,7 +148,7 @@ impl From<RecordError> for Problem {
             RecordError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             RecordError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
             RecordError::Stale(_) => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
-            RecordError::Unavailable(_) | RecordError::Corrupt(_) => {
+            RecordError::Unavailable(_) | RecordError::Corrupt(_) | RecordError::Refused(_) => {
                 tracing::error!(error = detail, "a call could not be answered");
                 let detail = "the record cannot be asked: try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).retry_after(1)

@@ -19,6 +19,7 @@ use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
 use crate::domain::row::{Admission, Row, bounded};
+use crate::domain::target;
 use crate::domain::time::Timestamp;
 use crate::pipeline::permit::{Caller, Hold, Known};
 use crate::pipeline::verdict::{Ending, Heard, Verdict};
@@ -192,8 +193,13 @@ impl Exchange {
         if let Some(refusal) = refusal {
             self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
         }
+        let outcome = match refusal {
+            Some(_) => None,
+            None if status < 400 => Some(Outcome::Success),
+            None => Some(Outcome::Failure),
+        };
         let nothing = self.verdict(Ending::Whole);
-        self.close(status, refusal.map_or("", Refusal::code), None, &nothing);
+        self.close(status, refusal.map_or("", Refusal::code), outcome, &nothing);
     }
 
     fn verdict(&self, ending: Ending) -> Verdict {
@@ -249,7 +255,7 @@ impl Exchange {
             cost: verdict.cost,
             cost_source: verdict.source,
             tier: verdict.tier.as_deref().map(|tier| Cow::Borrowed(bounded(tier))),
-            domain: None,
+            domain: self.target_domain().map(Cow::Owned),
             bytes_in: self.uploaded.bytes(),
             bytes_out: self.answer.bytes,
             target: self.answer.target.as_ref().map(|target| Cow::Borrowed(target.text())),
@@ -261,6 +267,12 @@ impl Exchange {
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
         let _ = self.core.spool().borrow_mut().finished(&row);
+    }
+
+    /// The site that the request is about, by its query or else by its body. Nothing else of a target is kept.
+    fn target_domain(&self) -> Option<String> {
+        let query = self.head.as_ref().and_then(|(_, uri)| uri.query());
+        query.and_then(target::in_query).or_else(|| self.uploaded.domain())
     }
 
     /// The thread that this request runs on.

@@ -6,12 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::clock;
 use crate::config::{Route, Upstream, UpstreamCredential};
@@ -20,15 +18,16 @@ use crate::pipeline::credentials::{self, Query};
 use crate::pipeline::ratelimit;
 use crate::pipeline::verdict::{Ending, Heard, reads_body};
 
+use super::body::RequestBody;
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
 use super::headers::{Forwarded, REQUEST_ID};
+use super::http1::OnUpgrade;
 use super::ids;
 use super::refuse;
 use super::relay::{Answer, Relay};
 use super::service::Peer;
-use super::strict::Handle;
 use super::tunnel;
 use super::upload::Upload;
 use super::upstream::answer::AnswerBody;
@@ -48,7 +47,7 @@ struct Answered {
 pub async fn forward(
     mut exchange: Box<Exchange>,
     peer: &Peer,
-    mut request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Answer> {
     let version = request.version();
     let live = Arc::clone(&exchange.live);
@@ -56,8 +55,8 @@ pub async fn forward(
         return refuse::respond(exchange, Refusal::NoRoute, version);
     };
     let upstream = &live.config.upstreams[route.upstream];
-    let upgrade = (route.upgrade && headers::asks_for_upgrade(request.headers()))
-        .then(|| hyper::upgrade::on(&mut request));
+    let wants_upgrade = route.upgrade && headers::asks_for_upgrade(request.headers());
+    let upgrade = wants_upgrade.then(|| request.body().on_upgrade()).flatten();
     let answer_timeout = route.answer_timeout.unwrap_or(upstream.answer_timeout);
     let answer_due = exchange.core().deadlines.watch(answer_timeout);
     let Some(outbound) = outbound(
@@ -87,7 +86,7 @@ pub async fn forward(
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
             let heard = Heard::of(&route, answered.response.status().as_u16(), answered.response.headers());
             exchange.answered(Arc::clone(&answered.target), heard, answered.response.status().as_u16(), now);
-            answer(exchange, answered, upgrade, peer.filter.as_ref(), upstream.stall_timeout)
+            answer(exchange, answered, upgrade, upstream.stall_timeout)
         }
     }
 }
@@ -126,7 +125,7 @@ async fn send(
 fn outbound(
     exchange: &Exchange,
     peer: &Peer,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     route: &Route,
     upstream: &Upstream,
     (answer_due, answer_timeout): (&Watch, Duration),
@@ -159,13 +158,15 @@ fn outbound(
         // A compressed answer could not be looked into.
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
+    if !body.is_end_stream() && is_json(&parts.headers) && !parts.headers.contains_key(CONTENT_ENCODING) {
+        exchange.uploaded.look_for_target(route.inspect_bytes_max);
+    }
     let stall_timeout = config.data.stall_timeout;
     let body = (!body.is_end_stream()).then(|| {
         Upload::new(
             body,
             std::rc::Rc::clone(&exchange.uploaded),
             route.body_bytes_max,
-            peer.filter.clone(),
             (exchange.core().deadlines.watch(stall_timeout), stall_timeout),
             (answer_due.clone(), answer_timeout),
         )
@@ -228,7 +229,6 @@ fn answer(
     mut exchange: Box<Exchange>,
     answered: Answered,
     upgrade: Option<OnUpgrade>,
-    filter: Option<&Handle>,
     stall: Duration,
 ) -> Response<Answer> {
     let Answered { response, .. } = answered;
@@ -240,11 +240,10 @@ fn answer(
         ratelimit::set(&mut parts.headers, standing, exchange.started);
     }
     if switching {
-        let (Some(client), Some(filter), Some(upstream)) = (upgrade, filter, body.into_tunnel()) else {
+        let (Some(client), Some(upstream)) = (upgrade, body.into_tunnel()) else {
             // Nobody asked this upstream to switch.
             return refuse::respond(exchange, Refusal::UpstreamUnreachable, Version::HTTP_11);
         };
-        filter.tunnel();
         tunnel::open(exchange, client, upstream, stall);
         return Response::from_parts(parts, Answer::empty());
     }

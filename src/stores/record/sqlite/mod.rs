@@ -36,8 +36,8 @@ mod packed;
 mod parts;
 mod people;
 mod projects;
-mod sessions;
 mod reports;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -59,8 +59,8 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use self::log::LogWriter;
-use super::{LogRecord, RecordError, Seen, Shipment, UsageCell, UsageRecord};
 use self::reports::Readers;
+use super::{LogRecord, OrgUsage, RecordError, Seen, Shipment, UsageCell, UsageRecord};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -217,5 +217,13 @@ impl UsageRecord for SqliteRecord {
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
         self.admitted_since(since).await
+    }
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.usage_of(org, since, recent).await
     }
 }

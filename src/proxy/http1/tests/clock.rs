@@ -110,8 +110,6 @@ fn a_body_that_stands_still_fails_and_one_that_moves_does_not() {
         let text = client.read_until("<POST /up>").await;
         assert!(text.starts_with("HTTP/1.1 408"), "{text}");
         assert!(about(start.elapsed(), LIMITS.stall_timeout), "{:?}", start.elapsed());
-        assert_eq!(client.handle.violation(), Some(Violation::BodyTimeout));
-        assert_eq!(client.handle.body_bytes(), 4);
     });
 }
 

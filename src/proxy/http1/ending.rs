@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::Violation;
+use super::super::strict::Violation;
 
 /// How long a client may take to read a refusal.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);

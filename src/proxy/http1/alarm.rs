@@ -6,14 +6,13 @@
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// See the module. Costs nothing until the first wait.
 #[derive(Debug, Default)]
 pub struct Alarm {
-    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
@@ -31,18 +30,5 @@ impl Alarm {
             sleep.as_mut().reset(at);
         }
         false
-    }
-
-    /// Keeps the timer going for a deadline that begins, `soonest` before it, at some time after `since` which
-    /// nobody will tell this connection: hyper does not ask for bytes again when a request has been answered.
-    pub fn keep_going(&mut self, cx: &mut Context<'_>, since: Instant, soonest: Duration) {
-        let at = since + soonest;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if sleep.deadline() > at {
-            sleep.as_mut().reset(at);
-        }
-        while let Poll::Ready(()) = sleep.as_mut().poll(cx) {
-            sleep.as_mut().reset(Instant::now() + soonest);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a client sees of the filter, request after request.
+//! What a client sees of a connection, request after request.
 
 use std::time::Duration;
 
@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use super::LIMITS;
 use super::wire::{Seen, read_all, story};
-use crate::proxy::strict::{Handle, StrictIo, Violation, refuse};
+use crate::proxy::http1::wire::Wire;
+use crate::proxy::http1::{Socket, refuse, serve};
+use crate::proxy::server::Drain;
+use crate::proxy::strict::Violation;
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
 const BAD: &str = "GET /bad HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
@@ -70,7 +73,7 @@ fn an_answer_before_the_end_of_the_body_reaches_the_client() {
 }
 
 #[test]
-fn a_head_larger_than_hypers_buffer_passes_in_pieces() {
+fn a_large_head_passes_in_pieces() {
     let many = "X: ".to_owned() + &"y".repeat(1900) + "\r\n\r\n";
     let sent = "GET /good HTTP/1.1\r\nHost: a\r\n".to_owned() + &many + GOOD;
     let (text, seen, _) = story(16, |client| async move { client.exchange(sent.as_bytes()).await });
@@ -87,8 +90,6 @@ fn a_client_that_expects_100_is_told_to_go_on() {
         client.write.write_all(b"ab").await.unwrap();
         client.read_until("<POST /up>").await;
         assert_eq!(client.seen.borrow()[0].body.as_deref(), Some(&b"ab"[..]));
-        assert_eq!(client.handle.body_bytes(), 2);
-        assert_eq!(client.handle.head_bytes() as usize, head.len());
     });
 }
 
@@ -111,15 +112,22 @@ fn draining_ends_an_idle_connection_and_no_other() {
     story(4096, |mut client| async move {
         client.write.write_all(GOOD.as_bytes()).await.unwrap();
         client.read_until("<GET /good>").await;
-        assert!(client.handle.is_idle());
         client.write.write_all(&GOOD.as_bytes()[..9]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(!client.handle.is_idle());
-        client.handle.close_when_idle();
+        client.drain.send(Drain::Gracefully).unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
         client.write.write_all(&GOOD.as_bytes()[9..]).await.unwrap();
-        client.read_until("<GET /good>").await;
-        // The test's service does not say `Connection: close`, so the end is the filter's doing.
+        let text = client.read_until("<GET /good>").await;
+        assert!(text.contains("\r\nconnection: close\r\n"), "{text}");
         let start = Instant::now();
+        assert_eq!(client.read.read(&mut [0; 9]).await.unwrap(), 0);
+        assert!(start.elapsed() < Duration::from_millis(10));
+    });
+    story(4096, |mut client| async move {
+        client.write.write_all(GOOD.as_bytes()).await.unwrap();
+        client.read_until("<GET /good>").await;
+        let start = Instant::now();
+        client.drain.send(Drain::Gracefully).unwrap();
         assert_eq!(client.read.read(&mut [0; 9]).await.unwrap(), 0);
         assert!(start.elapsed() < Duration::from_millis(10));
     });
@@ -140,27 +148,6 @@ fn a_client_that_is_gone_ends_the_connection_without_a_word() {
     }
 }
 
-/// hyper understands whatever is let through; should it ever not, its own words stay unsaid.
-#[test]
-fn what_hyper_says_by_itself_is_dropped() {
-    story(64, |client| async move {
-        drop(client);
-        let (mut near, far) = tokio::io::duplex(4096);
-        let handle = Handle::new();
-        let mut io = StrictIo::new(far, LIMITS, handle.clone());
-        near.write_all(GOOD.as_bytes()).await.unwrap();
-        assert_eq!(io.read(&mut [0; 4096]).await.unwrap(), GOOD.len());
-        io.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-        io.shutdown().await.unwrap();
-        let ended = io.into_ended().unwrap();
-        assert_eq!(ended.answer, Some(Violation::BadRequest("not understood")));
-        refuse(ended.socket, b"ours").await;
-        let mut text = String::new();
-        near.read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, "ours");
-    });
-}
-
 /// Closing a socket with unread bytes resets it, and a reset overtakes what was written. The client here sends
 /// more than it is heard before it reads.
 #[test]
@@ -171,9 +158,10 @@ fn a_refusal_survives_what_the_client_goes_on_sending() {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let server = async {
-            let mut io = StrictIo::new(socket, LIMITS, Handle::new());
-            assert_eq!(io.read(&mut [0; 4096]).await.unwrap(), 0);
-            refuse(io.into_ended().unwrap().socket, b"ours").await;
+            let (_drain, draining) = tokio::sync::watch::channel(Drain::No);
+            let service = async |_, _| http::Response::new(http_body_util::Empty::new());
+            let ended = serve(Socket::Plain(socket), LIMITS, draining, service).await;
+            refuse(ended.unwrap().socket, b"ours").await;
         };
         let client = async move {
             client.write_all(&[BAD.as_bytes(), &[b'x'; 100_000]].concat()).await.unwrap();
@@ -187,5 +175,5 @@ fn a_refusal_survives_what_the_client_goes_on_sending() {
 
 #[test]
 fn a_connection_costs_little_memory() {
-    assert!(size_of::<StrictIo<TcpStream>>() <= 384, "{}", size_of::<StrictIo<TcpStream>>());
+    assert!(size_of::<Wire>() <= 384, "{}", size_of::<Wire>());
 }

@@ -17,11 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{Admin, Settings};
-use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
-use crate::api::native::{self, Native};
-use crate::api::system::System;
-use crate::api::{docs, openapi, own_usage};
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
@@ -37,13 +33,13 @@ use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::{SharedRecord, UsageRecord};
 use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::{SharedRecord, UsageRecord};
 
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
-use super::{control as listener, listen};
+use super::{control as listener, listen, systems};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -93,12 +89,7 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
-        let background = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(BACKGROUND_THREADS)
-            .thread_name("tollgate-background")
-            .enable_all()
-            .build()
-            .context("cannot start the background threads")?;
+        let background = second_runtime()?;
         let record = background.block_on(open_record(&config))?;
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
@@ -120,17 +111,17 @@ impl Gateway {
         let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
         let shared = Arc::new(Shared {
             local: Local::new(
-                data_systems(&gate, &record),
+                systems::data(&gate, &record),
                 background.handle().clone(),
                 config.data.own_requests_max,
             ),
-            gate: Arc::clone(&gate),
+            gate,
             live: ArcSwap::from_pointee(Live {
                 config: Arc::new(config),
                 balancers: Arc::new(balancers),
                 generation: 1,
             }),
-            metrics: Arc::clone(&metrics),
+            metrics,
             spool: Arc::clone(&spool),
             connections: 0.into(),
             log_full_at: 0.into(),
@@ -148,22 +139,9 @@ impl Gateway {
             let (stop, stopped) = oneshot::channel();
             (stop, background.spawn(export(exporter, stopped)))
         });
-        let live = Arc::clone(&shared);
-        let live_config = Arc::clone(&shared.live.load().config);
-        let answering = Control {
-            metrics,
-            status: Arc::clone(&status) as _,
-            config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            limits: Limits::from(&live_config.control),
-            systems: control_systems(&gate, &record, &admin, &live_config)?.into(),
-            gate,
-        };
-        background.spawn(serve_control(
-            control,
-            control::router(answering),
-            Arc::clone(&live_config),
-            told(&stopping),
-        ));
+        let operators = systems::operators(&shared, &status, &admin, &record)?;
+        let settings = Arc::clone(&shared.live.load().config);
+        background.spawn(serve_control(control, operators, settings, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -262,7 +240,9 @@ impl Gateway {
         self.stop.send_replace(true);
         let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
         if self.background.block_on(async { told.await.is_err() }) {
-            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
+            tracing::warn!(
+                "Redis was not told in time what this gateway had leased; it counts until its windows end"
+            );
         }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
@@ -275,29 +255,6 @@ impl Gateway {
         self.background.shutdown_timeout(SHIP_AT_EXIT);
         ended
     }
-}
-
-/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
-/// after all of them.
-fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
-}
-
-/// What the operators' listener answers beside metrics and health.
-fn control_systems(
-    gate: &Arc<Gate>,
-    record: &SharedRecord,
-    admin: &Admin,
-    config: &Config,
-) -> Result<Vec<System>> {
-    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
-    let (native, document) = native::system(native);
-    Ok(vec![
-        own_usage::system(Arc::clone(gate), record.clone()),
-        native,
-        openapi::system(vec![document]),
-        docs::system(),
-    ])
 }
 
 /// Serves the operators' listener until it is told to stop.
@@ -327,6 +284,15 @@ fn start_threads(
             .context("cannot start an I/O thread")
     };
     listeners.into_iter().enumerate().map(start).collect()
+}
+
+fn second_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("tollgate-background")
+        .enable_all()
+        .build()
+        .context("cannot start the background threads")
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {

@@ -9,6 +9,7 @@ pub mod scrape;
 pub mod serve;
 mod signals;
 mod status;
+mod systems;
 pub mod tracing;
 
 pub use demo::{Demo, demo};

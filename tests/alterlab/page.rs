@@ -236,8 +236,11 @@ async fn pages(client: &Client, requests: &str) {
         item["duration_ms"] = Value::Null;
         item
     };
-    assert_eq!(timeless(&items[0]), item(502, "3.5", 0, 0), "the newest first");
-    assert_eq!(timeless(&items[2]), item(200, "1", 3_000, 3));
+    // Those of one millisecond are in no order.
+    let count = |expected: Value| items.iter().filter(|item| timeless(item) == expected).count();
+    assert_eq!(count(item(502, "3.5", 0, 0)), 2);
+    assert_eq!(count(item(200, "1", 3_000, 3)), 1);
+    assert_eq!(count(item(200, "3.5", 3_000, 3)), 4);
     for (query, total, pages, length) in [
         ("?page_size=3", 7, 3, 3),
         ("?page_size=3&page=3", 7, 3, 1),

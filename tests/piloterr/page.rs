@@ -11,7 +11,7 @@ use crate::{gateway, key, said, says, service};
 async fn a_keys_life() {
     let upstream = service();
     let gateway = gateway(&upstream, "").await;
-    let settings = ["--category", "partner-acme", "--expires", "2099-12-31", "--daily", "5"];
+    let settings = ["--category", "partner-acme", "--expires", "2099-12-31", "--daily", "100000"];
     let (id, secret) = key(&gateway, "sandbox", &settings).await;
     let made = gateway.cli(&["key", "show", &id]).await;
     assert_eq!((&made["name"], &made["category"]), (&json!("sandbox"), &json!("partner-acme")));

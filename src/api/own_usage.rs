@@ -63,7 +63,7 @@ async fn usage(State(own): State<OwnUsage>, Extension(arrival): Extension<Arriva
     let grant = &caller.key.grant;
     let named = timeout(NAME_WITHIN, own.record.key(grant.id)).await;
     let (name, hint) = named.ok().and_then(Result::ok).map(|key| (key.name, key.hint)).unzip();
-    let in_use = own.gate.counters.used(&caller.organization.id, grant.id, arrival.at);
+    let in_use = own.gate.counters.used(&caller.organization.id, grant.id, arrival.at).await;
     let answer = Usage {
         at: text(arrival.at),
         key: OwnKey {

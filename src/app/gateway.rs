@@ -22,7 +22,7 @@ use crate::api::data::Local;
 use crate::api::desk::Desk;
 use crate::api::native::Native;
 use crate::clock;
-use crate::config::{Config, RecordUrl, changes};
+use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
@@ -34,9 +34,10 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::SharedRecord;
+use crate::stores::record::{SharedRecord, UsageRecord};
 use crate::stores::record::sqlite::SqliteRecord;
 
 use super::people::administration;
@@ -172,25 +173,13 @@ impl Gateway {
             systems: systems.into(),
             gate,
         };
-        let limits = live_config;
-        let stop_control = told(&stopping);
-        background.spawn(async move {
-            let router = control::router(answering);
-            if let Err(error) = listener::serve(control, router, &limits.control, stop_control).await {
-                tracing::error!(%error, "the control listener failed");
-            }
-        });
-        let threads = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
-                std::thread::Builder::new()
-                    .name(format!("tollgate-io-{number}"))
-                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-                    .context("cannot start an I/O thread")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        background.spawn(serve_control(
+            control,
+            control::router(answering),
+            Arc::clone(&live_config),
+            told(&stopping),
+        ));
+        let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
@@ -286,6 +275,10 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
+        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
+        if self.background.block_on(async { told.await.is_err() }) {
+            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
+        }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
         }
@@ -297,6 +290,35 @@ impl Gateway {
         self.background.shutdown_timeout(SHIP_AT_EXIT);
         ended
     }
+}
+
+/// Serves the operators' listener until it is told to stop.
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    config: Arc<Config>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(error) = listener::serve(listener, router, &config.control, stop).await {
+        tracing::error!(%error, "the control listener failed");
+    }
+}
+
+/// Starts an I/O thread for each listener.
+fn start_threads(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<Acceptor>>,
+    draining: &watch::Receiver<Drain>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |(number, listener)| {
+        let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
+        std::thread::Builder::new()
+            .name(format!("tollgate-io-{number}"))
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+            .context("cannot start an I/O thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {
@@ -313,6 +335,17 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
         logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
+    }
+    if let CountersEngine::Redis(url) = &config.counters.engine {
+        let settings = RedisSettings {
+            url: url.0.clone(),
+            timeout: config.counters.timeout,
+            on_outage: config.counters.on_outage,
+            keys_max: config.counters.keys_max,
+        };
+        let usage: Arc<dyn UsageRecord> = record.clone();
+        let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;
+        return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
     }
     let now = clock::now();
     let counters = MemoryCounters::new(config.counters.keys_max);
@@ -379,8 +412,7 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
             }
             looks += 1;
             if looks.is_multiple_of(LOOKS_PER_SWEEP) {
-                let Counters::Memory(memory) = &shared.gate.counters.as_ref();
-                memory.sweep(clock::now());
+                shared.gate.counters.sweep(clock::now());
             }
         }
     };

@@ -58,6 +58,10 @@ impl Status for GatewayStatus {
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());
         bring(&metrics.overflows.with_label_values(&["jobs"]), shared.gate.jobs.evicted());
         bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
+        bring(&metrics.ledger_round_trips, shared.gate.counters.round_trips());
+        if let Some((name, is_up)) = shared.gate.counters.dependency() {
+            metrics.dependency_up.with_label_values(&[name]).set(is_up.into());
+        }
         metrics.dependency_up.with_label_values(&["record"]).set(keyring.following().is_up().into());
 
         let live = shared.live.load();

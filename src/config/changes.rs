@@ -6,7 +6,6 @@ use super::Config;
 ///
 /// These are what is built once: sockets, threads, stores, the spool, and whatever is sized when it is made.
 pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let counters = |config: &Config| (config.counters.engine, config.counters.on_outage);
     let differs = [
         ("data.listen", old.data.listen != new.data.listen),
         ("data.tls", old.data.tls != new.data.tls),
@@ -20,9 +19,10 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         // With the other settings of the issuer, which mean nothing without its keys.
         ("session.jwks_url", old.session.outside != new.session.outside),
         ("record.url", old.record != new.record),
-        ("counters.url", counters(old).0 != counters(new).0),
-        ("counters.on_outage", counters(old).1 != counters(new).1),
+        ("counters.url", old.counters.engine != new.counters.engine),
+        ("counters.on_outage", old.counters.on_outage != new.counters.on_outage),
         ("counters.keys_max", old.counters.keys_max != new.counters.keys_max),
+        ("counters.timeout", old.counters.timeout != new.counters.timeout),
         ("logs.dir", old.logs.dir != new.logs.dir),
         ("logs.spool_bytes_max", old.logs.spool_bytes_max != new.logs.spool_bytes_max),
         ("logs.segment_bytes", old.logs.segment_bytes != new.logs.segment_bytes),

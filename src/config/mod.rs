@@ -144,13 +144,27 @@ pub struct Counters {
     pub on_outage: OnOutage,
     /// Keys with live counts; a request of one more is refused as overloaded.
     pub keys_max: usize,
+    /// How long a call to an engine outside of this process may take.
+    pub timeout: Duration,
 }
 
 /// Where limits are counted.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CountersEngine {
     /// In this process.
     Memory,
+    /// In one Redis, at this URL.
+    Redis(RedisUrl),
+}
+
+/// Where Redis is. It may hold a password, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub String);
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redis://…")
+    }
 }
 
 /// What happens while the counters are out of reach.

@@ -103,7 +103,12 @@ impl Gate {
             org_limit: organization.limit.as_ref(),
             estimate: estimate(config, &route),
         };
-        match self.counters.claim(&organization.id, &claim, now) {
+        let answer = match self.counters.at_once(&organization.id, &claim, now) {
+            Some(answer) => answer,
+            // Boxed: rare, and every request would carry the room for it.
+            None => Box::pin(self.counters.ask(&organization.id, &claim, now)).await,
+        };
+        match answer {
             Ok((claimed, standing)) => {
                 known.standing = Some(standing);
                 Ok(Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed)))
@@ -113,6 +118,7 @@ impl Gate {
                 Err(Refusal::Limited(denial.limit, denial.retry_at))
             }
             Err(Unclaimed::Full) => Err(Refusal::Overloaded),
+            Err(Unclaimed::Unavailable) => Err(Refusal::StoreUnavailable),
         }
     }
 

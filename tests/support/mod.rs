@@ -26,6 +26,7 @@ mod http1;
 mod kept;
 mod published;
 mod recorder;
+mod redis_server;
 mod rows;
 mod running;
 mod upstream;
@@ -39,6 +40,7 @@ pub use gateway::{Finished, Gateway, run};
 pub use kept::{Kept, Reply};
 pub use published::{Client, comparable};
 pub use recorder::Recorder;
+pub use redis_server::{RedisServer, free_port};
 pub use rows::{Rows, row_of, rows};
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 

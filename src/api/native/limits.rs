@@ -42,7 +42,7 @@ pub(super) struct Used {
     responses((status = 200, description = "The limits", body = Limits)))]
 pub(super) async fn of_key(call: Call, Named(id): Named<String>) -> Result<Json<Limits>, Problem> {
     let key = call.key(Deed::ReadLimits, &id).await?;
-    let in_use = call.native.gate.counters.used(&key.organization, key.id, call.now());
+    let in_use = call.native.gate.counters.used(&key.organization, key.id, call.now()).await;
     Ok(Json(Limits::new(key.limit, &in_use.key.spent)))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn set_of_key(
     let key = call.key(Deed::ManageLimits, &id).await?;
     let limit: LimitView = input.read()?;
     let key = call.admin().set_key_limit(key.id, Some(limit.into()), &call.actor(), call.now()).await?;
-    let in_use = call.native.gate.counters.used(&key.organization, key.id, call.now());
+    let in_use = call.native.gate.counters.used(&key.organization, key.id, call.now()).await;
     Ok(Json(Limits::new(key.limit, &in_use.key.spent)))
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn of_organization(
 ) -> Result<Json<Limits>, Problem> {
     let org = call.enter(Deed::ReadLimits, Some(&named)).await?;
     // Of no key: what the organization has spent is the same whichever key is asked about.
-    let in_use = call.native.gate.counters.used(&org.id, KeyId(uuid::Uuid::nil()), call.now());
+    let in_use = call.native.gate.counters.used(&org.id, KeyId(uuid::Uuid::nil()), call.now()).await;
     Ok(Json(Limits::new(org.limit, &in_use.organization)))
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn set_of_organization(
     let limit: LimitView = input.read()?;
     let (actor, now) = (call.actor(), call.now());
     let org = call.admin().set_organization_limit(org.id.as_str(), Some(limit.into()), &actor, now).await?;
-    let in_use = call.native.gate.counters.used(&org.id, KeyId(uuid::Uuid::nil()), now);
+    let in_use = call.native.gate.counters.used(&org.id, KeyId(uuid::Uuid::nil()), now).await;
     Ok(Json(Limits::new(org.limit, &in_use.organization)))
 }
 

@@ -146,5 +146,16 @@ pub struct UsageCell {
     pub cost: Cost,
 }
 
+/// What one organization has used: what its counters are rebuilt from where they were lost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OrgUsage {
+    /// Usage in five-minute cells, oldest first.
+    pub cells: Vec<UsageCell>,
+    /// Admitted requests of every key in all time.
+    pub totals: Vec<(KeyId, u64)>,
+    /// Admitted requests one by one, oldest first.
+    pub recent: Vec<Timestamp>,
+}
+
 /// The record as everything holds it.
 pub type SharedRecord = Arc<dyn Record>;

@@ -10,7 +10,7 @@ use super::reports::ReportRecord;
 use super::upkeep::UpkeepRecord;
 use super::{
     Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
-    NewKey, NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, RecordError, Seen, Shipment,
+    NewKey, NewOrganization, NewSecret, NewUser, OrgUsage, OrganizationEdit, Page, RecordError, Seen, Shipment,
     UsageCell,
 };
 use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
@@ -59,6 +59,14 @@ pub trait UsageRecord: Send + Sync + 'static {
         &self,
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError>;
+    /// All of the above for one organization, as of one instant: cells since `since`, single admissions since
+    /// `recent`.
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError>;
 }
 
 /// Organizations and what they may.

@@ -62,7 +62,7 @@ use sqlx::{Sqlite, Transaction};
 
 use self::log::LogWriter;
 use self::reports::Readers;
-use super::{LogRecord, RecordError, Seen, Shipment, UsageCell, UsageRecord};
+use super::{LogRecord, OrgUsage, RecordError, Seen, Shipment, UsageCell, UsageRecord};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -219,5 +219,13 @@ impl UsageRecord for SqliteRecord {
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
         self.admitted_since(since).await
+    }
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.usage_of(org, since, recent).await
     }
 }

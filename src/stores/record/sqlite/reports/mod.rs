@@ -93,7 +93,7 @@ impl ReportRecord for SqliteRecord {
     }
 
     async fn log_end(&self) -> Result<Arrived, RecordError> {
-        self.log_readers.ask(|db| news::end(db)).await
+        self.log_readers.ask(news::end).await
     }
 
     async fn log_row(&self, id: RequestId) -> Result<Option<LoggedRow>, RecordError> {

@@ -13,10 +13,10 @@ use super::super::reports::batch_of;
 use crate::stores::record::upkeep::{Keep, Pruned};
 
 /// Rows of the log that one step drops.
-const ROWS: u64 = 1_000;
+const ROWS: u64 = 500;
 /// Scopes in which one step looks for old sums, and how many sums it drops.
 const SCOPES: u64 = 200;
-const CELLS: u64 = 1_000;
+const CELLS: u64 = 500;
 /// Batches of the order of arrival, in one step.
 const BATCHES: u64 = 50;
 /// Changes, sessions and secrets, each, in one step.

@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::super::columns::{int, unreadable};
+use super::super::columns::{int, key_id, unreadable};
 use super::super::log_rows::time_of;
 use super::super::log_sums::{Of, Table, Width};
 use super::super::names::Name;
@@ -204,10 +204,6 @@ fn whose(db: &Connection, scope: u32) -> Result<Whose, RecordError> {
         (_, []) => Whose::Key(organization()?, None),
         (_, key) => Whose::Key(organization()?, Some(key_id(key)?)),
     })
-}
-
-fn key_id(bytes: &[u8]) -> Result<KeyId, RecordError> {
-    Uuid::from_slice(bytes).map(KeyId).map_err(|_| unreadable("key"))
 }
 
 fn read_row(row: &rusqlite::Row<'_>) -> Result<(Of, Stored), RecordError> {

@@ -144,7 +144,8 @@ impl Desk {
             headers: &visit.head.headers,
             peer: visit.client(),
         };
-        let known = self.gate.caller(&visit.arrival.config, &facts, visit.now()).await.map_err(No::Refused)?;
+        let known =
+            self.gate.caller(&visit.arrival.config, &facts, visit.now()).await.map_err(No::Refused)?;
         known.key.grant.standing(visit.now()).map_err(No::Refused)?;
         known.key.grant.allows_from(visit.client()).map_err(No::Refused)?;
         self.record.key(known.key.grant.id).await.map_err(|error| No::of(error.into(), What::Key))
@@ -184,8 +185,8 @@ impl Desk {
     }
 
     /// What is used of the limits of `key`, and of its organization's, at this moment.
-    pub fn in_use(&self, key: &Key, now: Timestamp) -> InUse {
-        self.gate.counters.used(&key.organization, key.id, now)
+    pub async fn in_use(&self, key: &Key, now: Timestamp) -> InUse {
+        self.gate.counters.used(&key.organization, key.id, now).await
     }
 
     /// Sums over the requests of a key or organization.
@@ -240,9 +241,9 @@ pub fn caps(visit: &Visit, organization: &Organization) -> Caps {
 }
 
 /// What an organization has used of its calendar periods. Any key of it knows.
-pub fn spent_by(desk: &Desk, organization: &OrgId, now: Timestamp) -> [InPeriod; 3] {
+pub async fn spent_by(desk: &Desk, organization: &OrgId, now: Timestamp) -> [InPeriod; 3] {
     let any = crate::domain::id::KeyId(uuid::Uuid::nil());
-    desk.gate.counters.used(organization, any, now).organization
+    desk.gate.counters.used(organization, any, now).await.organization
 }
 
 /// The text of `Authorization: Bearer`; the scheme in any case (RFC 9110 section 11.1).

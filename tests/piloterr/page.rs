@@ -66,10 +66,8 @@ async fn the_error_reference() {
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
     let (_, ending) = key(&gateway, "ends soon", &["--expires", &end.to_string()]).await;
     let client = Client::key(gateway.data, &ending);
-    wait_until("it has expired", SOON, async || {
-        client.raw("GET /v2/company", None).await.status == 401
-    })
-    .await;
+    wait_until("it has expired", SOON, async || client.raw("GET /v2/company", None).await.status == 401)
+        .await;
     let refused = client.raw("GET /v2/company", None).await;
     assert_eq!(said(&refused), says(401, "Expired API Key", "expired_api_key"));
     let refused = client.raw("GET /v2/usage", None).await;

@@ -27,7 +27,7 @@ pub(super) async fn of_key(
     visit: Visit,
 ) -> Result<Json<KeyLimits>, Refused> {
     let (_, key) = desk.reach_key(&visit, Deed::ReadLimits, &id).await?;
-    Ok(Json(key_limits(&desk, &visit, &key)))
+    Ok(Json(key_limits(&desk, &visit, &key).await))
 }
 
 /// Sets a key's limit, all of it: what is left out is the default.
@@ -48,7 +48,7 @@ pub(super) async fn set_of_key(
     let limit = input::limit(visit.body()?)?;
     let set = desk.admin.set_key_limit(key.id, Some(limit), &visit.actor(&caller), visit.now()).await;
     let key = set.map_err(|error| No::of(error, What::Key))?;
-    Ok(Json(key_limits(&desk, &visit, &key)))
+    Ok(Json(key_limits(&desk, &visit, &key).await))
 }
 
 /// Removes a key's limit.
@@ -84,7 +84,7 @@ pub(super) async fn of_account(
     visit: Visit,
 ) -> Result<Json<AccountLimits>, Refused> {
     let (caller, organization) = desk.enter(&visit, Deed::ReadLimits).await?;
-    Ok(Json(account_limits(&desk, &visit, &caller, &organization)))
+    Ok(Json(account_limits(&desk, &visit, &caller, &organization).await))
 }
 
 /// Sets the account's limit, all of it: what is left out is the default.
@@ -100,7 +100,7 @@ pub(super) async fn set_of_account(
     let (caller, organization) = desk.enter(&visit, Deed::ManageLimits).await?;
     let limit = input::limit(visit.body()?)?;
     let organization = set_account(&desk, &visit, &caller, &organization, Some(limit)).await?;
-    Ok(Json(account_limits(&desk, &visit, &caller, &organization)))
+    Ok(Json(account_limits(&desk, &visit, &caller, &organization).await))
 }
 
 /// Removes the account's limit.
@@ -109,10 +109,7 @@ pub(super) async fn set_of_account(
     params(("X-Organization-Id" = Option<String>, Header, description = "The organization; left out, the user's own")),
     responses((status = 200, body = Done), Refusals), security(("session" = [])),
 )]
-pub(super) async fn delete_of_account(
-    State(desk): State<Desk>,
-    visit: Visit,
-) -> Result<Json<Done>, Refused> {
+pub(super) async fn delete_of_account(State(desk): State<Desk>, visit: Visit) -> Result<Json<Done>, Refused> {
     let (caller, organization) = desk.enter(&visit, Deed::ManageLimits).await?;
     if organization.limit.is_some() {
         set_account(&desk, &visit, &caller, &organization, None).await?;
@@ -132,8 +129,8 @@ async fn set_account(
     set.map_err(|error| No::of(error, What::Organization))
 }
 
-fn key_limits(desk: &Desk, visit: &Visit, key: &Key) -> KeyLimits {
-    let spent = desk.in_use(key, visit.now()).key.spent;
+async fn key_limits(desk: &Desk, visit: &Visit, key: &Key) -> KeyLimits {
+    let spent = desk.in_use(key, visit.now()).await.key.spent;
     KeyLimits {
         api_key_id: key.id.to_string(),
         api_key_name: key.name.clone(),
@@ -142,7 +139,7 @@ fn key_limits(desk: &Desk, visit: &Visit, key: &Key) -> KeyLimits {
     }
 }
 
-fn account_limits(
+async fn account_limits(
     desk: &Desk,
     visit: &Visit,
     caller: &Caller,
@@ -152,7 +149,7 @@ fn account_limits(
         Caller::Person { user, .. } => Some(user.id),
         Caller::Key(key) => key.created_by,
     };
-    let spent = spent_by(desk, &organization.id, visit.now());
+    let spent = spent_by(desk, &organization.id, visit.now()).await;
     AccountLimits {
         user_id: user.map(|id| id.to_string()),
         limits: organization.limit.as_ref().map(|limit| Limits::of(limit, &spent)),

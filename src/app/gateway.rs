@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::admin::{Admin, Settings};
 use crate::api::control::{self, Control, Limits};
@@ -24,7 +24,7 @@ use crate::api::native::Native;
 use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
-use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
+use crate::logs::{self, Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -38,9 +38,10 @@ use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::{SharedRecord, UsageRecord};
 use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::{SharedRecord, UsageRecord};
 
+use super::delivery::Delivery;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
@@ -50,12 +51,10 @@ use super::{control as listener, listen};
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
 
-/// How long the log of this run may take to get into the record before the process ends all the same; what is
-/// left is shipped at the next start.
-const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
-
-/// The same for what is exported of it.
-const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
+/// How long Redis may take to be told of what this gateway has leased and not used.
+const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
+/// How long blocking work of the second runtime may take before the process ends all the same.
+const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
 
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -81,9 +80,7 @@ pub struct Gateway {
     drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
-    shipper: tokio::task::JoinHandle<()>,
-    /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
-    exporter: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
+    delivery: Delivery,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -141,13 +138,7 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        let exported = exporter.as_ref().map(Exporter::reached);
-        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
-        let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
-        let exporter = exporter.map(|exporter| {
-            let (stop, stopped) = oneshot::channel();
-            (stop, background.spawn(export(exporter, stopped)))
-        });
+        let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
         let router = control_router(&shared, &status, systems.control);
         background.spawn(serve_control(control, router, config, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
@@ -163,8 +154,7 @@ impl Gateway {
             threads,
             drain,
             stop,
-            shipper,
-            exporter,
+            delivery,
         })
     }
 
@@ -246,19 +236,16 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
-        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
-        if self.background.block_on(async { told.await.is_err() }) {
-            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
-        }
-        if self.background.block_on(self.shipper).is_err() {
-            tracing::error!("shipping the log panicked; the rest is shipped at the next start");
-        }
-        if let Some((stop, exporter)) = self.exporter {
-            drop(stop);
-            // What is not exported by then is at the next start.
-            let _ = self.background.block_on(async { tokio::time::timeout(EXPORT_AT_EXIT, exporter).await });
-        }
-        self.background.shutdown_timeout(SHIP_AT_EXIT);
+        let counters = Arc::clone(&self.shared.gate.counters);
+        self.background.block_on(async {
+            if tokio::time::timeout(LEASES_AT_EXIT, counters.close()).await.is_err() {
+                tracing::warn!(
+                    "Redis was not told in time what this gateway had leased; it counts until its windows end"
+                );
+            }
+            self.delivery.end().await;
+        });
+        self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended
     }
 }
@@ -377,36 +364,6 @@ fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '
         // An error means that the sender is gone, which means the same.
         let _ = stopping.wait_for(|stop| *stop).await;
     }
-}
-
-async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
-    shipper.run(stop).await;
-    if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
-        tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
-    }
-}
-
-async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
-    exporter
-        .run(async {
-            // Nothing is ever sent: that the sender is gone is the news.
-            let _ = stopped.await;
-        })
-        .await;
-}
-
-/// Drops what is older than it is kept; `logs.retention` is read anew each time.
-async fn retain(
-    shared: Arc<Shared>,
-    record: SharedRecord,
-    exported: Option<Reached>,
-    stop: impl Future<Output = ()>,
-) {
-    let keep = || {
-        let retention = shared.live.load().config.logs.retention;
-        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
-    };
-    retention::run(record, keep, stop).await;
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.

@@ -7,7 +7,7 @@
 //! log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
 use crate::api::desk::Desk;
 use crate::api::native::Native;
+use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
@@ -91,12 +92,7 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
-        let background = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(BACKGROUND_THREADS)
-            .thread_name("tollgate-background")
-            .enable_all()
-            .build()
-            .context("cannot start the background threads")?;
+        let background = background_runtime()?;
         let record = background.block_on(open_record(&config))?;
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
@@ -113,63 +109,38 @@ impl Gateway {
         let control_addr = control.local_addr()?;
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
-        let guard = Guard::new(&config.ip_guard);
-        let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
         let admin = administration(&record, &keyring, &config)?;
-        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard, jobs });
-        let native = Native::new(admin.clone(), Arc::clone(&gate), &config)?;
-        let config = Arc::new(config);
-        let mut made = None;
-        // What is answered here asks how the whole is, of which it is a part.
-        let shared = Arc::new_cyclic(|shared| {
-            let status = Arc::new(GatewayStatus::new(Weak::clone(shared)));
-            let desk = Desk {
-                admin: admin.clone(),
-                gate: Arc::clone(&gate),
-                record: record.clone(),
-                status: Arc::clone(&status) as _,
-            };
-            let systems = Systems::new(&config, &desk, native);
-            let local =
-                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
-            made = Some((status, systems.control));
-            Shared {
-                local,
-                gate: Arc::clone(&gate),
-                live: ArcSwap::from_pointee(Live {
-                    config: Arc::clone(&config),
-                    balancers: Arc::new(balancers),
-                    generation: 1,
-                }),
-                metrics: Arc::clone(&metrics),
-                spool: Arc::clone(&spool),
-                connections: 0.into(),
-                log_full_at: 0.into(),
-            }
+        let gate = Arc::new(Gate {
+            keyring,
+            counters: Arc::new(counters),
+            guard: Guard::new(&config.ip_guard),
+            jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let (status, systems) = made.context("the parts of the gateway were not made")?;
+        let (status, systems) = own_answers(&config, &record, &gate, &admin)?;
+        let config = Arc::new(config);
+        let handle = background.handle().clone();
+        let shared = Arc::new(Shared {
+            local: Local::new(systems.data, handle, config.data.own_requests_max),
+            gate,
+            live: ArcSwap::from_pointee(Live {
+                config: Arc::clone(&config),
+                balancers: Arc::new(balancers),
+                generation: 1,
+            }),
+            metrics,
+            spool: Arc::clone(&spool),
+            connections: 0.into(),
+            log_full_at: 0.into(),
+        });
+        status.watch(&shared);
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
-        let live = Arc::clone(&shared);
-        let live_config = Arc::clone(&shared.live.load().config);
-        let answering = Control {
-            metrics,
-            status: Arc::clone(&status) as _,
-            config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            limits: Limits::from(&live_config.control),
-            systems: systems.into(),
-            gate,
-        };
-        background.spawn(serve_control(
-            control,
-            control::router(answering),
-            Arc::clone(&live_config),
-            told(&stopping),
-        ));
+        let router = control_router(&shared, &status, systems.control);
+        background.spawn(serve_control(control, router, config, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -277,6 +248,50 @@ impl Gateway {
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended
     }
+}
+
+fn background_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("tollgate-background")
+        .enable_all()
+        .build()
+        .context("cannot start the background threads")
+}
+
+/// What the gateway answers itself, and the status that some of it tells, which is of no gateway yet.
+fn own_answers(
+    config: &Config,
+    record: &SharedRecord,
+    gate: &Arc<Gate>,
+    admin: &Admin,
+) -> Result<(Arc<GatewayStatus>, Systems)> {
+    let status = Arc::new(GatewayStatus::default());
+    let desk = Desk {
+        admin: admin.clone(),
+        gate: Arc::clone(gate),
+        record: record.clone(),
+        status: Arc::clone(&status) as _,
+    };
+    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
+    Ok((status, Systems::new(config, &desk, native)))
+}
+
+fn control_router(
+    shared: &Arc<Shared>,
+    status: &Arc<GatewayStatus>,
+    systems: Vec<System>,
+) -> axum::Router {
+    let live = Arc::clone(shared);
+    let in_force = move || Arc::clone(&live.live.load().config);
+    control::router(Control {
+        metrics: Arc::clone(&shared.metrics),
+        status: Arc::clone(status) as _,
+        limits: Limits::from(&in_force().control),
+        config: Arc::new(in_force),
+        systems: systems.into(),
+        gate: Arc::clone(&shared.gate),
+    })
 }
 
 /// Serves the operators' listener until it is told to stop.

@@ -1,7 +1,7 @@
 //! What `/readyz` and `/metrics` ask of the running gateway.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -17,29 +17,33 @@ use crate::proxy::upstream::balance::Target;
 const FULL_FOR: Duration = Duration::from_secs(5);
 
 /// Readiness, and the metrics that are read from the parts when they are asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct GatewayStatus {
-    /// Which answers `/health` by this, and so must not be kept by it.
-    shared: Weak<Shared>,
+    /// The gateway answers `/health` by this, so this must not keep the gateway.
+    shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
-    /// The status of a gateway that is ready.
-    pub const fn new(shared: Weak<Shared>) -> Self {
-        Self { shared, draining: AtomicBool::new(false) }
+    /// From now on it is the status of this gateway.
+    pub fn watch(&self, shared: &Arc<Shared>) {
+        // Nobody tells it twice.
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.get()?.upgrade()
     }
 
     /// From now on the gateway says that it wants no more requests.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
-
 }
 
 impl Status for GatewayStatus {
     fn refresh(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(shared) = self.shared() else { return };
         let metrics = &shared.metrics;
         let counts = shared.spool.counts();
         for (state, rows) in
@@ -80,8 +84,8 @@ impl Status for GatewayStatus {
         if self.draining.load(Ordering::Acquire) {
             failing.push(("gateway", "stopping".to_owned()));
         }
-        let Some(shared) = self.shared.upgrade() else {
-            failing.push(("gateway", "stopped".to_owned()));
+        let Some(shared) = self.shared() else {
+            failing.push(("gateway", "not running".to_owned()));
             return failing;
         };
         // A record that is lost later does not keep known keys from being served.

@@ -156,6 +156,11 @@ impl Inner {
                 return (None, None);
             }
             org.looks.remove(&key);
+            // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
+            // must be made.
+            if self.link.is_open() {
+                return (None, None);
+            }
             let now = local();
             match org.ledger.due(key, now) {
                 Some(due) if due > AT_ONCE => (None, Some(due)),
@@ -163,10 +168,6 @@ impl Inner {
                 None => (None, None),
             }
         });
-        // While Redis is given up, its return is what everything waits for.
-        if self.link.is_open() {
-            return;
-        }
         if let Some(call) = call {
             self.make(id, call);
         } else if let Some(due) = due {

@@ -6,4 +6,5 @@ pub(super) mod redis_server;
 
 mod central;
 mod equal;
+mod rebuilt;
 mod simulation;

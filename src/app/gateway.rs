@@ -34,9 +34,10 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::{SharedRecord, UsageRecord};
 use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord};
 
 use super::listen;
 use super::signals::{Asked, Signals};
@@ -101,7 +102,12 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
+        let index = open_index(&config, background.handle())?;
+        let grants: Arc<dyn GrantRecord> = match &index {
+            Some(index) => Arc::new(IndexedRecord::new(record.clone(), Arc::clone(index))),
+            None => record.clone(),
+        };
+        let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let guard = Guard::new(&config.ip_guard);
         let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
         let shared = Arc::new(Shared {
@@ -121,11 +127,11 @@ impl Gateway {
             connections: 0.into(),
             log_full_at: 0.into(),
         });
-        let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
+        let status = Arc::new(GatewayStatus::new(Arc::clone(&shared), index));
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), grants, told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
         let live = Arc::clone(&shared);
@@ -242,7 +248,9 @@ impl Gateway {
         self.stop.send_replace(true);
         let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
         if self.background.block_on(async { told.await.is_err() }) {
-            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
+            tracing::warn!(
+                "Redis was not told in time what this gateway had leased; it counts until its windows end"
+            );
         }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
@@ -269,6 +277,16 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
         .await
         .with_context(|| format!("cannot use the record {} (record.url)", path.display()))?;
     Ok(Arc::new(record))
+}
+
+/// The key index, where the counters' Redis is there to hold it.
+fn open_index(config: &Config, background: &tokio::runtime::Handle) -> Result<Option<Arc<Index>>> {
+    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok(None) };
+    if config.keys.index_for.is_zero() {
+        return Ok(None);
+    }
+    let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
+    Ok(Some(Arc::new(index.context("cannot use Redis (counters.url)")?)))
 }
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
@@ -314,7 +332,7 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
-async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop: impl Future<Output = ()>) {
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;

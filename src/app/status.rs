@@ -11,6 +11,7 @@ use crate::clock;
 use crate::domain::time::Timestamp;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
+use crate::stores::keyring::index::Index;
 
 /// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
 /// nobody would notice that there is room again.
@@ -20,13 +21,14 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct GatewayStatus {
     shared: Arc<Shared>,
+    index: Option<Arc<Index>>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
     /// The status of a gateway that is ready.
-    pub const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, draining: AtomicBool::new(false) }
+    pub const fn new(shared: Arc<Shared>, index: Option<Arc<Index>>) -> Self {
+        Self { shared, index, draining: AtomicBool::new(false) }
     }
 
     /// From now on the gateway says that it wants no more requests.
@@ -54,6 +56,11 @@ impl Status for GatewayStatus {
         let lookups = keyring.lookups();
         for (tier, answered) in [("l1", lookups.l1), ("absent", lookups.absent), ("record", lookups.record)] {
             bring(&metrics.key_lookups.with_label_values(&[tier]), answered);
+        }
+        if let Some(index) = &self.index {
+            for (tier, count) in [("l2", index.answered()), ("l2_discarded", index.discarded())] {
+                bring(&metrics.key_lookups.with_label_values(&[tier]), count);
+            }
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), self.shared.gate.guard.evicted());

@@ -7,8 +7,8 @@ use super::units::{DAY, GIB, HOUR, INSTANT, KIB, duration, path, size};
 use crate::config::field::{Field, Section};
 use crate::config::{Counters, CountersEngine, Logs, OnOutage, RecordUrl, RedisUrl, WhenFull};
 
-/// A call to Redis that takes longer would be felt by whoever waits for it.
-const CALL_MAX: Duration = Duration::from_secs(5);
+/// Two calls in a row that fail open the breaker, which must be open within a second.
+const CALL_MAX: Duration = Duration::from_millis(400);
 
 /// Reads `[record]`.
 pub(super) fn record(section: &Section<'_>) -> RecordUrl {

@@ -13,8 +13,8 @@ use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::stores::counters::lease::{Answer, Call, Reply};
 
-/// How long a request waits at most, over all its calls. Longer than the breaker takes to open.
-const WAIT_MAX: Duration = Duration::from_millis(900);
+/// How long a request waits at most beyond the two calls after which the breaker is open.
+const WAIT_MAX: Duration = Duration::from_millis(300);
 /// A look that is due so soon is taken at once.
 const AT_ONCE: Duration = Duration::from_micros(500);
 
@@ -26,7 +26,7 @@ impl Inner {
         claim: &Claim<'_>,
         now: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
-        let until = local().plus(WAIT_MAX);
+        let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
             if self.link.is_open() || self.with(org, |org| org.rebuilding) {
                 return self.claim_share(org, claim, now);

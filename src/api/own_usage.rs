@@ -55,11 +55,7 @@ pub fn system(gate: Arc<Gate>, record: Arc<dyn KeyRecord>) -> System {
     System::new(&["/_tollgate/*"], router)
 }
 
-async fn usage(
-    State(own): State<OwnUsage>,
-    Extension(arrival): Extension<Arrival>,
-    head: Parts,
-) -> Response {
+async fn usage(State(own): State<OwnUsage>, Extension(arrival): Extension<Arrival>, head: Parts) -> Response {
     let caller = match own.caller(&arrival, &head).await {
         Ok(caller) => caller,
         Err(refusal) => return arrival.refuse(refusal, Dialect::Native),

@@ -59,6 +59,8 @@ pub struct Config {
     pub keys: Keys,
     /// Blocking of addresses that guess keys.
     pub ip_guard: IpGuard,
+    /// The published key systems whose paths are answered here.
+    pub systems: Systems,
     /// Money.
     pub billing: Billing,
     /// Plans by name, in the order of the file; never empty.
@@ -116,6 +118,14 @@ pub struct Tls {
 pub struct Control {
     /// Where operators connect; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Open connections; more wait to be accepted.
+    pub connections_max: usize,
+    /// Requests at work; more are refused with 503.
+    pub requests_max: usize,
+    /// A request's body, in bytes.
+    pub body_bytes_max: u64,
+    /// From a request's head to the head of its answer, and from a connection's first byte to a whole head.
+    pub timeout: Duration,
 }
 
 /// `[record]`
@@ -185,6 +195,28 @@ pub struct Logs {
     pub ship_every: Duration,
     /// Rows moved in one transaction.
     pub batch_rows_max: usize,
+    /// Rows as JSON lines.
+    pub export: Export,
+}
+
+/// `[logs.export]`
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Export {
+    /// Where lines go; `None` is nowhere.
+    pub to: Option<ExportTo>,
+    /// A file is rotated away when it has become this long.
+    pub rotate_bytes: u64,
+    /// Files kept, the present one and those rotated away.
+    pub files_max: usize,
+}
+
+/// Where exported lines go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExportTo {
+    /// A file, appended to.
+    File(PathBuf),
+    /// Standard output, behind the line that says that the gateway is ready.
+    Stdout,
 }
 
 /// What happens to requests when the spool is full.
@@ -201,6 +233,43 @@ pub enum WhenFull {
 pub struct Session {
     /// The HS256 secret of tokens; `None` where no built-in login is wanted.
     pub secret: Option<Masked>,
+    /// How long a login lasts.
+    pub ttl: Duration,
+    /// Who else says who somebody is.
+    pub outside: Option<Issuer>,
+}
+
+/// An outside identity provider, whose tokens (JWT) are believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// Where its public keys are.
+    pub keys: KeySet,
+    /// What `iss` must be.
+    pub issuer: String,
+    /// What `aud` must be, or hold.
+    pub audience: String,
+    /// How its tokens are signed.
+    pub algorithm: IssuerAlgorithm,
+}
+
+/// Where a JWK set (RFC 7517) is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeySet {
+    /// Fetched, and fetched again.
+    Url(String),
+    /// Read from a file, and read again.
+    File(PathBuf),
+}
+
+/// How an outside issuer signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
 }
 
 /// A text that is never printed.
@@ -208,6 +277,16 @@ pub struct Session {
 pub struct Masked(pub String);
 
 impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(masked)")
+    }
+}
+
+/// A key of 256 bits that is never printed.
+#[derive(Clone, PartialEq)]
+pub struct SealKey(pub [u8; 32]);
+
+impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(masked)")
     }
@@ -230,6 +309,8 @@ pub struct Keys {
     pub follow_every: Duration,
     /// How long the key index in Redis keeps a key that nobody reads from the record; zero is no index.
     pub index_for: Duration,
+    /// What new keys are sealed with; `None` keeps digests only.
+    pub reveal_key: Option<SealKey>,
 }
 
 /// A place where a client may put its key.
@@ -256,6 +337,21 @@ pub struct IpGuard {
     pub block_for: Duration,
     /// Addresses watched at one time.
     pub addresses_max: usize,
+}
+
+/// `[systems]`: each on or off, whatever the file said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Systems {
+    /// AlterLab's.
+    pub alterlab: bool,
+    /// AzScraper's.
+    pub azscraper: bool,
+    /// Piloterr's.
+    pub piloterr: bool,
+    /// Jobs kept in memory, of those that routes remember.
+    pub jobs_max: usize,
+    /// Whether AzScraper's `POST /auth/register` makes accounts.
+    pub register: bool,
 }
 
 /// `[billing]`

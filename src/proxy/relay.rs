@@ -6,24 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::pipeline::verdict::Ending;
 
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
-use super::strict::InService;
 use super::upload::Upload;
-use super::upstream::pool::Lease;
+use super::upstream::answer::AnswerBody;
 
 /// What the client's connection reads.
 #[derive(Debug)]
-pub struct Answer {
-    content: Content,
-    /// On HTTP/1 the next request is looked at when this is dropped.
-    _in_service: Option<InService>,
-}
+pub struct Answer(Content);
 
 #[derive(Debug)]
 enum Content {
@@ -36,34 +30,28 @@ enum Content {
 impl Answer {
     /// Text of our own.
     pub const fn text(text: Bytes) -> Self {
-        Self { content: Content::Own(Some(text)), _in_service: None }
+        Self(Content::Own(Some(text)))
     }
 
     /// No body.
     pub const fn empty() -> Self {
-        Self { content: Content::Own(None), _in_service: None }
+        Self(Content::Own(None))
     }
 
     /// The upstream's body.
     pub fn relay(relay: Relay) -> Self {
-        Self { content: Content::Relay(Box::new(relay)), _in_service: None }
-    }
-
-    /// The same, whose request is in service until the last of it has been taken.
-    pub fn in_service(self, in_service: InService) -> Self {
-        Self { _in_service: Some(in_service), ..self }
+        Self(Content::Relay(Box::new(relay)))
     }
 }
 
 /// The upstream's body, and the exchange that ends with it.
 #[derive(Debug)]
 pub struct Relay {
-    body: Incoming,
+    body: AnswerBody<Upload>,
     exchange: Box<Exchange>,
-    /// Goes back to the pool when the body has been read whole.
-    lease: Option<Lease<Upload>>,
     stall: Watch,
     stall_timeout: Duration,
+    broken: bool,
 }
 
 /// An answer broke off; the client's connection is closed so that it can tell.
@@ -74,37 +62,37 @@ pub struct BrokeOff;
 impl Relay {
     /// The body of an answer whose head is on its way.
     pub fn new(
-        body: Incoming,
+        body: AnswerBody<Upload>,
         exchange: Box<Exchange>,
-        lease: Lease<Upload>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {
-        Self { body, exchange, lease: Some(lease), stall, stall_timeout }
+        Self { body, exchange, stall, stall_timeout, broken: false }
     }
 
-    fn end(&mut self, ending: Ending) {
-        self.exchange.finish(ending);
-        match (self.lease.take(), ending) {
-            (Some(lease), Ending::Whole) => lease.give_back(),
-            (lease, _) => drop(lease),
-        }
+    /// The answer breaks off. What has come of it is written first: hyper, told of the failure in the same turn,
+    /// would throw it away.
+    fn break_off(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        self.exchange.finish(Ending::UpstreamError);
+        self.broken = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BrokeOff)));
+        }
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(None) => {
-                self.end(Ending::Whole);
+                self.exchange.finish(Ending::Whole);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => {
-                self.end(Ending::UpstreamError);
-                return Poll::Ready(Some(Err(BrokeOff)));
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, request = %self.exchange.id, "the answer broke off");
+                return self.break_off(cx);
             }
-            Poll::Pending if self.stall.poll_expired(cx) => {
-                self.end(Ending::UpstreamError);
-                return Poll::Ready(Some(Err(BrokeOff)));
-            }
+            Poll::Pending if self.stall.poll_expired(cx) => return self.break_off(cx),
             Poll::Pending => return Poll::Pending,
         };
         self.stall.extend(self.stall_timeout);
@@ -119,7 +107,7 @@ impl Relay {
             },
         };
         if self.body.is_end_stream() {
-            self.end(Ending::Whole);
+            self.exchange.finish(Ending::Whole);
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -133,21 +121,21 @@ impl Body for Answer {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-        match &mut self.get_mut().content {
+        match &mut self.get_mut().0 {
             Content::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Relay(relay) => relay.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
+        match &self.0 {
             Content::Own(text) => text.is_none(),
             Content::Relay(relay) => relay.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        match &self.0 {
             Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Content::Relay(relay) => relay.body.size_hint(),
         }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::units::{DAY, GIB, HOUR, INSTANT, KIB, duration, path, size};
+use super::units::{DAY, GIB, HOUR, INSTANT, KIB, MIB, duration, path, size};
 use crate::config::field::{Field, Section};
-use crate::config::{Counters, CountersEngine, Logs, OnOutage, RecordUrl, RedisUrl, WhenFull};
+use crate::config::{
+    Counters, CountersEngine, Export, ExportTo, Logs, OnOutage, RecordUrl, RedisUrl, WhenFull,
+};
 
 /// Two calls in a row that fail open the breaker, which must be open within a second.
 const CALL_MAX: Duration = Duration::from_millis(400);
@@ -91,7 +93,31 @@ pub(super) fn logs(section: &Section<'_>, threads: usize) -> Logs {
         batch_rows_max: section
             .need("batch_rows_max", |field| field.count(1..=1_000_000))
             .unwrap_or_default(),
+        export: section.need("export", |field| field.section(export)).unwrap_or_default(),
     }
+}
+
+fn export(section: &Section<'_>) -> Export {
+    Export {
+        to: section.need("to", export_to).flatten(),
+        rotate_bytes: section
+            .need("rotate_bytes", |field| size(field, MIB..=(GIB << 10)))
+            .unwrap_or_default(),
+        files_max: section.need("files_max", |field| field.count(1..=10_000)).unwrap_or_default(),
+    }
+}
+
+/// Empty is off.
+fn export_to(field: &Field<'_>) -> Option<Option<ExportTo>> {
+    let text = field.text()?;
+    Some(match text.as_str() {
+        "" => None,
+        "stdout" => Some(ExportTo::Stdout),
+        name if name.ends_with('/') => {
+            return field.wrong("names a directory", "write it as data/export/requests.jsonl");
+        }
+        name => Some(ExportTo::File(PathBuf::from(name))),
+    })
 }
 
 /// Work that repeats: seldom enough to cost nothing, often enough to matter.

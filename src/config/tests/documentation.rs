@@ -108,6 +108,14 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         own_requests_max = 7
         [control]
         listen = "127.0.0.1:2"
+        connections_max = 1
+        requests_max = 1
+        body_max = "2MiB"
+        timeout = "2s"
+        [session]
+        jwks_url = "https://id.example/jwks"
+        issuer = "https://id.example"
+        audience = "tollgate"
         [record]
         url = "sqlite://other.db"
         [counters]
@@ -123,6 +131,10 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         sync_every = "2s"
         ship_every = "2s"
         batch_rows_max = 1
+        [logs.export]
+        to = "stdout"
+        rotate_bytes = "1MiB"
+        files_max = 1
         [keys]
         cache_max = 1
         cache_absent_max = 1
@@ -131,6 +143,11 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         index_for = "1d"
         [ip_guard]
         addresses_max = 1
+        [systems]
+        alterlab = "on"
+        azscraper = "on"
+        piloterr = "on"
+        jobs_max = 7
     "#;
     let old = read_text("").unwrap();
     let mut new = read_text(changed).unwrap();

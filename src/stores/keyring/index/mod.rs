@@ -229,6 +229,10 @@ impl GrantRecord for IndexedRecord {
         Ok(last)
     }
 
+    async fn has_imported_keys(&self) -> Result<bool, RecordError> {
+        self.record.has_imported_keys().await
+    }
+
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
         let Ok(id) = OrgId::parse(id_or_name) else { return self.record.organization(id_or_name).await };
         let name = organization_name(&id);

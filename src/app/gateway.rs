@@ -36,10 +36,11 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::sqlite::SqliteRecord;
-use crate::stores::record::{SharedRecord, UsageRecord};
+use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord};
 
 use super::delivery::Delivery;
 use super::people::administration;
@@ -108,7 +109,12 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
+        let index = open_index(&config, background.handle())?;
+        let grants: Arc<dyn GrantRecord> = match &index {
+            Some(index) => Arc::new(IndexedRecord::new(record.clone(), Arc::clone(index))),
+            None => record.clone(),
+        };
+        let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
         let gate = Arc::new(Gate {
             keyring,
@@ -116,7 +122,7 @@ impl Gateway {
             guard: Guard::new(&config.ip_guard),
             jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let (status, systems) = own_answers(&config, &record, &gate, &admin)?;
+        let (status, systems) = own_answers(&config, &record, &gate, &admin, index)?;
         let config = Arc::new(config);
         let handle = background.handle().clone();
         let shared = Arc::new(Shared {
@@ -136,7 +142,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), grants, told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
         let router = control_router(&shared, &status, systems.control);
@@ -265,8 +271,9 @@ fn own_answers(
     record: &SharedRecord,
     gate: &Arc<Gate>,
     admin: &Admin,
+    index: Option<Arc<Index>>,
 ) -> Result<(Arc<GatewayStatus>, Systems)> {
-    let status = Arc::new(GatewayStatus::default());
+    let status = Arc::new(GatewayStatus::new(index));
     let desk = Desk {
         admin: admin.clone(),
         gate: Arc::clone(gate),
@@ -331,6 +338,16 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
     Ok(Arc::new(record))
 }
 
+/// The key index, where the counters' Redis is there to hold it.
+fn open_index(config: &Config, background: &tokio::runtime::Handle) -> Result<Option<Arc<Index>>> {
+    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok(None) };
+    if config.keys.index_for.is_zero() {
+        return Ok(None);
+    }
+    let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
+    Ok(Some(Arc::new(index.context("cannot use Redis (counters.url)")?)))
+}
+
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
 async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
     let recovered =
@@ -367,7 +384,7 @@ fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
-async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop: impl Future<Output = ()>) {
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;

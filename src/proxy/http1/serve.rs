@@ -46,7 +46,7 @@ where
         let (request, mut terms) = match heard {
             Heard::Request(request, terms) => (request, terms),
             Heard::Refused { violation, bodiless } => return ended(wire, Some(violation), bodiless),
-            Heard::End => return None,
+            Heard::End => return ended(wire, None, false),
         };
         let request = request.map(|()| Inbound(Rc::clone(&wire)));
         let answer = served(&wire, service(request, clock::now())).await?;
@@ -110,7 +110,7 @@ fn hand_over(wire: Rc<RefCell<Wire>>) -> Option<Ended<Socket>> {
     None
 }
 
-/// The end of a connection that something is still to be said on, or that has bytes which nobody will read.
+/// The end of a connection: where nothing is to be said on it and nothing unread, it is closed.
 fn ended(wire: Rc<RefCell<Wire>>, answer: Option<Violation>, bodiless: bool) -> Option<Ended<Socket>> {
     // Whoever held the body has let go of it: it ended with its answer.
     let wire = Rc::into_inner(wire)?.into_inner();

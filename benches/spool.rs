@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tollgate::config::{Logs, WhenFull};
+use tollgate::config::{Export, Logs, WhenFull};
 use tollgate::domain::cost::{Cost, CostSource, Outcome};
 use tollgate::domain::id::{KeyId, RequestId};
 use tollgate::domain::row::{Admission, Row};
@@ -27,6 +27,7 @@ fn settings(dir: &Path) -> Logs {
         sync_every: Duration::from_secs(1),
         ship_every: Duration::from_millis(200),
         batch_rows_max: 1000,
+        export: Export::default(),
     }
 }
 

@@ -12,6 +12,8 @@ mod support;
 
 #[path = "refusals/admission.rs"]
 mod admission;
+#[path = "../src/proxy/strict/tests/escapes.rs"]
+mod escapes;
 #[path = "refusals/heads.rs"]
 mod heads;
 #[path = "refusals/order.rs"]

@@ -1,4 +1,12 @@
-//! HTTP dialects: how the gateway's own answers are spelled, and the operators' endpoints.
+//! HTTP dialects: how the gateway's own answers are spelled, what it answers itself, and the operators'
+//! endpoints.
 
+pub mod arrival;
 pub mod control;
+pub mod data;
 pub mod dialect;
+pub mod docs;
+pub mod native;
+pub mod openapi;
+pub mod own_usage;
+pub mod system;

@@ -14,12 +14,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use crate::api::control;
+use crate::admin::{Admin, Settings};
+use crate::api::control::{self, Control, Limits};
+use crate::api::data::Local;
+use crate::api::native::{self, Native};
+use crate::api::system::System;
+use crate::api::{docs, openapi, own_usage};
 use crate::clock;
-use crate::config::{Config, RecordUrl, changes};
-use crate::logs::{self, Shipper, Spool};
+use crate::config::{Config, CountersEngine, RecordUrl, changes};
+use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -30,13 +35,15 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::SharedRecord;
+use crate::stores::record::{SharedRecord, UsageRecord};
 use crate::stores::record::sqlite::SqliteRecord;
 
-use super::listen;
+use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
+use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -44,6 +51,9 @@ const BACKGROUND_THREADS: usize = 2;
 /// How long the log of this run may take to get into the record before the process ends all the same; what is
 /// left is shipped at the next start.
 const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
+
+/// The same for what is exported of it.
+const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
 
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -58,6 +68,8 @@ pub struct Gateway {
     pub control_addr: SocketAddr,
     /// The record, for callers that also manage it.
     pub record: SharedRecord,
+    /// What people may do, for callers that do it beside the gateway.
+    pub admin: Admin,
     background: Runtime,
     shared: Arc<Shared>,
     tls: Option<Arc<Acceptor>>,
@@ -68,6 +80,8 @@ pub struct Gateway {
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
     shipper: tokio::task::JoinHandle<()>,
+    /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
+    exporter: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -91,6 +105,9 @@ impl Gateway {
             format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
         })?;
         let counters = background.block_on(restore(&config, &spool, &record))?;
+        let exporter = background
+            .block_on(Exporter::open(&config.logs, record.clone(), Arc::clone(&metrics)))
+            .context("cannot export the request log (logs.export)")?;
         let balancers = background.block_on(Balancers::start(&config.upstreams, None))?;
         let tls = config.data.tls.as_ref().map(Acceptor::load).transpose()?.map(Arc::new);
         let (data_addr, listeners) = listen::data(config.data.listen, config.data.threads)?;
@@ -99,8 +116,15 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
+        let admin = administration(&record, &keyring, &config)?;
+        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
         let shared = Arc::new(Shared {
-            gate: Gate { keyring, counters: Arc::new(counters), guard },
+            local: Local::new(
+                data_systems(&gate, &record),
+                background.handle().clone(),
+                config.data.own_requests_max,
+            ),
+            gate: Arc::clone(&gate),
             live: ArcSwap::from_pointee(Live {
                 config: Arc::new(config),
                 balancers: Arc::new(balancers),
@@ -117,27 +141,35 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
+        let exported = exporter.as_ref().map(Exporter::reached);
+        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
+        let exporter = exporter.map(|exporter| {
+            let (stop, stopped) = oneshot::channel();
+            (stop, background.spawn(export(exporter, stopped)))
+        });
+        let live = Arc::clone(&shared);
+        let live_config = Arc::clone(&shared.live.load().config);
+        let answering = Control {
+            metrics,
+            status: Arc::clone(&status) as _,
+            config: Arc::new(move || Arc::clone(&live.live.load().config)),
+            limits: Limits::from(&live_config.control),
+            systems: control_systems(&gate, &record, &admin, &live_config)?.into(),
+            gate,
+        };
         background.spawn(serve_control(
             control,
-            control::router(metrics, Arc::clone(&status) as _),
+            control::router(answering),
+            Arc::clone(&live_config),
             told(&stopping),
         ));
-        let threads = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
-                std::thread::Builder::new()
-                    .name(format!("tollgate-io-{number}"))
-                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-                    .context("cannot start an I/O thread")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
             record,
+            admin,
             background,
             shared,
             tls,
@@ -146,6 +178,7 @@ impl Gateway {
             drain,
             stop,
             shipper,
+            exporter,
         })
     }
 
@@ -207,6 +240,7 @@ impl Gateway {
             return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
         }
         self.shared.gate.guard.reconfigure(&config.ip_guard);
+        self.admin.reconfigure(Settings::from(&config));
         let generation = live.generation + 1;
         self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
         tracing::info!("the configuration was reloaded");
@@ -226,12 +260,73 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
+        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
+        if self.background.block_on(async { told.await.is_err() }) {
+            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
+        }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
+        }
+        if let Some((stop, exporter)) = self.exporter {
+            drop(stop);
+            // What is not exported by then is at the next start.
+            let _ = self.background.block_on(async { tokio::time::timeout(EXPORT_AT_EXIT, exporter).await });
         }
         self.background.shutdown_timeout(SHIP_AT_EXIT);
         ended
     }
+}
+
+/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
+/// after all of them.
+fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
+    vec![own_usage::system(Arc::clone(gate), record.clone())]
+}
+
+/// What the operators' listener answers beside metrics and health.
+fn control_systems(
+    gate: &Arc<Gate>,
+    record: &SharedRecord,
+    admin: &Admin,
+    config: &Config,
+) -> Result<Vec<System>> {
+    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
+    let (native, document) = native::system(native);
+    Ok(vec![
+        own_usage::system(Arc::clone(gate), record.clone()),
+        native,
+        openapi::system(vec![document]),
+        docs::system(),
+    ])
+}
+
+/// Serves the operators' listener until it is told to stop.
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    config: Arc<Config>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(error) = listener::serve(listener, router, &config.control, stop).await {
+        tracing::error!(%error, "the control listener failed");
+    }
+}
+
+/// Starts an I/O thread for each listener.
+fn start_threads(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<Acceptor>>,
+    draining: &watch::Receiver<Drain>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |(number, listener)| {
+        let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
+        std::thread::Builder::new()
+            .name(format!("tollgate-io-{number}"))
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+            .context("cannot start an I/O thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {
@@ -248,6 +343,17 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
         logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
+    }
+    if let CountersEngine::Redis(url) = &config.counters.engine {
+        let settings = RedisSettings {
+            url: url.0.clone(),
+            timeout: config.counters.timeout,
+            on_outage: config.counters.on_outage,
+            keys_max: config.counters.keys_max,
+        };
+        let usage: Arc<dyn UsageRecord> = record.clone();
+        let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;
+        return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
     }
     let now = clock::now();
     let counters = MemoryCounters::new(config.counters.keys_max);
@@ -273,6 +379,29 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     }
 }
 
+async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
+    exporter
+        .run(async {
+            // Nothing is ever sent: that the sender is gone is the news.
+            let _ = stopped.await;
+        })
+        .await;
+}
+
+/// Drops what is older than it is kept; `logs.retention` is read anew each time.
+async fn retain(
+    shared: Arc<Shared>,
+    record: SharedRecord,
+    exported: Option<Reached>,
+    stop: impl Future<Output = ()>,
+) {
+    let keep = || {
+        let retention = shared.live.load().config.logs.retention;
+        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
+    };
+    retention::run(record, keep, stop).await;
+}
+
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
 async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
     let every = shared.live.load().config.keys.follow_every;
@@ -291,26 +420,12 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
             }
             looks += 1;
             if looks.is_multiple_of(LOOKS_PER_SWEEP) {
-                let Counters::Memory(memory) = &shared.gate.counters.as_ref();
-                memory.sweep(clock::now());
+                shared.gate.counters.sweep(clock::now());
             }
         }
     };
     tokio::select! {
         () = stop => {}
         () = look => {}
-    }
-}
-
-async fn serve_control(
-    listener: std::net::TcpListener,
-    router: axum::Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
-    let served = async {
-        axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(stop).await
-    };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the control listener failed");
     }
 }

@@ -1,8 +1,10 @@
 //! Wiring: the commands that run a gateway.
 
+mod control;
 pub mod demo;
 pub mod gateway;
 mod listen;
+mod people;
 pub mod scrape;
 pub mod serve;
 mod signals;

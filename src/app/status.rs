@@ -44,7 +44,7 @@ impl Status for GatewayStatus {
         let metrics = &self.shared.metrics;
         let counts = self.shared.spool.counts();
         for (state, rows) in
-            [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())]
+            [("written", counts.left()), ("shipped", counts.shipped), ("lost", counts.lost())]
         {
             bring(&metrics.log_rows.with_label_values(&[state]), rows);
         }
@@ -58,6 +58,10 @@ impl Status for GatewayStatus {
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), self.shared.gate.guard.evicted());
         bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
+        bring(&metrics.ledger_round_trips, self.shared.gate.counters.round_trips());
+        if let Some((name, is_up)) = self.shared.gate.counters.dependency() {
+            metrics.dependency_up.with_label_values(&[name]).set(is_up.into());
+        }
         metrics.dependency_up.with_label_values(&["record"]).set(self.record_is_up().into());
 
         let live = self.shared.live.load();

@@ -6,16 +6,23 @@ use super::Config;
 ///
 /// These are what is built once: sockets, threads, stores, the spool, and whatever is sized when it is made.
 pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let counters = |config: &Config| (config.counters.engine, config.counters.on_outage);
     let differs = [
         ("data.listen", old.data.listen != new.data.listen),
         ("data.tls", old.data.tls != new.data.tls),
+        ("data.own_requests_max", old.data.own_requests_max != new.data.own_requests_max),
         ("data.threads", old.data.threads != new.data.threads),
         ("control.listen", old.control.listen != new.control.listen),
+        ("control.connections_max", old.control.connections_max != new.control.connections_max),
+        ("control.requests_max", old.control.requests_max != new.control.requests_max),
+        ("control.body_max", old.control.body_bytes_max != new.control.body_bytes_max),
+        ("control.timeout", old.control.timeout != new.control.timeout),
+        // With the other settings of the issuer, which mean nothing without its keys.
+        ("session.jwks_url", old.session.outside != new.session.outside),
         ("record.url", old.record != new.record),
-        ("counters.url", counters(old).0 != counters(new).0),
-        ("counters.on_outage", counters(old).1 != counters(new).1),
+        ("counters.url", old.counters.engine != new.counters.engine),
+        ("counters.on_outage", old.counters.on_outage != new.counters.on_outage),
         ("counters.keys_max", old.counters.keys_max != new.counters.keys_max),
+        ("counters.timeout", old.counters.timeout != new.counters.timeout),
         ("logs.dir", old.logs.dir != new.logs.dir),
         ("logs.spool_bytes_max", old.logs.spool_bytes_max != new.logs.spool_bytes_max),
         ("logs.segment_bytes", old.logs.segment_bytes != new.logs.segment_bytes),
@@ -23,6 +30,9 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("logs.sync_every", old.logs.sync_every != new.logs.sync_every),
         ("logs.ship_every", old.logs.ship_every != new.logs.ship_every),
         ("logs.batch_rows_max", old.logs.batch_rows_max != new.logs.batch_rows_max),
+        ("logs.export.to", old.logs.export.to != new.logs.export.to),
+        ("logs.export.rotate_bytes", old.logs.export.rotate_bytes != new.logs.export.rotate_bytes),
+        ("logs.export.files_max", old.logs.export.files_max != new.logs.export.files_max),
         ("keys.cache_max", old.keys.cache_max != new.keys.cache_max),
         ("keys.cache_absent_max", old.keys.cache_absent_max != new.keys.cache_absent_max),
         ("keys.cache_absent_for", old.keys.cache_absent_for != new.keys.cache_absent_for),

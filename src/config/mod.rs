@@ -96,6 +96,10 @@ pub struct Data {
     pub stall_timeout: Duration,
     /// How long in-flight requests may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Requests that the gateway answers itself, at one time; more get 503.
+    pub own_requests_max: usize,
+    /// The body of such a request, in bytes.
+    pub own_body_max: usize,
 }
 
 /// Certificate chain and private key, as PEM files.
@@ -112,6 +116,14 @@ pub struct Tls {
 pub struct Control {
     /// Where operators connect; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Open connections; more wait to be accepted.
+    pub connections_max: usize,
+    /// Requests at work; more are refused with 503.
+    pub requests_max: usize,
+    /// A request's body, in bytes.
+    pub body_bytes_max: u64,
+    /// From a request's head to the head of its answer, and from a connection's first byte to a whole head.
+    pub timeout: Duration,
 }
 
 /// `[record]`
@@ -130,13 +142,27 @@ pub struct Counters {
     pub on_outage: OnOutage,
     /// Keys with live counts; a request of one more is refused as overloaded.
     pub keys_max: usize,
+    /// How long a call to an engine outside of this process may take.
+    pub timeout: Duration,
 }
 
 /// Where limits are counted.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CountersEngine {
     /// In this process.
     Memory,
+    /// In one Redis, at this URL.
+    Redis(RedisUrl),
+}
+
+/// Where Redis is. It may hold a password, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub String);
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redis://…")
+    }
 }
 
 /// What happens while the counters are out of reach.
@@ -167,6 +193,28 @@ pub struct Logs {
     pub ship_every: Duration,
     /// Rows moved in one transaction.
     pub batch_rows_max: usize,
+    /// Rows as JSON lines.
+    pub export: Export,
+}
+
+/// `[logs.export]`
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Export {
+    /// Where lines go; `None` is nowhere.
+    pub to: Option<ExportTo>,
+    /// A file is rotated away when it has become this long.
+    pub rotate_bytes: u64,
+    /// Files kept, the present one and those rotated away.
+    pub files_max: usize,
+}
+
+/// Where exported lines go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExportTo {
+    /// A file, appended to.
+    File(PathBuf),
+    /// Standard output, behind the line that says that the gateway is ready.
+    Stdout,
 }
 
 /// What happens to requests when the spool is full.
@@ -183,6 +231,43 @@ pub enum WhenFull {
 pub struct Session {
     /// The HS256 secret of tokens; `None` where no built-in login is wanted.
     pub secret: Option<Masked>,
+    /// How long a login lasts.
+    pub ttl: Duration,
+    /// Who else says who somebody is.
+    pub outside: Option<Issuer>,
+}
+
+/// An outside identity provider, whose tokens (JWT) are believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// Where its public keys are.
+    pub keys: KeySet,
+    /// What `iss` must be.
+    pub issuer: String,
+    /// What `aud` must be, or hold.
+    pub audience: String,
+    /// How its tokens are signed.
+    pub algorithm: IssuerAlgorithm,
+}
+
+/// Where a JWK set (RFC 7517) is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeySet {
+    /// Fetched, and fetched again.
+    Url(String),
+    /// Read from a file, and read again.
+    File(PathBuf),
+}
+
+/// How an outside issuer signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
 }
 
 /// A text that is never printed.
@@ -190,6 +275,16 @@ pub struct Session {
 pub struct Masked(pub String);
 
 impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(masked)")
+    }
+}
+
+/// A key of 256 bits that is never printed.
+#[derive(Clone, PartialEq)]
+pub struct SealKey(pub [u8; 32]);
+
+impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(masked)")
     }
@@ -210,6 +305,8 @@ pub struct Keys {
     pub cache_absent_for: Duration,
     /// How often changes made elsewhere are looked for.
     pub follow_every: Duration,
+    /// What new keys are sealed with; `None` keeps digests only.
+    pub reveal_key: Option<SealKey>,
 }
 
 /// A place where a client may put its key.

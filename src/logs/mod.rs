@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! I/O thread ── SpoolWriter ──> mapped segment files ── Shipper ──> record (rows, cursor: one transaction)
-//!                                    │ keeper thread: makes and forces segments
+//!                                    │ keeper: one thread makes segments, one forces them to disk
 //!                                    └ recover(): what an earlier process left, before this one serves
+//! record ── Exporter ──> JSON lines in a file or on standard output, where that is configured
 //! ```
 //!
 //! **Invariants**
@@ -13,13 +14,15 @@
 //! - A segment is deleted only after the record has everything in it: its rows, and its admissions without a
 //!   row as *carried* ones.
 //! - Everything sent to the record may be sent again: rows are known by the id of their request.
-//! - `written = shipped + lost + pending` ([`Counts`]).
+//! - What requests left is shipped, lost or pending, at every instant ([`Counts::left`]).
 //!
 //! | what fails | what happens |
 //! |---|---|
 //! | the process dies | the next start ships what is in the spool; admissions without a row become rows that say so |
 //! | the machine dies | as above, less at most `logs.sync_every` |
+//! | the disk is slow to have what is written | nobody waits: segments are made without it |
 //! | the record is away | the spool grows to `logs.spool_bytes_max`; the shipper retries, and says so once |
+//! | the record refuses a row for what it holds | the row is counted as lost, and said; the others of its batch are taken |
 //! | the record took a batch and could not say so | the batch is sent again and changes nothing |
 //! | the spool is full, or the disk | [`SpoolWriter::has_room`] says no before anything is claimed; a row without room is counted as dropped |
 //! | a frame is damaged | the frames before it are kept, the file is set aside as `*.damaged`, reported and counted |
@@ -29,10 +32,14 @@
 
 mod batch;
 mod codec;
+mod deliver;
+mod export;
 mod frame;
 mod keeper;
+mod line;
 mod mapping;
 mod recovery;
+pub mod retention;
 mod segment;
 mod shipper;
 mod spool;
@@ -40,7 +47,9 @@ mod spool;
 mod tests;
 mod writer;
 
+pub use export::{ExportError, Exporter, Reached};
 pub use frame::Damage;
+pub use line::Line;
 pub use recovery::{CRASHED_CODE, Recovered, RecoveryError, recover};
 pub use shipper::{Shipper, Undrained};
 pub use spool::{Counts, Spool};

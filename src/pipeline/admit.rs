@@ -25,9 +25,6 @@ use super::facts::Facts;
 use super::guard::Guard;
 use super::permit::{Caller, Hold, Known, Permit, Refused};
 
-/// Hash-imported keys may have any shape; importing is not available yet.
-const ANY_SHAPE: bool = false;
-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What admission asks.
@@ -79,10 +76,7 @@ impl Gate {
             return Ok(None);
         }
 
-        let found = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
-        let key = self.key(&found.digest, now).await?;
-        let organization = key.organization.0.load_full();
-        let caller = known.caller.insert(Caller { key, organization, credential: found });
+        let caller = known.caller.insert(self.caller(config, facts, now).await?);
         let grant = &caller.key.grant;
         grant.standing(now)?;
         grant.allows(
@@ -100,7 +94,12 @@ impl Gate {
             org_limit: organization.limit.as_ref(),
             estimate: estimate(config, &route),
         };
-        match self.counters.claim(&organization.id, &claim, now) {
+        let answer = match self.counters.at_once(&organization.id, &claim, now) {
+            Some(answer) => answer,
+            // Boxed: rare, and every request would carry the room for it.
+            None => Box::pin(self.counters.ask(&organization.id, &claim, now)).await,
+        };
+        match answer {
             Ok((claimed, standing)) => {
                 known.standing = Some(standing);
                 Ok(Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed)))
@@ -110,10 +109,31 @@ impl Gate {
                 Err(Refusal::Limited(denial.limit, denial.retry_at))
             }
             Err(Unclaimed::Full) => Err(Refusal::Overloaded),
+            Err(Unclaimed::Unavailable) => Err(Refusal::StoreUnavailable),
         }
     }
 
-    /// Check 5: known and not revoked. A store that cannot be asked is 503, never 401.
+    /// Check 5: whose key was sent. Whether it may be used now is for [`Grant::standing`] to say.
+    ///
+    /// [`Grant::standing`]: crate::domain::key::Grant::standing
+    ///
+    /// # Errors
+    /// Those of [`credentials::find`], [`Refusal::InvalidApiKey`] and [`Refusal::StoreUnavailable`]. Whoever asks
+    /// beside [`Gate::admit`] tells the guard of those that are failed authentications.
+    pub async fn caller(
+        &self,
+        config: &Config,
+        facts: &Facts<'_>,
+        now: Timestamp,
+    ) -> Result<Caller, Refusal> {
+        let credential =
+            credentials::find(facts.headers, facts.query, &config.keys, self.keyring.has_imported_keys())?;
+        let key = self.key(&credential.digest, now).await?;
+        let organization = key.organization.0.load_full();
+        Ok(Caller { key, organization, credential })
+    }
+
+    /// Known and not revoked. A store that cannot be asked is 503, never 401.
     async fn key(
         &self,
         digest: &crate::domain::secret::Digest,

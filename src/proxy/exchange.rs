@@ -19,6 +19,7 @@ use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
 use crate::domain::row::{Admission, Row, bounded};
+use crate::domain::target;
 use crate::domain::time::Timestamp;
 use crate::pipeline::permit::{Caller, Hold, Known};
 use crate::pipeline::verdict::{Ending, Heard, Verdict};
@@ -186,6 +187,21 @@ impl Exchange {
         self.close(refusal.status(), refusal.code(), outcome, &verdict);
     }
 
+    /// The gateway itself has answered, with `bytes` of body; `refusal` where it turned the caller away.
+    pub fn answered_here(&mut self, status: u16, refusal: Option<Refusal>, bytes: u64) {
+        self.answer.bytes = bytes;
+        if let Some(refusal) = refusal {
+            self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
+        }
+        let outcome = match refusal {
+            Some(_) => None,
+            None if status < 400 => Some(Outcome::Success),
+            None => Some(Outcome::Failure),
+        };
+        let nothing = self.verdict(Ending::Whole);
+        self.close(status, refusal.map_or("", Refusal::code), outcome, &nothing);
+    }
+
     fn verdict(&self, ending: Ending) -> Verdict {
         let Some((_, route)) = &self.known.route else {
             return Verdict {
@@ -239,7 +255,7 @@ impl Exchange {
             cost: verdict.cost,
             cost_source: verdict.source,
             tier: verdict.tier.as_deref().map(|tier| Cow::Borrowed(bounded(tier))),
-            domain: None,
+            domain: self.target_domain().map(Cow::Owned),
             bytes_in: self.uploaded.bytes(),
             bytes_out: self.answer.bytes,
             target: self.answer.target.as_ref().map(|target| Cow::Borrowed(target.text())),
@@ -251,6 +267,12 @@ impl Exchange {
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
         let _ = self.core.spool().borrow_mut().finished(&row);
+    }
+
+    /// The site that the request is about, by its query or else by its body. Nothing else of a target is kept.
+    fn target_domain(&self) -> Option<String> {
+        let query = self.head.as_ref().and_then(|(_, uri)| uri.query());
+        query.and_then(target::in_query).or_else(|| self.uploaded.domain())
     }
 
     /// The thread that this request runs on.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -157,6 +157,9 @@ fn outbound(
     if reads_body(route) {
         // A compressed answer could not be looked into.
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    if !body.is_end_stream() && is_json(&parts.headers) && !parts.headers.contains_key(CONTENT_ENCODING) {
+        exchange.uploaded.look_for_target(route.inspect_bytes_max);
     }
     let stall_timeout = config.data.stall_timeout;
     let body = (!body.is_end_stream()).then(|| {

@@ -17,6 +17,7 @@ mod gather;
 pub mod headers;
 pub mod http1;
 pub mod ids;
+pub mod local;
 pub mod message;
 pub mod refuse;
 pub mod relay;

@@ -1,6 +1,6 @@
 //! A request body on its way upstream: counted, bounded in bytes and in standing still.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::domain::refusal::Refusal;
+use crate::domain::target::JsonScanner;
 
 use super::body::RequestBody;
 use super::deadline::Watch;
@@ -21,6 +22,8 @@ use super::strict::Violation;
 pub struct Uploaded {
     bytes: Cell<u64>,
     trouble: Cell<Option<Refusal>>,
+    /// Looks for the target's domain in a JSON body that goes by.
+    scanner: RefCell<Option<Box<JsonScanner>>>,
 }
 
 impl Uploaded {
@@ -32,6 +35,22 @@ impl Uploaded {
     /// Counts bytes that went upstream by another way: a tunnel.
     pub fn add(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    /// Looks for a target in the first `bytes_max` bytes of the body, which is JSON.
+    pub fn look_for_target(&self, bytes_max: usize) {
+        self.scanner.replace(Some(Box::new(JsonScanner::new(bytes_max))));
+    }
+
+    fn look_at(&self, piece: &[u8]) {
+        if let Some(scanner) = &mut *self.scanner.borrow_mut() {
+            scanner.feed(piece);
+        }
+    }
+
+    /// The domain that the body names as its target, as far as it has gone by.
+    pub fn domain(&self) -> Option<String> {
+        self.scanner.borrow().as_ref().and_then(|scanner| scanner.domain().map(str::to_owned))
     }
 
     /// Why the body stopped short, where the client is to blame.
@@ -103,6 +122,7 @@ impl Body for Upload {
                     return self.stop(Refusal::BodyTooLarge);
                 }
                 self.progress.bytes.set(bytes);
+                self.progress.look_at(&data);
                 Frame::data(data)
             }
             Err(frame) => match frame.into_trailers() {

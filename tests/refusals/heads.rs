@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::escapes::unescape;
 use crate::support::{Answer, Gateway, SOON, Upstream, Wire, send};
 use crate::table::{DIALECTS, assert_refused, assert_refused_to_head, one_answer, parse};
 
@@ -149,36 +150,4 @@ async fn every_ambiguous_head_is_a_400_and_closed() {
     }
     assert!(number > 150, "{number}");
     assert_eq!(upstream.count(), 0);
-}
-
-/// As the case files of the strict filter are written: `\n` CR LF, `\l` LF, `\r` CR, `\t`, `\s`, `\xNN`, `\*N(…)`.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        let (kind, after) = rest[at + 1..].split_at(1);
-        rest = after;
-        match kind {
-            "n" => bytes.extend_from_slice(b"\r\n"),
-            "l" => bytes.push(b'\n'),
-            "r" => bytes.push(b'\r'),
-            "t" => bytes.push(b'\t'),
-            "s" => bytes.push(b' '),
-            "\\" => bytes.push(b'\\'),
-            "x" => {
-                bytes.push(u8::from_str_radix(&rest[..2], 16).unwrap());
-                rest = &rest[2..];
-            }
-            "*" => {
-                let (count, tail) = rest.split_once('(').unwrap();
-                let (what, tail) = tail.split_once(')').unwrap();
-                bytes.extend(unescape(what).repeat(count.parse().unwrap()));
-                rest = tail;
-            }
-            other => panic!("unknown escape {other:?} in {text:?}"),
-        }
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes
 }

@@ -25,6 +25,7 @@ mod gateway;
 mod http1;
 mod kept;
 mod recorder;
+mod redis_server;
 mod rows;
 mod running;
 mod upstream;
@@ -37,6 +38,7 @@ pub use entries::{Entries, Entry, Locked, metrics, sum};
 pub use gateway::{Finished, Gateway, run};
 pub use kept::{Kept, Reply};
 pub use recorder::Recorder;
+pub use redis_server::{RedisServer, free_port};
 pub use rows::{Rows, row_of, rows};
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 

@@ -1,6 +1,7 @@
 //! The spool from outside: what is written comes out once, whatever happens in between.
 
 mod codec;
+mod export;
 mod full;
 mod kill;
 mod record;
@@ -38,11 +39,19 @@ fn settings(dir: &Path, segment_bytes: u64, segments_max: u64) -> config::Logs {
         sync_every: Duration::from_millis(50),
         ship_every: Duration::from_millis(5),
         batch_rows_max: 100,
+        export: config::Export::default(),
     }
 }
 
 fn spool(dir: &TempDir, segments_max: u64) -> Arc<Spool> {
     Spool::open(&settings(dir.path(), SMALL, segments_max)).unwrap()
+}
+
+/// As the gateway makes them.
+pub(super) fn id_at(at: Timestamp, number: u64) -> RequestId {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    let random = [0, 0, a, b, c, d, e, f, g, h];
+    RequestId(uuid::Builder::from_unix_timestamp_millis(at.micros() / 1_000, &random).into_uuid())
 }
 
 fn id(number: u128) -> RequestId {
@@ -60,7 +69,7 @@ fn admission(id: RequestId) -> Admission<'static> {
     }
 }
 
-fn row(id: RequestId) -> Row<'static> {
+pub(super) fn row(id: RequestId) -> Row<'static> {
     Row {
         id,
         at: Timestamp::from_seconds(1_800_000_000),

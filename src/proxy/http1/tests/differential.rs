@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::LIMITS;
 use super::wire::{Seen, story};
 use crate::proxy::strict::chunked::Chunked;
-use crate::proxy::strict::tests::cases::unescape;
+use crate::proxy::strict::tests::escapes::unescape;
 use crate::proxy::strict::{Framing, check, check_trailers};
 
 /// The requests in `bytes` as our own rules read them, up to the first refusal. A body that is refused or not

@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod cases;
+pub mod escapes;
 
 use super::HeadLimits;
 

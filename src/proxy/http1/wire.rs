@@ -276,9 +276,9 @@ impl Wire {
     }
 
     /// Whether closing the socket now could keep the client from reading what has been written: bytes are unread, or
-    /// the other side has to be told.
-    pub fn wants_care(&self) -> bool {
-        !self.read.is_empty() || !self.content.is_whole() || matches!(self.socket, Socket::Other(_))
+    /// on their way.
+    pub fn has_unread(&self) -> bool {
+        !self.read.is_empty() || !self.content.is_whole()
     }
 
     pub const fn take_upgrade(&mut self) -> Option<oneshot::Sender<Upgraded>> {

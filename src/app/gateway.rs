@@ -21,6 +21,7 @@ use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
 use crate::api::desk::Desk;
 use crate::api::native::Native;
+use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
@@ -91,17 +92,10 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
-        let background = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(BACKGROUND_THREADS)
-            .thread_name("tollgate-background")
-            .enable_all()
-            .build()
-            .context("cannot start the background threads")?;
+        let background = second_runtime().context("cannot start the background threads")?;
         let record = background.block_on(open_record(&config))?;
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
-        let spool = Spool::open(&config.logs).with_context(|| {
-            format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
-        })?;
+        let spool = open_spool(&config)?;
         let counters = background.block_on(restore(&config, &spool, &record))?;
         let exporter = background
             .block_on(Exporter::open(&config.logs, record.clone(), Arc::clone(&metrics)))
@@ -130,8 +124,7 @@ impl Gateway {
                 status: Arc::clone(&status) as _,
             };
             let systems = Systems::new(&config, &desk, native);
-            let local =
-                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
+            let local = Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
             made = Some((status, systems.control));
             Shared {
                 local,
@@ -154,22 +147,9 @@ impl Gateway {
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
-        let live = Arc::clone(&shared);
+        let answering = answering(&shared, &status, systems);
         let live_config = Arc::clone(&shared.live.load().config);
-        let answering = Control {
-            metrics,
-            status: Arc::clone(&status) as _,
-            config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            limits: Limits::from(&live_config.control),
-            systems: systems.into(),
-            gate,
-        };
-        background.spawn(serve_control(
-            control,
-            control::router(answering),
-            Arc::clone(&live_config),
-            told(&stopping),
-        ));
+        background.spawn(serve_control(control, answering, live_config, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -280,6 +260,19 @@ impl Gateway {
 }
 
 /// Serves the operators' listener until it is told to stop.
+/// What operators are answered with.
+fn answering(shared: &Arc<Shared>, status: &Arc<GatewayStatus>, systems: Vec<System>) -> axum::Router {
+    let live = Arc::clone(shared);
+    control::router(Control {
+        metrics: Arc::clone(&shared.metrics),
+        status: Arc::clone(status) as _,
+        limits: Limits::from(&shared.live.load().config.control),
+        config: Arc::new(move || Arc::clone(&live.live.load().config)),
+        systems: systems.into(),
+        gate: Arc::clone(&shared.gate),
+    })
+}
+
 async fn serve_control(
     listener: std::net::TcpListener,
     router: axum::Router,
@@ -306,6 +299,19 @@ fn start_threads(
             .context("cannot start an I/O thread")
     };
     listeners.into_iter().enumerate().map(start).collect()
+}
+
+fn second_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("tollgate-background")
+        .enable_all()
+        .build()
+}
+
+fn open_spool(config: &Config) -> Result<Arc<Spool>> {
+    let dir = config.logs.dir.display();
+    Spool::open(&config.logs).with_context(|| format!("cannot use the log spool in {dir} (logs.dir)"))
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {

@@ -86,6 +86,7 @@ fn row(n: u64, rows: u64) -> Row<'static> {
         bytes_out: random % 100_000,
         target: (!refused).then_some("127.0.0.1:3000".into()),
         user_agent: Some("python-httpx/0.28.1".into()),
+        job: None,
     }
 }
 
@@ -220,7 +221,7 @@ fn upkeep(runtime: &Runtime, record: &SqliteRecord) {
         began.elapsed().as_secs_f64(),
         verified.drifted
     );
-    let keep = retention::keep_at(NOW, DAY * (DAYS as u32 - 1));
+    let keep = retention::keep_at(NOW, DAY * (DAYS as u32 - 1), None);
     let mut steps = Vec::new();
     loop {
         let began = Instant::now();

@@ -91,6 +91,7 @@ fn row<'a>(number: u64, organization: &'a str, project: &'a str, key: KeyId) -> 
         bytes_out: 1024,
         target: Some(Cow::Borrowed("127.0.0.1:3000")),
         user_agent: Some(Cow::Borrowed("python-httpx/0.28.1")),
+        job: None,
     }
 }
 

@@ -66,6 +66,7 @@ fn row(number: u128) -> Row<'static> {
         bytes_out: 1024,
         target: Some(Cow::Borrowed("127.0.0.1:3000")),
         user_agent: Some(Cow::Borrowed("python-httpx/0.28.1")),
+        job: None,
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Config {
     pub keys: Keys,
     /// Blocking of addresses that guess keys.
     pub ip_guard: IpGuard,
+    /// The published key systems whose paths are answered here.
+    pub systems: Systems,
     /// Money.
     pub billing: Billing,
     /// Plans by name, in the order of the file; never empty.
@@ -305,6 +307,8 @@ pub struct Keys {
     pub cache_absent_for: Duration,
     /// How often changes made elsewhere are looked for.
     pub follow_every: Duration,
+    /// How long the key index in Redis keeps a key that nobody reads from the record; zero is no index.
+    pub index_for: Duration,
     /// What new keys are sealed with; `None` keeps digests only.
     pub reveal_key: Option<SealKey>,
 }
@@ -333,6 +337,21 @@ pub struct IpGuard {
     pub block_for: Duration,
     /// Addresses watched at one time.
     pub addresses_max: usize,
+}
+
+/// `[systems]`: each on or off, whatever the file said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Systems {
+    /// AlterLab's.
+    pub alterlab: bool,
+    /// AzScraper's.
+    pub azscraper: bool,
+    /// Piloterr's.
+    pub piloterr: bool,
+    /// Jobs kept in memory, of those that routes remember.
+    pub jobs_max: usize,
+    /// Whether AzScraper's `POST /auth/register` makes accounts.
+    pub register: bool,
 }
 
 /// `[billing]`

@@ -181,6 +181,7 @@ impl Exchange {
             cost: Cost::default(),
             source: CostSource::Free,
             tier: None,
+            job: None,
         };
         let verdict = if self.admitted { self.verdict(Ending::UpstreamError) } else { nothing };
         self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
@@ -209,6 +210,7 @@ impl Exchange {
                 cost: Cost::default(),
                 source: CostSource::Free,
                 tier: None,
+                job: None,
             };
         };
         let body = self.answer.inspected.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -237,6 +239,10 @@ impl Exchange {
         let plan = caller.map(|caller| caller.organization.plan.as_str());
         self.core.count(&self.live, self.known.route.as_ref().map(|(at, _)| *at), plan, status);
 
+        let made = caller.zip(verdict.job.as_deref());
+        if let Some((caller, job)) = made {
+            self.core.shared.gate.jobs.made(job, &caller.key.grant.project);
+        }
         let row = Row {
             id: self.id,
             at: admitted_at,
@@ -264,6 +270,7 @@ impl Exchange {
                 .as_ref()
                 .and_then(|value| value.to_str().ok())
                 .map(|text| Cow::Borrowed(bounded(text))),
+            job: made.map(|(_, job)| Cow::Borrowed(job)),
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
         let _ = self.core.spool().borrow_mut().finished(&row);

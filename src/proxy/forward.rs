@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
@@ -28,6 +29,7 @@ use super::ids;
 use super::refuse;
 use super::relay::{Answer, Relay};
 use super::service::Peer;
+use super::soft;
 use super::tunnel;
 use super::upload::Upload;
 use super::upstream::answer::AnswerBody;
@@ -57,9 +59,10 @@ pub async fn forward(
     let upstream = &live.config.upstreams[route.upstream];
     let wants_upgrade = route.upgrade && headers::asks_for_upgrade(request.headers());
     let upgrade = wants_upgrade.then(|| request.body().on_upgrade()).flatten();
+    let softly = soft::is_asked(&route, request.uri().query());
     let answer_timeout = route.answer_timeout.unwrap_or(upstream.answer_timeout);
     let answer_due = exchange.core().deadlines.watch(answer_timeout);
-    let Some(outbound) = outbound(
+    let Some(mut outbound) = outbound(
         &exchange,
         peer,
         request,
@@ -76,7 +79,7 @@ pub async fn forward(
     metrics.overhead_seconds.observe(sent.since(exchange.started).as_secs_f64());
     let answered = tokio::select! {
         biased;
-        answered = send(&exchange, route.upstream, upstream, outbound, upgrade.is_some()) => answered,
+        answered = send(&exchange, route.upstream, upstream, &mut outbound, upgrade.is_some()) => answered,
         () = answer_due.expired() => Err(Refusal::UpstreamTimeout),
     };
     match answered {
@@ -86,6 +89,12 @@ pub async fn forward(
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
             let heard = Heard::of(&route, answered.response.status().as_u16(), answered.response.headers());
             exchange.answered(Arc::clone(&answered.target), heard, answered.response.status().as_u16(), now);
+            if softly && soft::is_failure(&answered.response) {
+                return match soft::collect(&exchange, answered.response, upstream.stall_timeout).await {
+                    Some(response) => soften(exchange, response),
+                    None => refuse::respond(exchange, Refusal::UpstreamUnreachable, version),
+                };
+            }
             answer(exchange, answered, upgrade, upstream.stall_timeout)
         }
     }
@@ -96,7 +105,7 @@ async fn send(
     exchange: &Exchange,
     index: usize,
     upstream: &Upstream,
-    mut request: Request<Option<Upload>>,
+    request: &mut Request<Option<Upload>>,
     upgrade: bool,
 ) -> Result<Answered, Refusal> {
     let mut tried: Vec<SocketAddr> = Vec::new();
@@ -109,7 +118,7 @@ async fn send(
             });
         };
         let target = Arc::clone(target);
-        match exchange.core().pool.send(&target, upstream, &mut request, upgrade).await {
+        match exchange.core().pool.send(&target, upstream, request, upgrade).await {
             Ok(response) => return Ok(Answered { response, target }),
             Err(SendError::Unsent(_)) if tried.len() < upstream.retries => tried.push(target.address()),
             Err(error) => {
@@ -142,7 +151,9 @@ fn outbound(
         &config.data.trusted_proxies,
     );
     let credential = exchange.caller().map(|caller| &caller.credential);
+    let softly = soft::is_asked(route, parts.uri.query());
     let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
+    let query = if softly { soft::strip(parts.uri.query(), query) } else { query };
     headers::clean_request(&mut parts.headers, upgrade);
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
@@ -154,7 +165,7 @@ fn outbound(
     parts.headers.reserve(IDENTITY_HEADERS_MAX);
     forwarded.set(&mut parts.headers);
     set_identity(&mut parts.headers, exchange)?;
-    if reads_body(route) {
+    if softly || reads_body(route) {
         // A compressed answer could not be looked into.
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
@@ -224,6 +235,21 @@ fn set_identity(headers: &mut HeaderMap, exchange: &Exchange) -> Option<()> {
     Some(())
 }
 
+/// A 404 as a client sees it that wants it softly.
+fn soften(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Answer> {
+    clean(&exchange, response.headers_mut(), false);
+    soft::answer(exchange, response)
+}
+
+/// The answer's headers as the client sees them.
+fn clean(exchange: &Exchange, headers: &mut HeaderMap, switching: bool) {
+    headers::clean_response(headers, switching);
+    headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
+    if let Some(standing) = &exchange.known.standing {
+        ratelimit::set(headers, standing, exchange.started);
+    }
+}
+
 /// The answer as the client sees it.
 fn answer(
     mut exchange: Box<Exchange>,
@@ -234,11 +260,7 @@ fn answer(
     let Answered { response, .. } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let (mut parts, body) = response.into_parts();
-    headers::clean_response(&mut parts.headers, switching);
-    parts.headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
-    if let Some(standing) = &exchange.known.standing {
-        ratelimit::set(&mut parts.headers, standing, exchange.started);
-    }
+    clean(&exchange, &mut parts.headers, switching);
     if switching {
         let (Some(client), Some(upstream)) = (upgrade, body.into_tunnel()) else {
             // Nobody asked this upstream to switch.

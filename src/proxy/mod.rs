@@ -23,6 +23,7 @@ pub mod refuse;
 pub mod relay;
 pub mod server;
 pub mod service;
+mod soft;
 pub mod strict;
 pub mod thread;
 pub mod tls;

@@ -22,6 +22,7 @@ fn longest(number: u128) -> Row<'static> {
         domain: long(),
         target: long(),
         user_agent: long(),
+        job: long(),
         ..row(id(number))
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn row(id: RequestId) -> Row<'static> {
         bytes_out: 1024,
         target: Some(Cow::Borrowed("127.0.0.1:3000")),
         user_agent: Some(Cow::Borrowed("curl/8.0")),
+        job: None,
     }
 }
 

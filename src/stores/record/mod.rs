@@ -28,7 +28,7 @@ pub use self::orders::{
     NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, Seen,
 };
 pub use self::questions::{
-    AttemptRecord, AuditRecord, GrantRecord, KeyRecord, LogRecord, OrganizationRecord, PeopleRecord,
+    AttemptRecord, AuditRecord, GrantRecord, JobRecord, KeyRecord, LogRecord, NoticeRecord, OrganizationRecord, PeopleRecord,
     ProjectRecord, Record, SessionRecord, UsageRecord,
 };
 pub use self::snapshot::{seen_key, seen_organization, seen_project};

@@ -321,6 +321,29 @@ pub trait AttemptRecord: Send + Sync + 'static {
     ) -> Result<(), RecordError>;
 }
 
+/// What answers made.
+#[async_trait]
+pub trait JobRecord: Send + Sync + 'static {
+    /// The project whose key first made this, as far as the log has been moved in; `None` where nothing is known
+    /// of it.
+    async fn job_owner(&self, job: &str) -> Result<Option<ProjectId>, RecordError>;
+}
+
+/// Notices that users are shown once.
+#[async_trait]
+pub trait NoticeRecord: Send + Sync + 'static {
+    /// Whether a user was shown a notice.
+    async fn notice_shown(&self, user: UserId, notice: &str) -> Result<bool, RecordError>;
+    /// Writes down that a user was shown a notice; again is nothing.
+    async fn show_notice(
+        &self,
+        user: UserId,
+        notice: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
+}
+
 /// The whole durable store.
 pub trait Record:
     GrantRecord
@@ -333,6 +356,8 @@ pub trait Record:
     + KeyRecord
     + AuditRecord
     + AttemptRecord
+    + JobRecord
+    + NoticeRecord
     + ReportRecord
     + UpkeepRecord
 {
@@ -349,6 +374,8 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
+        + JobRecord
+        + NoticeRecord
         + ReportRecord
         + UpkeepRecord
 {

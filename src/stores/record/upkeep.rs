@@ -38,7 +38,7 @@ pub struct Pruned {
     pub cells: u64,
     /// Rows of `changes`.
     pub changes: u64,
-    /// Sessions and secrets.
+    /// Sessions, secrets, and jobs as old as the rows.
     pub ended: u64,
     /// Whether there is more to drop.
     pub more: bool,

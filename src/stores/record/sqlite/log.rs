@@ -26,6 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, Transaction, Transac
 use super::SqliteRecord;
 use super::columns::{int, micros};
 use super::log_blocks::{Blocks, Entry};
+use super::jobs::{self, Job};
 use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};
@@ -61,6 +62,7 @@ struct Writer {
 /// What a shipment is when it goes to the thread that writes it.
 struct Parcel {
     rows: Rows,
+    jobs: Vec<Job>,
     carried: Vec<Carried>,
     finished: Vec<RequestId>,
     cursor: Option<(String, i64)>,
@@ -74,6 +76,7 @@ impl SqliteRecord {
     pub(super) async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
         let parcel = Parcel {
             rows: Rows::pack(&shipment.rows),
+            jobs: shipment.rows.iter().filter_map(jobs::of).collect(),
             carried: shipment.carried.iter().map(carried).collect(),
             finished: shipment.finished.iter().copied().map(RequestId).collect(),
             cursor: shipment.cursor.as_ref().map(|(segment, at)| (segment.clone(), int(*at))),
@@ -159,6 +162,7 @@ impl Writer {
             tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             take_any(&tx, &mut self.names, &parcel.rows)?;
         }
+        jobs::take(&tx, &parcel.jobs)?;
         parcel.carried.iter().try_for_each(|admission| carry(&tx, admission))?;
         for id in &parcel.finished {
             tx.execute("DELETE FROM open_admissions WHERE id = ?", [id.0.as_bytes()])?;

@@ -289,5 +289,4 @@ CREATE TABLE open_admissions (
 ) STRICT, WITHOUT ROWID;
 
 -- For removing what has ended.
-CREATE INDEX sessions_by_end ON sessions (expires_at);
 CREATE INDEX secrets_by_end ON key_secrets (valid_until) WHERE valid_until IS NOT NULL;

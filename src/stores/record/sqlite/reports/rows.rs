@@ -99,6 +99,7 @@ fn read(columns: &Columns<'_>) -> Result<LoggedRow, RecordError> {
         bytes_out: number(21)?,
         target: text(6)?,
         user_agent: text(7)?,
+        job: None,
     };
     Ok(LoggedRow { place: Place(columns.get(23)?), row })
 }

@@ -48,10 +48,14 @@ pub(super) fn step(db: &Connection, keep: &Keep, swept: u32) -> rusqlite::Result
         "DELETE FROM key_secrets WHERE digest IN (SELECT digest FROM key_secrets WHERE valid_until < ? LIMIT ?)",
         (ended, OTHERS as i64),
     )? as u64;
-    pruned.ended = sessions + secrets;
+    let jobs = db.execute(
+        "DELETE FROM jobs WHERE job IN (SELECT job FROM jobs WHERE at < ? ORDER BY at LIMIT ?)",
+        (micros(keep.rows_since), OTHERS as i64),
+    )? as u64;
+    pruned.ended = sessions + secrets + jobs;
     pruned.more |= pruned.rows == ROWS
         || pruned.news == BATCHES
-        || [pruned.changes, sessions, secrets].contains(&OTHERS);
+        || [pruned.changes, sessions, secrets, jobs].contains(&OTHERS);
     Ok((pruned, swept))
 }
 

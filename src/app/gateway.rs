@@ -17,11 +17,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::admin::{Admin, Settings};
-use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
 use crate::api::desk::Desk;
-use crate::api::native::Native;
-use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
@@ -45,8 +42,7 @@ use super::delivery::Delivery;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
-use super::systems::Systems;
-use super::{control as listener, listen};
+use super::{control as listener, listen, systems};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -92,7 +88,7 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
-        let background = background_runtime()?;
+        let background = second_runtime()?;
         let record = background.block_on(open_record(&config))?;
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
@@ -116,11 +112,17 @@ impl Gateway {
             guard: Guard::new(&config.ip_guard),
             jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let (status, systems) = own_answers(&config, &record, &gate, &admin)?;
+        let status = Arc::new(GatewayStatus::default());
+        let desk = Desk {
+            admin: admin.clone(),
+            gate: Arc::clone(&gate),
+            record: record.clone(),
+            status: Arc::clone(&status) as _,
+        };
         let config = Arc::new(config);
         let handle = background.handle().clone();
         let shared = Arc::new(Shared {
-            local: Local::new(systems.data, handle, config.data.own_requests_max),
+            local: Local::new(systems::data(&config, &desk), handle, config.data.own_requests_max),
             gate,
             live: ArcSwap::from_pointee(Live {
                 config: Arc::clone(&config),
@@ -139,8 +141,8 @@ impl Gateway {
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
-        let router = control_router(&shared, &status, systems.control);
-        background.spawn(serve_control(control, router, config, told(&stopping)));
+        let operators = systems::operators(&shared, &desk)?;
+        background.spawn(serve_control(control, operators, config, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -250,50 +252,6 @@ impl Gateway {
     }
 }
 
-fn background_runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(BACKGROUND_THREADS)
-        .thread_name("tollgate-background")
-        .enable_all()
-        .build()
-        .context("cannot start the background threads")
-}
-
-/// What the gateway answers itself, and the status that some of it tells, which is of no gateway yet.
-fn own_answers(
-    config: &Config,
-    record: &SharedRecord,
-    gate: &Arc<Gate>,
-    admin: &Admin,
-) -> Result<(Arc<GatewayStatus>, Systems)> {
-    let status = Arc::new(GatewayStatus::default());
-    let desk = Desk {
-        admin: admin.clone(),
-        gate: Arc::clone(gate),
-        record: record.clone(),
-        status: Arc::clone(&status) as _,
-    };
-    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
-    Ok((status, Systems::new(config, &desk, native)))
-}
-
-fn control_router(
-    shared: &Arc<Shared>,
-    status: &Arc<GatewayStatus>,
-    systems: Vec<System>,
-) -> axum::Router {
-    let live = Arc::clone(shared);
-    let in_force = move || Arc::clone(&live.live.load().config);
-    control::router(Control {
-        metrics: Arc::clone(&shared.metrics),
-        status: Arc::clone(status) as _,
-        limits: Limits::from(&in_force().control),
-        config: Arc::new(in_force),
-        systems: systems.into(),
-        gate: Arc::clone(&shared.gate),
-    })
-}
-
 /// Serves the operators' listener until it is told to stop.
 async fn serve_control(
     listener: std::net::TcpListener,
@@ -321,6 +279,15 @@ fn start_threads(
             .context("cannot start an I/O thread")
     };
     listeners.into_iter().enumerate().map(start).collect()
+}
+
+fn second_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("tollgate-background")
+        .enable_all()
+        .build()
+        .context("cannot start the background threads")
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {

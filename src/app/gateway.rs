@@ -17,8 +17,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::admin::{Admin, Settings};
+use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
 use crate::api::desk::Desk;
+use crate::api::native::Native;
+use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, CountersEngine, RecordUrl, changes};
 use crate::logs::{self, Exporter, Spool};
@@ -33,16 +36,18 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::sqlite::SqliteRecord;
-use crate::stores::record::{SharedRecord, UsageRecord};
+use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord};
 
 use super::delivery::Delivery;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
-use super::{control as listener, listen, systems};
+use super::systems::Systems;
+use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -88,7 +93,7 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
-        let background = second_runtime()?;
+        let background = background_runtime()?;
         let record = background.block_on(open_record(&config))?;
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
@@ -104,7 +109,12 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
+        let index = open_index(&config, background.handle())?;
+        let grants: Arc<dyn GrantRecord> = match &index {
+            Some(index) => Arc::new(IndexedRecord::new(record.clone(), Arc::clone(index))),
+            None => record.clone(),
+        };
+        let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
         let gate = Arc::new(Gate {
             keyring,
@@ -112,17 +122,11 @@ impl Gateway {
             guard: Guard::new(&config.ip_guard),
             jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let status = Arc::new(GatewayStatus::default());
-        let desk = Desk {
-            admin: admin.clone(),
-            gate: Arc::clone(&gate),
-            record: record.clone(),
-            status: Arc::clone(&status) as _,
-        };
+        let (status, systems) = own_answers(&config, &record, &gate, &admin, index)?;
         let config = Arc::new(config);
         let handle = background.handle().clone();
         let shared = Arc::new(Shared {
-            local: Local::new(systems::data(&config, &desk), handle, config.data.own_requests_max),
+            local: Local::new(systems.data, handle, config.data.own_requests_max),
             gate,
             live: ArcSwap::from_pointee(Live {
                 config: Arc::clone(&config),
@@ -138,11 +142,11 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), grants, told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
-        let operators = systems::operators(&shared, &desk)?;
-        background.spawn(serve_control(control, operators, config, told(&stopping)));
+        let router = control_router(&shared, &status, systems.control);
+        background.spawn(serve_control(control, router, config, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -252,6 +256,51 @@ impl Gateway {
     }
 }
 
+fn background_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("tollgate-background")
+        .enable_all()
+        .build()
+        .context("cannot start the background threads")
+}
+
+/// What the gateway answers itself, and the status that some of it tells, which is of no gateway yet.
+fn own_answers(
+    config: &Config,
+    record: &SharedRecord,
+    gate: &Arc<Gate>,
+    admin: &Admin,
+    index: Option<Arc<Index>>,
+) -> Result<(Arc<GatewayStatus>, Systems)> {
+    let status = Arc::new(GatewayStatus::new(index));
+    let desk = Desk {
+        admin: admin.clone(),
+        gate: Arc::clone(gate),
+        record: record.clone(),
+        status: Arc::clone(&status) as _,
+    };
+    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
+    Ok((status, Systems::new(config, &desk, native)))
+}
+
+fn control_router(
+    shared: &Arc<Shared>,
+    status: &Arc<GatewayStatus>,
+    systems: Vec<System>,
+) -> axum::Router {
+    let live = Arc::clone(shared);
+    let in_force = move || Arc::clone(&live.live.load().config);
+    control::router(Control {
+        metrics: Arc::clone(&shared.metrics),
+        status: Arc::clone(status) as _,
+        limits: Limits::from(&in_force().control),
+        config: Arc::new(in_force),
+        systems: systems.into(),
+        gate: Arc::clone(&shared.gate),
+    })
+}
+
 /// Serves the operators' listener until it is told to stop.
 async fn serve_control(
     listener: std::net::TcpListener,
@@ -281,21 +330,22 @@ fn start_threads(
     listeners.into_iter().enumerate().map(start).collect()
 }
 
-fn second_runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(BACKGROUND_THREADS)
-        .thread_name("tollgate-background")
-        .enable_all()
-        .build()
-        .context("cannot start the background threads")
-}
-
 async fn open_record(config: &Config) -> Result<SharedRecord> {
     let RecordUrl::Sqlite(path) = &config.record;
     let record = SqliteRecord::open(path)
         .await
         .with_context(|| format!("cannot use the record {} (record.url)", path.display()))?;
     Ok(Arc::new(record))
+}
+
+/// The key index, where the counters' Redis is there to hold it.
+fn open_index(config: &Config, background: &tokio::runtime::Handle) -> Result<Option<Arc<Index>>> {
+    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok(None) };
+    if config.keys.index_for.is_zero() {
+        return Ok(None);
+    }
+    let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
+    Ok(Some(Arc::new(index.context("cannot use Redis (counters.url)")?)))
 }
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
@@ -334,7 +384,7 @@ fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
-async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop: impl Future<Output = ()>) {
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;

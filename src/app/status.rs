@@ -11,20 +11,27 @@ use crate::clock;
 use crate::domain::time::Timestamp;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
+use crate::stores::keyring::index::Index;
 
 /// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
 /// nobody would notice that there is room again.
 const FULL_FOR: Duration = Duration::from_secs(5);
 
 /// Readiness, and the metrics that are read from the parts when they are asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct GatewayStatus {
+    index: Option<Arc<Index>>,
     /// The gateway answers `/health` by this, so this must not keep the gateway.
     shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
+    /// Of a gateway whose key index, if it has one, is `index`.
+    pub const fn new(index: Option<Arc<Index>>) -> Self {
+        Self { index, shared: OnceLock::new(), draining: AtomicBool::new(false) }
+    }
+
     /// From now on it is the status of this gateway.
     pub fn watch(&self, shared: &Arc<Shared>) {
         // Nobody tells it twice.
@@ -57,6 +64,11 @@ impl Status for GatewayStatus {
         let lookups = keyring.lookups();
         for (tier, answered) in [("l1", lookups.l1), ("absent", lookups.absent), ("record", lookups.record)] {
             bring(&metrics.key_lookups.with_label_values(&[tier]), answered);
+        }
+        if let Some(index) = &self.index {
+            for (tier, count) in [("l2", index.answered()), ("l2_discarded", index.discarded())] {
+                bring(&metrics.key_lookups.with_label_values(&[tier]), count);
+            }
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());

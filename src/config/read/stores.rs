@@ -9,8 +9,8 @@ use crate::config::{
     Counters, CountersEngine, Export, ExportTo, Logs, OnOutage, RecordUrl, RedisUrl, WhenFull,
 };
 
-/// A call to Redis that takes longer would be felt by whoever waits for it.
-const CALL_MAX: Duration = Duration::from_secs(5);
+/// Two calls in a row that fail open the breaker, which must be open within a second.
+const CALL_MAX: Duration = Duration::from_millis(400);
 
 /// Reads `[record]`.
 pub(super) fn record(section: &Section<'_>) -> RecordUrl {

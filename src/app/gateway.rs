@@ -35,8 +35,8 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
-use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::jobs::Jobs;
+use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::sqlite::SqliteRecord;
 use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord};
@@ -116,11 +116,7 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let index = open_index(&config, background.handle())?;
-        let grants: Arc<dyn GrantRecord> = match &index {
-            Some(index) => Arc::new(IndexedRecord::new(record.clone(), Arc::clone(index))),
-            None => record.clone(),
-        };
+        let (grants, index) = grants(&config, &record, background.handle())?;
         let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let guard = Guard::new(&config.ip_guard);
         let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
@@ -139,8 +135,7 @@ impl Gateway {
                 status: Arc::clone(&status) as _,
             };
             let systems = Systems::new(&config, &desk, native);
-            let local =
-                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
+            let local = Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
             made = Some((status, systems.control));
             Shared {
                 local,
@@ -281,11 +276,12 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
-        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
-        if self.background.block_on(async { told.await.is_err() }) {
-            tracing::warn!(
-                "Redis was not told in time what this gateway had leased; it counts until its windows end"
-            );
+        // Within the runtime, as a timeout needs its timer.
+        let told = self
+            .background
+            .block_on(async { tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close()).await });
+        if told.is_err() {
+            tracing::warn!("Redis was not told in time what is leased here; it counts until its windows end");
         }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
@@ -337,14 +333,19 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
     Ok(Arc::new(record))
 }
 
-/// The key index, where the counters' Redis is there to hold it.
-fn open_index(config: &Config, background: &tokio::runtime::Handle) -> Result<Option<Arc<Index>>> {
-    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok(None) };
+/// What the keyring asks: the record, with the key index beside it where the counters' Redis is there to hold one.
+fn grants(
+    config: &Config,
+    record: &SharedRecord,
+    background: &tokio::runtime::Handle,
+) -> Result<(Arc<dyn GrantRecord>, Option<Arc<Index>>)> {
+    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok((record.clone(), None)) };
     if config.keys.index_for.is_zero() {
-        return Ok(None);
+        return Ok((record.clone(), None));
     }
     let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
-    Ok(Some(Arc::new(index.context("cannot use Redis (counters.url)")?)))
+    let index = Arc::new(index.context("cannot use Redis (counters.url)")?);
+    Ok((Arc::new(IndexedRecord::new(record.clone(), Arc::clone(&index))), Some(index)))
 }
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.

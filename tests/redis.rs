@@ -91,7 +91,7 @@ async fn burst(gateways: &[Gateway], key: &str, clients: usize, each: usize) -> 
                 let reply = kept.get(data, "/", &key).await.unwrap();
                 match reply.status {
                     200 => admitted += 1,
-                    _ => refused.push(reply.code().to_string()),
+                    _ => refused.push(reply.code()),
                 }
             }
             (admitted, refused)

@@ -333,12 +333,15 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
     Ok(Arc::new(record))
 }
 
+/// What the keyring asks, and the index in it.
+type Grants = (Arc<dyn GrantRecord>, Option<Arc<Index>>);
+
 /// What the keyring asks: the record, with the key index beside it where the counters' Redis is there to hold one.
 fn grants(
     config: &Config,
     record: &SharedRecord,
     background: &tokio::runtime::Handle,
-) -> Result<(Arc<dyn GrantRecord>, Option<Arc<Index>>)> {
+) -> Result<Grants> {
     let CountersEngine::Redis(url) = &config.counters.engine else { return Ok((record.clone(), None)) };
     if config.keys.index_for.is_zero() {
         return Ok((record.clone(), None));

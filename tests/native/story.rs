@@ -14,8 +14,10 @@ async fn from_a_login_to_the_audit_trail() {
     assert_eq!(login["user"]["operator"], json!(true));
 
     // An organization and its owner.
-    let new = json!({ "name": "Umbrella Inc", "plan": "wide", "negotiated": { "per_minute": 900 } });
-    let org = bed.does(&operator, "POST", "/v1/organizations", new, 201).await;
+    let new = json!({ "name": "Umbrella Inc", "plan": "wide" });
+    bed.does(&operator, "POST", "/v1/organizations", new, 201).await;
+    let patch = json!({ "negotiated": { "per_minute": 900 } });
+    let org = bed.does(&operator, "PATCH", "/v1/organizations/Umbrella-Inc", patch, 200).await;
     assert_eq!((&org["id"], &org["caps"]["per_minute"]), (&json!("Umbrella-Inc"), &json!(900)));
     let invitation = json!({ "email": "jill@example.com", "role": "owner", "ttl": "1h" });
     let path = "/v1/organizations/Umbrella-Inc/invitations";

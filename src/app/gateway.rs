@@ -280,11 +280,7 @@ fn own_answers(
     Ok((status, Systems::new(config, &desk, native)))
 }
 
-fn control_router(
-    shared: &Arc<Shared>,
-    status: &Arc<GatewayStatus>,
-    systems: Vec<System>,
-) -> axum::Router {
+fn control_router(shared: &Arc<Shared>, status: &Arc<GatewayStatus>, systems: Vec<System>) -> axum::Router {
     let live = Arc::clone(shared);
     let in_force = move || Arc::clone(&live.live.load().config);
     control::router(Control {
@@ -338,11 +334,7 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
 type Grants = (Arc<dyn GrantRecord>, Option<Arc<Index>>);
 
 /// What the keyring asks: the record, with the key index beside it where the counters' Redis is there to hold one.
-fn grants(
-    config: &Config,
-    record: &SharedRecord,
-    background: &tokio::runtime::Handle,
-) -> Result<Grants> {
+fn grants(config: &Config, record: &SharedRecord, background: &tokio::runtime::Handle) -> Result<Grants> {
     let CountersEngine::Redis(url) = &config.counters.engine else { return Ok((record.clone(), None)) };
     if config.keys.index_for.is_zero() {
         return Ok((record.clone(), None));

@@ -97,7 +97,6 @@ fn charged_fairly(rows: &[Entry]) {
         };
         assert!(fair.contains(&row.microcents), "{row:?}");
     }
-    println!("{outcomes:?}");
     assert!(outcomes["success"] > 0 && outcomes["client_aborted"] > 0, "{outcomes:?}");
 }
 

@@ -25,8 +25,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, Transaction, Transac
 
 use super::SqliteRecord;
 use super::columns::{int, micros};
-use super::log_blocks::{Blocks, Entry};
 use super::jobs::{self, Job};
+use super::log_blocks::{Blocks, Entry};
 use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};

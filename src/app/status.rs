@@ -1,7 +1,7 @@
 //! What `/readyz` and `/metrics` ask of the running gateway.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -21,15 +21,25 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct GatewayStatus {
     index: Option<Arc<Index>>,
-    /// Which answers `/health` by this, and so must not be kept by it.
-    shared: Weak<Shared>,
+    /// The gateway answers `/health` by this, so this must not keep the gateway.
+    shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
-    /// The status of a gateway that is ready.
-    pub const fn new(shared: Weak<Shared>, index: Option<Arc<Index>>) -> Self {
-        Self { shared, index, draining: AtomicBool::new(false) }
+    /// Of a gateway whose key index, if it has one, is `index`.
+    pub const fn new(index: Option<Arc<Index>>) -> Self {
+        Self { index, shared: OnceLock::new(), draining: AtomicBool::new(false) }
+    }
+
+    /// From now on it is the status of this gateway.
+    pub fn watch(&self, shared: &Arc<Shared>) {
+        // Nobody tells it twice.
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.get()?.upgrade()
     }
 
     /// From now on the gateway says that it wants no more requests.
@@ -40,7 +50,7 @@ impl GatewayStatus {
 
 impl Status for GatewayStatus {
     fn refresh(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(shared) = self.shared() else { return };
         let metrics = &shared.metrics;
         let counts = shared.spool.counts();
         for (state, rows) in
@@ -86,8 +96,8 @@ impl Status for GatewayStatus {
         if self.draining.load(Ordering::Acquire) {
             failing.push(("gateway", "stopping".to_owned()));
         }
-        let Some(shared) = self.shared.upgrade() else {
-            failing.push(("gateway", "stopped".to_owned()));
+        let Some(shared) = self.shared() else {
+            failing.push(("gateway", "not running".to_owned()));
             return failing;
         };
         // A record that is lost later does not keep known keys from being served.

@@ -15,6 +15,7 @@ mod context;
 mod failure;
 mod key;
 mod key_change;
+mod key_import;
 mod logs;
 mod org;
 mod output;

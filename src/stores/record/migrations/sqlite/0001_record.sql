@@ -105,7 +105,6 @@ CREATE TABLE sessions (
     revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_of_user ON sessions (user);
-CREATE INDEX sessions_by_end ON sessions (expires_at);
 
 -- What a request that names itself (Idempotency-Key) was answered, so that its repetition is answered the same.
 CREATE TABLE idempotency (

@@ -75,7 +75,7 @@ impl MemoryCounters {
         }
     }
 
-    /// See [`super::Counters::claim`].
+    /// See [`super::Counters::at_once`].
     #[allow(
         clippy::result_large_err,
         reason = "a refusal tells the standing as an admission does, and is as large"
@@ -116,7 +116,7 @@ impl MemoryCounters {
         }
     }
 
-    /// See [`super::Counters::standing`].
+    /// Where the limits of `claim` stand, nothing being claimed.
     pub fn standing(&self, org: &OrgId, claim: &Claim<'_>, now: Timestamp) -> Standing {
         match self.shard(org).lock().get_mut(org) {
             Some(account) => account.standing(claim, now),

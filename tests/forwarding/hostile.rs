@@ -1,7 +1,7 @@
 //! Clients and upstreams that mean no good: nobody gets what was meant for somebody else.
 
 use crate::bed::Setup;
-use crate::support::{Answer, Upstream, Wire, raw};
+use crate::support::{Answer, SOON, Upstream, Wire, raw, wait_until};
 
 /// A refused request's body is not read as the next request, whatever it looks like.
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_refused_body_is_never_a_request() {
         let (head, _) = wire.answer().await.unwrap();
         assert!(head.starts_with("HTTP/1.1 4"), "{head}");
         wire.finish().await;
-        drop(wire.rest(crate::support::SOON).await);
+        drop(wire.rest(SOON).await);
         assert!(upstream.seen().iter().all(|seen| seen.target() == "/next"), "{all}: {:?}", upstream.seen());
     }
 }
@@ -70,9 +70,15 @@ async fn broken_answers_are_errors_or_whole() {
         if *status == "502" {
             assert!(String::from_utf8(content).unwrap().contains("upstream_unreachable"), "{shown:?}");
         }
-        // What follows on the same connection is answered as ever.
-        wire.send(bed.head("GET /fine", "")).await;
-        assert_eq!(wire.answer().await.unwrap().1, b"fine", "after {shown:?}");
+        // What follows on the same connection is answered as ever. A kept connection that the upstream closes in
+        // the very moment in which it is used again costs a 502, as a request that was sent is not sent again.
+        wait_until(&format!("an answer after {shown:?}"), SOON, async || {
+            wire.send(bed.head("GET /fine", "")).await;
+            let (head, content) = wire.answer().await.unwrap();
+            assert!(content == b"fine" || head.split(' ').nth(1) == Some("502"), "after {shown:?}: {head}");
+            content == b"fine"
+        })
+        .await;
     }
     assert_eq!(bed.get("/broken/huge").await.status, 502);
 }

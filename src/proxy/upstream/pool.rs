@@ -36,7 +36,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A connection idle for longer is looked at before it is used, which costs a system call. Whatever closed before
 /// the thread last asked for events is known without; a target that closes after so short a rest and within the
 /// moment since then has no habit of keeping connections.
-const LOOK_AFTER: Duration = Duration::from_millis(100);
+const LOOK_AFTER: Duration = Duration::from_millis(10);
 
 /// The connections of one thread. Clones are the same pool.
 #[derive(Clone)]

@@ -109,6 +109,9 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         listen = "127.0.0.1:2"
         [record]
         url = "sqlite://other.db"
+        connections_max = 7
+        connect_timeout = "7s"
+        answer_timeout = "7s"
         [counters]
         on_outage = "closed"
         keys_max = 1

@@ -1,0 +1,112 @@
+//! What the log is asked for: the places reached, and what counters are rebuilt from.
+
+use super::PostgresRecord;
+use super::columns::{Columns, micros};
+use super::log_sums::{CELL_MICROS, cell_of};
+use super::places::{ARRIVED_BEFORE_MAX, first_place};
+use crate::domain::cost::Cost;
+use crate::domain::id::{KeyId, OrgId, RequestId};
+use crate::domain::row::Admission;
+use crate::domain::time::Timestamp;
+use crate::stores::record::{RecordError, UsageCell};
+
+/// Of what came since a place and was admitted since an instant.
+pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
+     WHERE place >= $1 AND at >= $2 AND admitted AND organization IS NOT NULL ORDER BY at";
+
+impl PostgresRecord {
+    pub(super) async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        self.within(async {
+            let rows = sqlx::query("SELECT segment, bytes FROM spool_cursors ORDER BY segment")
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter()
+                .map(|row| {
+                    let row = Columns(row);
+                    Ok((row.text("segment")?, row.count("bytes")?))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.within(async {
+            let rows =
+                sqlx::query("SELECT * FROM open_admissions ORDER BY at, id").fetch_all(&self.pool).await?;
+            rows.iter().map(|row| admission(&Columns(row))).collect()
+        })
+        .await
+    }
+
+    pub(super) async fn usage_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        self.within(async {
+            // One snapshot: cells and totals are of the same instant.
+            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let cells = sqlx::query(
+                "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+                 WHERE cell >= $1 AND admitted > 0 ORDER BY cell",
+            )
+            .bind(cell_of(since))
+            .fetch_all(&mut *tx)
+            .await?;
+            let totals = sqlx::query("SELECT organization, key, requests FROM key_usage WHERE requests > 0")
+                .fetch_all(&mut *tx)
+                .await?;
+            let cells = cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?;
+            let totals = totals
+                .iter()
+                .map(|row| {
+                    let row = Columns(row);
+                    Ok((row.org("organization")?, row.key_id("key")?, row.count("requests")?))
+                })
+                .collect::<Result<_, RecordError>>()?;
+            Ok((cells, totals))
+        })
+        .await
+    }
+
+    pub(super) async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        self.within(async {
+            let rows = sqlx::query(ADMITTED_SINCE)
+                .bind(first_place(since.minus(ARRIVED_BEFORE_MAX)))
+                .bind(micros(since))
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter()
+                .map(|row| {
+                    let row = Columns(row);
+                    Ok((row.org("organization")?, row.opt_uuid("key")?.map(KeyId), row.instant("at")?))
+                })
+                .collect()
+        })
+        .await
+    }
+}
+
+fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
+    Ok(UsageCell {
+        organization: row.org("organization")?,
+        key: row.opt_uuid("key")?.map(KeyId),
+        at: Timestamp::from_micros(row.count("cell")?.saturating_mul(CELL_MICROS)),
+        admitted: row.count("admitted")?,
+        cost: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
+    })
+}
+
+fn admission(row: &Columns<'_>) -> Result<Admission<'static>, RecordError> {
+    Ok(Admission {
+        id: RequestId(row.uuid("id")?),
+        at: row.instant("at")?,
+        key: row.opt_uuid("key")?.map(KeyId),
+        organization: row.opt_text("organization")?.map(Into::into),
+        project: row.opt_text("project")?.map(Into::into),
+        estimate: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
+    })
+}

@@ -1,0 +1,201 @@
+//! The record on a PostgreSQL server, for several gateways at once. The methods stand in the order of
+//! [`sqlite`](super::sqlite), and differ from those where the engines do.
+//!
+//! **Writers take turns.** Every change of people, organizations and keys begins with [`WRITERS`], an advisory lock
+//! that ends with its transaction, when what it wrote is visible. So what it read is still true when it writes,
+//! and `changes` are numbered in the order in which they become visible: whoever reads on from the last number
+//! misses none. The request log takes no part in this; it has a turn of its own ([`log`]).
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | the server cannot be reached, or refuses | `open` fails with [`RecordError::Unavailable`]; the password is in no message |
+//! | several gateways make the tables at once | one does, the others wait and find them made |
+//! | the tables were made by a newer version | `open` fails with [`RecordError::Corrupt`]; nothing is changed |
+//! | the server dies or is restarted | what was under way fails with `Unavailable` and never happened, or had been committed and not yet said so; dead connections are found when they are next needed, and replaced |
+//! | the server hangs, or the way to it | `Unavailable` after [`Record::answer_timeout`](config::Record::answer_timeout); the connection is given up |
+//! | every connection is in use | a caller waits up to [`Record::connect_timeout`](config::Record::connect_timeout), then `Unavailable` |
+//! | this process dies or hangs inside a change | it never happened; the server ends its turn, after [`IDLE_TIMEOUT`] at the latest |
+//! | disk full | `Unavailable`; the transaction is rolled back |
+//! | a server that forgets what it confirmed | said at the start where it is set up so (`fsync = off`); `synchronous_commit` is turned on where it is off |
+//! | a column holds what this program never wrote | [`RecordError::Corrupt`], naming it |
+//!
+//! **Deliberately absent:** reading from replicas. One that lags would bring back a key that was just revoked.
+
+mod columns;
+mod grants;
+mod keys;
+mod log;
+mod log_copy;
+mod log_read;
+mod log_sums;
+mod organizations;
+mod partitions;
+mod people;
+mod places;
+mod projects;
+#[cfg(test)]
+mod tests;
+mod trail;
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgTransaction, Row as _};
+
+use self::log::LogWriter;
+use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord};
+use crate::config;
+use crate::domain::id::{KeyId, OrgId};
+use crate::domain::row::Admission;
+use crate::domain::time::Timestamp;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/postgres");
+
+/// The advisory lock of whoever changes people, organizations or keys: "tollgate" in ASCII.
+const WRITERS: i64 = 0x746f_6c6c_6761_7465;
+
+/// After how long the server ends a transaction whose client asks nothing more.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection that is about to be used, or has been, may take to answer that it lives.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The record on a PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct PostgresRecord {
+    pool: PgPool,
+    answer_timeout: Duration,
+    log: Arc<LogWriter>,
+}
+
+impl PostgresRecord {
+    /// Connects to the server at `url` and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
+    pub async fn open(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
+        let options = PgConnectOptions::from_str(&url.0)?.application_name("tollgate");
+        let mut connection = connect(&options, settings.connect_timeout).await?;
+        // sqlx lets one of all gateways do it at a time. The others wait for as long as it takes.
+        MIGRATIONS.run(&mut connection).await.map_err(unmigrated)?;
+        let fsync = sqlx::query("SHOW fsync").fetch_one(&mut connection).await?;
+        if fsync.try_get::<String, _>(0)? == "off" {
+            tracing::warn!("the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed");
+        }
+        connection.close().await?;
+        let answer_timeout = settings.answer_timeout;
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections_max)
+            .acquire_timeout(settings.connect_timeout)
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| Box::pin(set_up(connection, answer_timeout)))
+            .before_acquire(|connection, _| Box::pin(alive(connection)))
+            .after_release(|connection, _| Box::pin(alive(connection)))
+            .connect_lazy_with(options.clone());
+        let log = Arc::new(LogWriter::new(options, settings.connect_timeout));
+        Ok(Self { pool, answer_timeout, log })
+    }
+
+    /// Ends every connection.
+    pub async fn close(&self) {
+        self.log.close().await;
+        // One that hangs is not waited for.
+        let _ = tokio::time::timeout(PING_TIMEOUT, self.pool.close()).await;
+    }
+
+    /// A transaction that has its turn to write.
+    async fn write(&self) -> Result<PgTransaction<'static>, RecordError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
+        Ok(tx)
+    }
+
+    /// What `work` answers, where it does so in time.
+    async fn within<T>(&self, work: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
+        within(self.answer_timeout, work).await
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, RecordError>>,
+) -> Result<T, RecordError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(hanging(limit).into()))
+}
+
+fn hanging(after: Duration) -> sqlx::Error {
+    let text = format!("PostgreSQL has not answered for {after:?}");
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+}
+
+async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, sqlx::Error> {
+    let connecting = tokio::time::timeout(within, PgConnection::connect_with(options));
+    connecting.await.map_err(|_| hanging(within))?
+}
+
+/// Has the server end what hangs on our side, and confirm nothing that it has not on disk.
+async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+    let milliseconds = |time: Duration| time.as_millis().to_string();
+    sqlx::query(
+        "SELECT set_config('statement_timeout', $1, false),
+                set_config('idle_in_transaction_session_timeout', $2, false),
+                set_config('client_min_messages', 'warning', false),
+                CASE current_setting('synchronous_commit')
+                    WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END",
+    )
+    .bind(milliseconds(statement_timeout))
+    .bind(milliseconds(IDLE_TIMEOUT))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether a connection still answers. One that does not is closed, and takes no place in the pool.
+async fn alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(PING_TIMEOUT, connection.ping()).await.map_err(|_| hanging(PING_TIMEOUT))??;
+    Ok(true)
+}
+
+fn unmigrated(error: MigrateError) -> RecordError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => RecordError::Corrupt(
+            "it was made by a newer version of tollgate: run that version, or restore a copy from before"
+                .into(),
+        ),
+        other => RecordError::Corrupt(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl LogRecord for PostgresRecord {
+    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+        self.ship(shipment).await
+    }
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        self.cursors().await
+    }
+    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.carried().await
+    }
+}
+
+#[async_trait]
+impl UsageRecord for PostgresRecord {
+    async fn usage_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        self.usage_since(since).await
+    }
+    async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        self.admitted_since(since).await
+    }
+}

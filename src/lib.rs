@@ -32,6 +32,8 @@
 //!    [`Facts`](pipeline::facts::Facts), not an engine, and answers with a
 //!    [`Permit`](pipeline::permit::Permit) or a [`Refused`](pipeline::permit::Refused). The key comes from the
 //!    [`keyring`](stores::keyring), the limits from the [`counters`](stores::counters).
+//!    A path that a [`System`](api::system::System) owns never comes that far: [`proxy::local`] hands it to the
+//!    second runtime, where the gateway answers it itself.
 //! 4. [`proxy::exchange`] takes the permit, writes the admission into the [`logs`] spool, and from then on owes
 //!    exactly one settlement and one row.
 //! 5. [`proxy::forward`] removes the client's credential, sets the upstream's own and the identity headers, and

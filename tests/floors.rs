@@ -26,10 +26,11 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Libraries that only these modules may name, and why.
-const HOMES: [(&str, &[&str], &str); 11] = [
+const HOMES: [(&str, &[&str], &str); 12] = [
     ("hyper", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("hyper_util", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("axum", &["api", "app", "dashboard"], "HTTP of the control side belongs to its dialects"),
+    ("tower_service", &["api"], "HTTP of the control side belongs to its dialects"),
     ("pingora_core", &["proxy"], "balancing is the engine's"),
     ("pingora_load_balancing", &["proxy"], "balancing is the engine's"),
     ("rusqlite", &["stores"], "the record is asked in words of the domain"),

@@ -1,15 +1,27 @@
-//! The operators' listener: `/metrics`, `/healthz`, `/readyz`.
+//! The operators' listener: `/metrics`, `/healthz`, `/readyz`, and the systems that the gateway answers itself.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use uuid::Uuid;
 
+use crate::clock;
+use crate::config::{Config, Dialect};
+use crate::domain::address::client_ip;
+use crate::domain::id::RequestId;
+use crate::domain::refusal::Refusal;
 use crate::metrics::Metrics;
+use crate::pipeline::admit::Gate;
+
+use super::arrival::Arrival;
+use super::system::{self, System};
 
 /// What the endpoints ask; the wiring answers.
 pub trait Status: Send + Sync + 'static {
@@ -19,21 +31,70 @@ pub trait Status: Send + Sync + 'static {
     fn unready(&self) -> Vec<(&'static str, String)>;
 }
 
+/// The configuration in force at this moment.
+pub type InForce = Arc<dyn Fn() -> Arc<Config> + Send + Sync>;
+
 /// What the endpoints are made of.
 #[derive(Clone)]
-struct Control {
-    metrics: Arc<Metrics>,
-    status: Arc<dyn Status>,
+pub struct Control {
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` asks.
+    pub status: Arc<dyn Status>,
+    /// What systems go by.
+    pub config: InForce,
+    /// Whose guard listens to callers of systems, or not.
+    pub gate: Arc<Gate>,
+    /// What is answered besides.
+    pub systems: Arc<[System]>,
 }
 
-/// The control listener's routes.
-pub fn router(metrics: Arc<Metrics>, status: Arc<dyn Status>) -> Router {
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("systems", &self.systems).finish_non_exhaustive()
+    }
+}
+
+/// The control listener's routes. Served with the peer's address as [`ConnectInfo`].
+pub fn router(control: Control) -> Router {
     Router::new()
         .route("/metrics", get(exposition))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .fallback(async || (StatusCode::NOT_FOUND, axum::Json(json!({ "error": "No such route" }))))
-        .with_state(Control { metrics, status })
+        .fallback(system)
+        .with_state(control)
+}
+
+/// A system's answer, as on the data listener: an address that is blocked is refused, failed authentications
+/// count, and the request has an id.
+async fn system(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+) -> Response {
+    let config = (control.config)();
+    let forwarded = request.headers().get_all("x-forwarded-for").into_iter();
+    let forwarded: Vec<_> = forwarded.filter_map(|value| value.to_str().ok()).collect();
+    let client = client_ip(peer.ip(), forwarded.into_iter(), &config.data.trusted_proxies);
+    let (id, at) = (RequestId(Uuid::now_v7()), clock::now());
+    let arrival = Arrival { config, client, id, at };
+    let guard = &control.gate.guard;
+    let mut response = match system::owner(&control.systems, request.method(), request.uri().path()) {
+        None => arrival.refuse(Refusal::NoRoute, Dialect::Native),
+        Some(_) if guard.check(client, at).is_err() => arrival.refuse(Refusal::IpBlocked, Dialect::Native),
+        Some(system) => {
+            request.extensions_mut().insert(arrival);
+            system.answer(request).await
+        }
+    };
+    let refusal = response.extensions().get::<Refusal>();
+    if refusal.is_some_and(|refusal| refusal.is_failed_authentication()) {
+        guard.failed(client, at);
+    }
+    if let Ok(id) = id.to_string().parse() {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
 }
 
 async fn exposition(State(control): State<Control>) -> Response {

@@ -16,7 +16,10 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::api::control;
+use crate::api::control::{self, Control};
+use crate::api::data::Local;
+use crate::api::own_usage;
+use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, RecordUrl, changes};
 use crate::logs::{self, Shipper, Spool};
@@ -99,8 +102,14 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
+        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
         let shared = Arc::new(Shared {
-            gate: Gate { keyring, counters: Arc::new(counters), guard },
+            local: Local::new(
+                data_systems(&gate, &record),
+                background.handle().clone(),
+                config.data.own_requests_max,
+            ),
+            gate: Arc::clone(&gate),
             live: ArcSwap::from_pointee(Live {
                 config: Arc::new(config),
                 balancers: Arc::new(balancers),
@@ -118,11 +127,15 @@ impl Gateway {
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
-        background.spawn(serve_control(
-            control,
-            control::router(metrics, Arc::clone(&status) as _),
-            told(&stopping),
-        ));
+        let live = Arc::clone(&shared);
+        let answering = Control {
+            metrics,
+            status: Arc::clone(&status) as _,
+            config: Arc::new(move || Arc::clone(&live.live.load().config)),
+            systems: control_systems(&gate, &record).into(),
+            gate,
+        };
+        background.spawn(serve_control(control, control::router(answering), told(&stopping)));
         let threads = listeners
             .into_iter()
             .enumerate()
@@ -234,6 +247,17 @@ impl Gateway {
     }
 }
 
+/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
+/// after all of them.
+fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
+    vec![own_usage::system(Arc::clone(gate), record.clone())]
+}
+
+/// What the operators' listener answers beside metrics and health.
+fn control_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
+    vec![own_usage::system(Arc::clone(gate), record.clone())]
+}
+
 async fn open_record(config: &Config) -> Result<SharedRecord> {
     let RecordUrl::Sqlite(path) = &config.record;
     let record = SqliteRecord::open(path)
@@ -308,7 +332,9 @@ async fn serve_control(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let served = async {
-        axum::serve(tokio::net::TcpListener::from_std(listener)?, router).with_graceful_shutdown(stop).await
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service).with_graceful_shutdown(stop).await
     };
     if let Err(error) = served.await {
         tracing::error!(%error, "the control listener failed");

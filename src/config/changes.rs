@@ -10,6 +10,7 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let differs = [
         ("data.listen", old.data.listen != new.data.listen),
         ("data.tls", old.data.tls != new.data.tls),
+        ("data.own_requests_max", old.data.own_requests_max != new.data.own_requests_max),
         ("data.threads", old.data.threads != new.data.threads),
         ("control.listen", old.control.listen != new.control.listen),
         ("record.url", old.record.url != new.record.url),

@@ -96,6 +96,10 @@ pub struct Data {
     pub stall_timeout: Duration,
     /// How long in-flight requests may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Requests that the gateway answers itself, at one time; more get 503.
+    pub own_requests_max: usize,
+    /// The body of such a request, in bytes.
+    pub own_body_max: usize,
 }
 
 /// Certificate chain and private key, as PEM files.

@@ -26,6 +26,7 @@ use super::limit::Limit;
 use super::spend::{Calendar, Spend};
 use super::time::Timestamp;
 use super::usage::{KeyUsage, PlanUsage};
+use super::used::InUse;
 
 pub use super::claim::{Claim, Claimed, Denial, Gauge, Standing};
 
@@ -120,6 +121,17 @@ impl Account {
             };
         }
         standing
+    }
+
+    /// What is used of every limit at `now`, whether or not anything caps it, nothing being claimed.
+    pub fn used(&mut self, key: KeyId, now: Timestamp) -> InUse {
+        let now = self.advance(now);
+        let (in_flight, second, minute) = self.plan.used(now);
+        let key = match self.keys.get_mut(&key) {
+            Some(Counted::Usage(usage)) => usage.used(&self.calendar, now),
+            idle => KeyUsage::new(idle.map_or(0, |idle| idle.total())).used(&self.calendar, now),
+        };
+        InUse { in_flight, second, minute, key, organization: self.spend.spent(&self.calendar) }
     }
 
     /// Ends an admitted request: its slot is free, and `actual` takes the place of what was reserved.

@@ -129,15 +129,24 @@ impl Grant {
         Ok(())
     }
 
+    /// Whether the key may be used from this address.
+    ///
+    /// # Errors
+    /// [`Refusal::IpNotAllowed`].
+    pub fn allows_from(&self, client: IpAddr) -> Result<(), Refusal> {
+        let client = client.to_canonical();
+        if self.allowed_ips.is_empty() || self.allowed_ips.iter().any(|net| net.contains(&client)) {
+            return Ok(());
+        }
+        Err(Refusal::IpNotAllowed)
+    }
+
     /// Check 8 of the contract: address, then scope, then the project that the path names.
     ///
     /// # Errors
     /// [`Refusal::IpNotAllowed`], [`Refusal::ScopeMissing`] or [`Refusal::ProjectLocked`].
     pub fn allows(&self, client: IpAddr, scope: Scope, project: Option<&str>) -> Result<(), Refusal> {
-        let client = client.to_canonical();
-        if !self.allowed_ips.is_empty() && !self.allowed_ips.iter().any(|net| net.contains(&client)) {
-            return Err(Refusal::IpNotAllowed);
-        }
+        self.allows_from(client)?;
         if !self.scopes.has(scope) {
             return Err(Refusal::ScopeMissing);
         }

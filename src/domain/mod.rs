@@ -20,5 +20,7 @@ pub mod ring;
 pub mod row;
 pub mod secret;
 mod spend;
+pub mod target;
 pub mod time;
 mod usage;
+pub mod used;

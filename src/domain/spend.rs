@@ -7,6 +7,7 @@
 use super::cost::Cost;
 use super::limit::{Limit, SpendLimit};
 use super::time::{Period, Timestamp};
+use super::used::InPeriod;
 
 /// The day, week and month of the present, kept so that the calendar is asked once a day.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,6 +111,15 @@ impl Spend {
             spent.requests = spent.requests.saturating_add(n);
             spent.microcents = spent.microcents.saturating_add(cost.microcents);
         }
+    }
+
+    /// What is counted in the present periods, by [`Period::index`].
+    pub(super) fn spent(&self, calendar: &Calendar) -> [InPeriod; 3] {
+        Period::ALL.map(|period| {
+            let (starts_at, ends_at) = calendar.bounds[period.index()];
+            let Spent { requests, microcents, .. } = self.periods[period.index()].since(starts_at);
+            InPeriod { starts_at, ends_at, requests, microcents }
+        })
     }
 
     /// Whether nothing is counted in the present periods. A request in flight that was admitted in one of them

@@ -9,6 +9,7 @@ use super::limit::{Caps, Limit, Quotas};
 use super::ring::{Ring, Window};
 use super::spend::{Calendar, Spend};
 use super::time::Timestamp;
+use super::used::{KeyUsed, Used};
 
 /// A limit that refuses, and when it will have room.
 type Refused = Option<(Limit, Option<Timestamp>)>;
@@ -30,6 +31,14 @@ impl PlanUsage {
             minute: Gauge::read(&mut self.minute, Window::MINUTE, caps.per_minute, now),
             quotas: [None; 4],
         }
+    }
+
+    pub(super) fn used(&mut self, now: Timestamp) -> (u64, Used, Used) {
+        (
+            self.in_flight,
+            Used::read(&mut self.second, Window::SECOND, now),
+            Used::read(&mut self.minute, Window::MINUTE, now),
+        )
     }
 
     /// Checks 9 and 10 of the contract.
@@ -95,6 +104,16 @@ impl KeyUsage {
             Gauge::read(&mut self.weekly, Window::WEEK, quotas.weekly, now),
             Gauge::read(&mut self.monthly, Window::MONTH, quotas.monthly, now),
         ]
+    }
+
+    pub(super) fn used(&mut self, calendar: &Calendar, now: Timestamp) -> KeyUsed {
+        KeyUsed {
+            total: self.total,
+            daily: Used::read(&mut self.daily, Window::DAY, now),
+            weekly: Used::read(&mut self.weekly, Window::WEEK, now),
+            monthly: Used::read(&mut self.monthly, Window::MONTH, now),
+            spent: self.spend.spent(calendar),
+        }
     }
 
     /// Check 11 of the contract, and the key's part of check 12.

@@ -79,10 +79,7 @@ impl Gate {
             return Ok(None);
         }
 
-        let found = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
-        let key = self.key(&found.digest, now).await?;
-        let organization = key.organization.0.load_full();
-        let caller = known.caller.insert(Caller { key, organization, credential: found });
+        let caller = known.caller.insert(self.caller(config, facts, now).await?);
         let grant = &caller.key.grant;
         grant.standing(now)?;
         grant.allows(
@@ -113,7 +110,26 @@ impl Gate {
         }
     }
 
-    /// Check 5: known and not revoked. A store that cannot be asked is 503, never 401.
+    /// Check 5: whose key was sent. Whether it may be used now is for [`Grant::standing`] to say.
+    ///
+    /// [`Grant::standing`]: crate::domain::key::Grant::standing
+    ///
+    /// # Errors
+    /// Those of [`credentials::find`], [`Refusal::InvalidApiKey`] and [`Refusal::StoreUnavailable`]. Whoever asks
+    /// beside [`Gate::admit`] tells the guard of those that are failed authentications.
+    pub async fn caller(
+        &self,
+        config: &Config,
+        facts: &Facts<'_>,
+        now: Timestamp,
+    ) -> Result<Caller, Refusal> {
+        let credential = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
+        let key = self.key(&credential.digest, now).await?;
+        let organization = key.organization.0.load_full();
+        Ok(Caller { key, organization, credential })
+    }
+
+    /// Known and not revoked. A store that cannot be asked is 503, never 401.
     async fn key(
         &self,
         digest: &crate::domain::secret::Digest,

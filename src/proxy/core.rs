@@ -12,6 +12,7 @@ use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 
+use crate::api::data::Local;
 use crate::config::Config;
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
@@ -40,7 +41,9 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Shared {
     /// Admission.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
+    /// What is answered here and not by an upstream.
+    pub local: Local,
     /// The configuration in force.
     pub live: ArcSwap<Live>,
     /// What operators watch.

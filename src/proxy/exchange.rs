@@ -186,6 +186,16 @@ impl Exchange {
         self.close(refusal.status(), refusal.code(), outcome, &verdict);
     }
 
+    /// The gateway itself has answered, with `bytes` of body; `refusal` where it turned the caller away.
+    pub fn answered_here(&mut self, status: u16, refusal: Option<Refusal>, bytes: u64) {
+        self.answer.bytes = bytes;
+        if let Some(refusal) = refusal {
+            self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
+        }
+        let nothing = self.verdict(Ending::Whole);
+        self.close(status, refusal.map_or("", Refusal::code), None, &nothing);
+    }
+
     fn verdict(&self, ending: Ending) -> Verdict {
         let Some((_, route)) = &self.known.route else {
             return Verdict {

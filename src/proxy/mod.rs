@@ -15,6 +15,7 @@ pub mod forward;
 mod gather;
 pub mod headers;
 pub mod ids;
+pub mod local;
 pub mod refuse;
 pub mod relay;
 pub mod server;

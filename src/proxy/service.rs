@@ -13,11 +13,12 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::pipeline::admit::at_first_sight;
 use crate::pipeline::facts::Facts;
-use crate::pipeline::permit::{Permit, Refused};
+use crate::pipeline::permit::{Known, Permit, Refused};
 
 use super::core::Core;
 use super::exchange::Exchange;
 use super::forward;
+use super::local;
 use super::refuse;
 use super::relay::Answer;
 use super::strict::Handle;
@@ -51,10 +52,14 @@ pub async fn serve(
         headers: request.headers(),
         peer: peer.address.ip(),
     };
+    let for_us = core.shared.local.owns(facts.method, facts.path);
     let admitted = if must_refuse_all(&core, &live.config, started) {
         Err(Refused { refusal: Refusal::Overloaded, known: at_first_sight(&live.config, &facts) })
     } else if let Err(refusal) = check_h2_head(&request, &live.config) {
         Err(Refused { refusal, known: at_first_sight(&live.config, &facts) })
+    } else if for_us {
+        let known = Known { route: None, ..at_first_sight(&live.config, &facts) };
+        return Box::pin(local::serve(&core, live, &peer, request, known, started)).await;
     } else {
         core.shared.gate.admit(&live.config, &facts, started).await
     };

@@ -39,6 +39,12 @@ pub(super) fn data(section: &Section<'_>) -> Data {
         drain_timeout: section
             .need("drain_timeout", |field| duration(field, Duration::ZERO..=HOUR))
             .unwrap_or_default(),
+        own_requests_max: section
+            .need("own_requests_max", |field| field.count(1..=100_000))
+            .unwrap_or_default(),
+        own_body_max: section
+            .need("own_body_max", |field| memory_size(field, KIB..=16 * MIB))
+            .unwrap_or_default(),
     }
 }
 

@@ -105,6 +105,7 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         [data]
         listen = "127.0.0.1:1"
         threads = 77
+        own_requests_max = 7
         [control]
         listen = "127.0.0.1:2"
         [record]

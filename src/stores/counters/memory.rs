@@ -28,6 +28,7 @@ use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::ring::Window;
 use crate::domain::time::Timestamp;
+use crate::domain::used::InUse;
 use crate::stores::record::UsageCell;
 
 use super::Unclaimed;
@@ -120,6 +121,14 @@ impl MemoryCounters {
         match self.shard(org).lock().get_mut(org) {
             Some(account) => account.standing(claim, now),
             None => Account::default().standing(claim, now),
+        }
+    }
+
+    /// See [`super::Counters::used`].
+    pub fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+        match self.shard(org).lock().get_mut(org) {
+            Some(account) => account.used(key, now),
+            None => Account::default().used(key, now),
         }
     }
 

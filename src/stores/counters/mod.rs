@@ -6,8 +6,9 @@ pub mod memory;
 
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
-use crate::domain::id::OrgId;
+use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
+use crate::domain::used::InUse;
 
 use memory::MemoryCounters;
 
@@ -62,6 +63,13 @@ impl Counters {
     pub fn release(&self, org: &OrgId, claimed: &Claimed) {
         match self {
             Self::Memory(memory) => memory.release(org, claimed),
+        }
+    }
+
+    /// What is used of every limit of a key and its organization, capped or not: for showing it to people.
+    pub fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+        match self {
+            Self::Memory(memory) => memory.used(org, key, now),
         }
     }
 

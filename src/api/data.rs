@@ -1,0 +1,93 @@
+//! The data listener's own answers: clients have one base URL, and some paths of it are the gateway's.
+//!
+//! Handlers ask the record, so they run on the second runtime: an I/O thread hands a request over with its body
+//! collected, and goes on serving others. That costs two wake-ups, which requests on their way to an upstream
+//! never pay.
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | `data.own_requests_max` are being answered | 503 `overloaded`, at once |
+//! | a handler takes longer than [`ANSWER_WITHIN`] | it is dropped, 503 `store_unavailable` |
+//! | a handler panics | the client's connection ends, counted, as with any panic |
+//! | the client goes away | the handler comes to its end: what it writes is written whole |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::domain::refusal::Refusal;
+
+use super::arrival::Arrival;
+use super::system::{self, System};
+
+/// How long a handler may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// The longest body of an answer, in bytes: pages are bounded by the systems far below this.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What answers on the data listener in the place of an upstream.
+#[derive(Debug)]
+pub struct Local {
+    systems: Arc<[System]>,
+    /// Where handlers run.
+    runtime: Handle,
+    slots: Arc<Semaphore>,
+}
+
+impl Local {
+    /// Answers for `systems` on `runtime`, at most `requests_max` at one time.
+    pub fn new(systems: Vec<System>, runtime: Handle, requests_max: usize) -> Self {
+        Self { systems: systems.into(), runtime, slots: Arc::new(Semaphore::new(requests_max)) }
+    }
+
+    /// Whether requests for this are answered here. Asked of every request there is.
+    pub fn owns(&self, method: &Method, path: &str) -> bool {
+        system::owner(&self.systems, method, path).is_some()
+    }
+
+    /// Answers one request. Where a caller was turned away, the [`Refusal`] is in the answer's extensions.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRoute`] where [`Local::owns`] says no, [`Refusal::Overloaded`] where too many are being
+    /// answered, [`Refusal::StoreUnavailable`] where the handler took too long.
+    ///
+    /// # Panics
+    /// Where the handler did.
+    pub async fn answer(
+        &self,
+        mut request: Request<Bytes>,
+        arrival: Arrival,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let owner = system::owner(&self.systems, request.method(), request.uri().path());
+        let system = owner.ok_or(Refusal::NoRoute)?.clone();
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        request.extensions_mut().insert(arrival);
+        let answering = self.runtime.spawn(async move {
+            let _slot = slot;
+            timeout(ANSWER_WITHIN, whole(&system, request.map(Body::from))).await
+        });
+        match answering.await {
+            Ok(answered) => answered.ok().flatten().ok_or(Refusal::StoreUnavailable),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(_) => Err(Refusal::Overloaded),
+            },
+        }
+    }
+}
+
+async fn whole(system: &System, request: Request<Body>) -> Option<Response<Bytes>> {
+    let (parts, body) = system.answer(request).await.into_parts();
+    let body = to_bytes(body, ANSWER_BYTES_MAX).await.ok()?;
+    Some(Response::from_parts(parts, body))
+}
+
+#[cfg(test)]
+mod tests;

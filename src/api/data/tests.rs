@@ -1,0 +1,116 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::*;
+use crate::clock;
+use crate::config::load::load;
+use crate::domain::id::RequestId;
+
+fn arrival() -> Arrival {
+    let config = load(None, &std::collections::HashMap::new(), &[]).unwrap();
+    Arrival {
+        config: Arc::new(config),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        id: RequestId(Uuid::nil()),
+        at: clock::now(),
+    }
+}
+
+fn request(path: &str) -> Request<Bytes> {
+    Request::get(path).body(Bytes::new()).unwrap()
+}
+
+fn local(router: Router, requests_max: usize) -> Arc<Local> {
+    Arc::new(Local::new(vec![System::new(&["/own/*"], router)], Handle::current(), requests_max))
+}
+
+#[tokio::test]
+async fn what_is_owned_is_answered_and_nothing_else() {
+    let local = local(Router::new().route("/own/{name}", get(async |Path(name): Path<String>| name)), 1);
+    assert!(local.owns(&Method::GET, "/own/a") && !local.owns(&Method::GET, "/other"));
+    for _ in 0..3 {
+        let answer = local.answer(request("/own/a"), arrival()).await.unwrap();
+        assert_eq!(answer.body(), "a");
+    }
+    assert_eq!(local.answer(request("/other"), arrival()).await.unwrap_err(), Refusal::NoRoute);
+}
+
+#[tokio::test]
+async fn one_too_many_is_refused_at_once_and_the_others_are_answered() {
+    let go = Arc::new(Notify::new());
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let waiting = {
+        let go = Arc::clone(&go);
+        get(async move || {
+            begun.send(()).unwrap();
+            go.notified().await;
+            "done"
+        })
+    };
+    let local = local(Router::new().route("/own/wait", waiting), 2);
+    let asking: Vec<_> = (0..2)
+        .map(|_| {
+            let local = Arc::clone(&local);
+            tokio::spawn(async move { local.answer(request("/own/wait"), arrival()).await })
+        })
+        .collect();
+    begins.recv().await.unwrap();
+    begins.recv().await.unwrap();
+    assert_eq!(local.answer(request("/own/wait"), arrival()).await.unwrap_err(), Refusal::Overloaded);
+    go.notify_waiters();
+    for asked in asking {
+        assert_eq!(asked.await.unwrap().unwrap().body(), "done");
+    }
+    assert_eq!(local.slots.available_permits(), 2);
+}
+
+#[tokio::test]
+async fn who_goes_away_does_not_stop_the_handler_half_way() {
+    let go = Arc::new(Notify::new());
+    let (done, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let begun = Arc::new(Notify::new());
+    let writing = {
+        let (go, begun) = (Arc::clone(&go), Arc::clone(&begun));
+        get(async move || {
+            begun.notify_one();
+            go.notified().await;
+            done.send(()).unwrap();
+        })
+    };
+    let local = local(Router::new().route("/own/write", writing), 1);
+    tokio::select! {
+        _ = local.answer(request("/own/write"), arrival()) => unreachable!("it waits"),
+        () = begun.notified() => {}
+    }
+    assert_eq!(local.slots.available_permits(), 0);
+    go.notify_one();
+    ends.recv().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_never_answers_is_given_up() {
+    let local = local(Router::new().route("/own/never", get(std::future::pending::<()>)), 1);
+    let answer = local.answer(request("/own/never"), arrival()).await;
+    assert_eq!(answer.unwrap_err(), Refusal::StoreUnavailable);
+    assert_eq!(local.slots.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_of_a_handler_is_the_callers_and_frees_its_place() {
+    #[allow(clippy::panic, reason = "that is what is tested")]
+    async fn broken() {
+        panic!("a handler panics")
+    }
+    let local = local(Router::new().route("/own/broken", get(broken)), 1);
+    let asking = {
+        let local = Arc::clone(&local);
+        tokio::spawn(async move { local.answer(request("/own/broken"), arrival()).await.map(drop) })
+    };
+    assert!(asking.await.unwrap_err().is_panic());
+    assert_eq!(local.slots.available_permits(), 1);
+}

@@ -21,7 +21,7 @@ use crate::api::data::Local;
 use crate::api::own_usage;
 use crate::api::system::System;
 use crate::clock;
-use crate::config::{Config, RecordUrl, changes};
+use crate::config::{Config, changes};
 use crate::logs::{self, Shipper, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
@@ -34,8 +34,7 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::SharedRecord;
-use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::{SharedRecord, open};
 
 use super::listen;
 use super::signals::{Asked, Signals};
@@ -259,11 +258,10 @@ fn control_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {
-    let RecordUrl::Sqlite(path) = &config.record;
-    let record = SqliteRecord::open(path)
+    let opened = open::open(&config.record)
         .await
-        .with_context(|| format!("cannot use the record {} (record.url)", path.display()))?;
-    Ok(Arc::new(record))
+        .with_context(|| format!("cannot use the record {} (record.url)", open::place(&config.record.url)))?;
+    Ok(opened.shared())
 }
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.

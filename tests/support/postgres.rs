@@ -88,7 +88,9 @@ impl Postgres {
         for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=16MB"] {
             command.args(["-c", setting]);
         }
-        self.settings.iter().for_each(|setting| drop(command.args(["-c", setting])));
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
     }
@@ -154,7 +156,7 @@ fn signal(server: &Child, signal: Signal) {
     let children = children(pid);
     for process in std::iter::once(pid).chain(children) {
         // One that has just ended is none to be told.
-        drop(kill_process(process, signal));
+        let _ = kill_process(process, signal);
     }
 }
 
@@ -198,7 +200,13 @@ fn template() -> PathBuf {
         }
         let data = making.path().join("data");
         let mut initdb = program("initdb");
-        initdb.args(["--no-sync", "--auth=scram-sha-256", "--username=tollgate", "--locale=C", "--encoding=UTF8"]);
+        initdb.args([
+            "--no-sync",
+            "--auth=scram-sha-256",
+            "--username=tollgate",
+            "--locale=C",
+            "--encoding=UTF8",
+        ]);
         initdb.arg("--pwfile").arg(&password).arg("--wal-segsize=1").arg("-D").arg(&data);
         succeeded("initdb", &initdb.output().unwrap());
         fs::rename(data, &made).unwrap();
@@ -243,7 +251,10 @@ fn succeeded(what: &str, output: &Output) {
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[allow(clippy::disallowed_methods, reason = "it waits for another process, on a thread of its own or a test's")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it waits for another process, on a thread of its own or a test's"
+)]
 fn pause() {
     thread::sleep(Duration::from_millis(10));
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::units::{DAY, GIB, HOUR, INSTANT, KIB, duration, path, size};
+use super::units::{DAY, GIB, HOUR, INSTANT, KIB, duration, path, size, timeout};
 use crate::config::field::{Field, Section};
 use crate::config::{Counters, CountersEngine, Logs, Masked, OnOutage, Record, RecordUrl, WhenFull};
 

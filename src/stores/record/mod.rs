@@ -10,6 +10,8 @@
 //! **Deliberately absent:** rules. What a name, an email or a plan may be is decided a floor up; the record
 //! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
+pub mod open;
+pub mod postgres;
 mod questions;
 mod snapshot;
 pub mod sqlite;

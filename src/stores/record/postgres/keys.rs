@@ -88,20 +88,18 @@ impl KeyRecord for PostgresRecord {
     }
 
     async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
-        self.within(async {
-            find(&mut *self.pool.acquire().await?, id).await
-        })
-        .await
+        self.within(async { find(&mut *self.pool.acquire().await?, id).await }).await
     }
 
     async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
         self.within(async {
-            let row =
-                sqlx::query(select_keys!("WHERE k.organization = $1 AND k.name = $2 AND k.revoked_at IS NULL"))
-                    .bind(org.as_str())
-                    .bind(name)
-                    .fetch_optional(&self.pool)
-                    .await?;
+            let row = sqlx::query(select_keys!(
+                "WHERE k.organization = $1 AND k.name = $2 AND k.revoked_at IS NULL"
+            ))
+            .bind(org.as_str())
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
             row.map_or_else(
                 || Err(RecordError::NotFound(format!("`{org}` has no key named `{name}`"))),
                 |row| key(&row),

@@ -52,7 +52,11 @@ impl PostgresRecord {
 
 impl LogWriter {
     pub(super) fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
-        Self { options: PgConnectOptionsMasked(options), connect_timeout, writing: tokio::sync::Mutex::default() }
+        Self {
+            options: PgConnectOptionsMasked(options),
+            connect_timeout,
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Ends the connection.

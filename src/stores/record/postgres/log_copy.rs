@@ -40,7 +40,9 @@ impl Out {
         self.long(micros(row.at));
         self.optional(row.key.as_ref().map(|key| &key.0.as_bytes()[..]));
         self.field(&[u8::from(row.admitted)]);
-        self.optional(row.outcome.map(|outcome| (outcome as i16).to_be_bytes()).as_ref().map(|short| &short[..]));
+        self.optional(
+            row.outcome.map(|outcome| (outcome as i16).to_be_bytes()).as_ref().map(|short| &short[..]),
+        );
         self.long(int(row.cost.credits));
         self.long(int(row.cost.microcents));
         self.field(&(row.cost_source as i16).to_be_bytes());

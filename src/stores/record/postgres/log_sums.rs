@@ -1,7 +1,9 @@
 //! Sums of the log, gathered per batch and written in few statements.
 
 use ahash::AHashMap;
-use sqlx::postgres::PgConnection;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::columns::{int, micros, opt_micros};
@@ -50,15 +52,16 @@ impl<'a> Sums<'a> {
     pub(super) async fn write(self, tx: &mut PgConnection) -> Result<(), RecordError> {
         let mut cells: Vec<_> = self.0.into_iter().collect();
         cells.sort_unstable_by_key(|(of, _)| *of);
-        write_cells(tx, &cells).await?;
+        add_cells(&cells).execute(&mut *tx).await?;
         let mut keys: Vec<_> =
             cells.into_iter().filter_map(|((of, key, _), cell)| Some((key?, of, cell))).collect();
         keys.sort_by_key(|(key, ..)| *key);
-        write_keys(tx, &keys).await
+        add_keys(&keys).execute(tx).await?;
+        Ok(())
     }
 }
 
-async fn write_cells(tx: &mut PgConnection, cells: &[(Of<'_>, Cell)]) -> Result<(), RecordError> {
+fn add_cells(cells: &[(Of<'_>, Cell)]) -> Query<'static, Postgres, PgArguments> {
     let column = |of: fn(&Cell) -> u64| -> Vec<i64> { cells.iter().map(|(_, cell)| int(of(cell))).collect() };
     sqlx::query(
         "INSERT INTO usage_5m (organization, key, cell, admitted, refused, success, failed, credits, microcents)
@@ -69,7 +72,7 @@ async fn write_cells(tx: &mut PgConnection, cells: &[(Of<'_>, Cell)]) -> Result<
              success = usage_5m.success + excluded.success, failed = usage_5m.failed + excluded.failed,
              credits = usage_5m.credits + excluded.credits, microcents = usage_5m.microcents + excluded.microcents",
     )
-    .bind(cells.iter().map(|((organization, ..), _)| *organization).collect::<Vec<_>>())
+    .bind(cells.iter().map(|((organization, ..), _)| (*organization).to_owned()).collect::<Vec<_>>())
     .bind(cells.iter().map(|((_, key, _), _)| key.map_or(Uuid::nil(), |key| key.0)).collect::<Vec<_>>())
     .bind(cells.iter().map(|((.., number), _)| int(*number)).collect::<Vec<_>>())
     .bind(column(|cell| cell.admitted))
@@ -78,13 +81,10 @@ async fn write_cells(tx: &mut PgConnection, cells: &[(Of<'_>, Cell)]) -> Result<
     .bind(column(|cell| cell.admitted - cell.success))
     .bind(column(|cell| cell.cost.credits))
     .bind(column(|cell| cell.cost.microcents))
-    .execute(tx)
-    .await?;
-    Ok(())
 }
 
 /// Takes cells in the order of their keys, and adds those of one key together.
-async fn write_keys(tx: &mut PgConnection, cells: &[(KeyId, &str, Cell)]) -> Result<(), RecordError> {
+fn add_keys(cells: &[(KeyId, &str, Cell)]) -> Query<'static, Postgres, PgArguments> {
     let keys: Vec<_> = cells.chunk_by(|(one, ..), (other, ..)| one == other).collect();
     let sums = |of: fn(&Cell) -> u64| -> Vec<i64> {
         keys.iter().map(|cells| int(cells.iter().map(|(_, _, cell)| of(cell)).sum())).collect()
@@ -100,13 +100,10 @@ async fn write_keys(tx: &mut PgConnection, cells: &[(KeyId, &str, Cell)]) -> Res
              last_used_at = greatest(key_usage.last_used_at, excluded.last_used_at)",
     )
     .bind(keys.iter().filter_map(|cells| Some(cells.first()?.0.0)).collect::<Vec<_>>())
-    .bind(keys.iter().filter_map(|cells| Some(cells.first()?.1)).collect::<Vec<_>>())
+    .bind(keys.iter().filter_map(|cells| Some(cells.first()?.1.to_owned())).collect::<Vec<_>>())
     .bind(sums(|cell| cell.admitted))
     .bind(sums(|cell| cell.admitted + cell.refused))
     .bind(keys.iter().map(|cells| last(cells)).collect::<Vec<_>>())
-    .execute(tx)
-    .await?;
-    Ok(())
 }
 
 /// The first instant of the cell that `at` lies in, as PostgreSQL holds a cell.

@@ -79,18 +79,20 @@ impl PostgresRecord {
     /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
     pub async fn open(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
         let options = PgConnectOptions::from_str(&url.0)?.application_name("tollgate");
-        let mut connection = connect(&options, settings.connect_timeout).await?;
-        // sqlx lets one of all gateways do it at a time. The others wait for as long as it takes.
-        MIGRATIONS.run(&mut connection).await.map_err(unmigrated)?;
-        let fsync = sqlx::query("SHOW fsync").fetch_one(&mut connection).await?;
+        let pool = || PgPoolOptions::new().acquire_timeout(settings.connect_timeout);
+        // Without the bounds below: sqlx lets one of all gateways do it at a time, and the others wait for that.
+        let making = pool().max_connections(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&making).await.map_err(unmigrated)?;
+        let fsync = sqlx::query("SHOW fsync").fetch_one(&making).await?;
         if fsync.try_get::<String, _>(0)? == "off" {
-            tracing::warn!("the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed");
+            tracing::warn!(
+                "the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed"
+            );
         }
-        connection.close().await?;
+        making.close().await;
         let answer_timeout = settings.answer_timeout;
-        let pool = PgPoolOptions::new()
+        let pool = pool()
             .max_connections(settings.connections_max)
-            .acquire_timeout(settings.connect_timeout)
             .test_before_acquire(false)
             .after_connect(move |connection, _| Box::pin(set_up(connection, answer_timeout)))
             .before_acquire(|connection, _| Box::pin(alive(connection)))

@@ -22,14 +22,16 @@ impl PeopleRecord for PostgresRecord {
             if find(&mut tx, &email).await?.is_some() {
                 return Err(RecordError::Conflict(format!("there is a user `{email}` already")));
             }
-            sqlx::query("INSERT INTO users (id, email, password, operator, created_at) VALUES ($1, $2, $3, $4, $5)")
-                .bind(new.id.0)
-                .bind(&email)
-                .bind(&new.password)
-                .bind(new.operator)
-                .bind(micros(now))
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "INSERT INTO users (id, email, password, operator, created_at) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(new.id.0)
+            .bind(&email)
+            .bind(&new.password)
+            .bind(new.operator)
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await?;
             let mut personal = new.personal.clone();
             if organizations::is_taken(&mut tx, &personal.id).await? {
                 personal.id = new.personal_otherwise.clone();

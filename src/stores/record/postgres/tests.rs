@@ -1,0 +1,321 @@
+//! The conformance story over PostgreSQL, and the rows of this store's failure table.
+
+#[path = "../../../../tests/support/postgres.rs"]
+#[allow(dead_code, reason = "what only integration tests need")]
+mod server;
+
+use std::sync::Arc;
+
+use self::server::Postgres;
+use super::*;
+use crate::config::{Masked, Record, RecordUrl};
+use crate::domain::id::ProjectId;
+use crate::stores::record::story::{self, Handles};
+use crate::stores::record::{Actor, Change, GrantRecord as _, NewOrganization, OrganizationRecord as _};
+
+fn settings(url: &str) -> Record {
+    Record {
+        url: RecordUrl::Postgres(Masked(url.to_owned())),
+        connections_max: 8,
+        connect_timeout: Duration::from_secs(20),
+        answer_timeout: Duration::from_secs(20),
+    }
+}
+
+async fn open(server: &Postgres) -> PostgresRecord {
+    let url = server.url();
+    PostgresRecord::open(&Masked(url.clone()), &settings(&url)).await.unwrap()
+}
+
+async fn two(server: &Postgres) -> Handles {
+    // At once, as two processes would.
+    let (one, two) = tokio::join!(open(server), open(server));
+    [Arc::new(one), Arc::new(two)]
+}
+
+macro_rules! chapters {
+    ($($chapter:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $chapter() {
+            let server = Postgres::start();
+            story::$chapter(two(&server).await).await;
+        }
+    )*};
+}
+
+chapters! {
+    an_organization_is_made_once_and_found_by_id_and_name
+    plan_and_limit_of_an_organization_change_and_are_told
+    a_user_owns_a_personal_organization
+    a_project_belongs_to_one_organization
+    a_key_is_found_by_its_digest_whole
+    a_name_is_free_again_once_its_key_is_revoked
+    every_edit_of_a_key_is_told_and_a_revoked_one_takes_none
+    a_rotated_secret_works_until_its_grace_ends
+    only_a_key_never_used_is_deleted
+    a_batch_moved_twice_counts_once
+    cursors_only_advance_and_are_forgotten
+    a_carried_admission_stays_until_its_row_arrives
+    rows_of_one_instant_are_told_apart
+    a_request_counts_when_it_was_admitted
+    a_row_of_any_shape_is_taken
+    sixty_four_at_once_make_one_key_of_a_name
+    a_follower_misses_no_change_of_two_writers
+}
+
+fn actor() -> Actor {
+    Actor { who: "test".into(), from: String::new() }
+}
+
+fn org(id: &str) -> NewOrganization {
+    NewOrganization {
+        id: OrgId::parse(id).unwrap(),
+        name: id.into(),
+        plan: "free".into(),
+        default_project: ProjectId::parse(&format!("{id}-p")).unwrap(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twelve_at_once_make_the_tables_of_an_empty_database_once() {
+    let server = Postgres::start();
+    let records: Vec<_> = (0..12)
+        .map(|n| {
+            let url = server.url();
+            tokio::spawn(async move {
+                let record = PostgresRecord::open(&Masked(url.clone()), &settings(&url)).await.unwrap();
+                record.create_organization(&org(&format!("org-{n}")), &actor(), now()).await.unwrap();
+                record
+            })
+        })
+        .collect();
+    for record in records {
+        let record = record.await.unwrap();
+        assert!(record.organizations().await.unwrap().len() <= 12);
+        record.close().await;
+    }
+    let record = open(&server).await;
+    assert_eq!(record.organizations().await.unwrap().len(), 12);
+    let applied = sqlx::query("SELECT count(*) FROM _sqlx_migrations").fetch_one(&record.pool).await.unwrap();
+    assert_eq!(applied.get::<i64, _>(0), MIGRATIONS.iter().count() as i64);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', true, '', 0)",
+    )
+    .execute(&record.pool)
+    .await
+    .unwrap();
+    let url = server.url();
+    let error = PostgresRecord::open(&Masked(url.clone()), &settings(&url)).await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+/// What a writer of its own would do who takes no turn: its change gets the lower number and is committed last.
+#[tokio::test]
+async fn a_change_committed_late_is_not_numbered_before_one_that_was_read() {
+    let server = Postgres::start();
+    let (one, two) = (open(&server).await, open(&server).await);
+    let mut early = one.write().await.unwrap();
+    trail::organization_changed(&mut early, &OrgId::parse("early").unwrap(), now()).await.unwrap();
+    let late = tokio::spawn({
+        let two = two.clone();
+        async move { two.create_organization(&org("late"), &actor(), now()).await.unwrap() }
+    });
+    // The second writer waits for its turn, which the server tells.
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    loop {
+        let row = sqlx::query(waiting).fetch_one(&one.pool).await.unwrap();
+        if row.get::<i64, _>(0) == 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(two.changes_after(0, 10).await.unwrap(), [], "nothing is visible before it is its turn");
+    assert_eq!(two.last_change().await.unwrap(), 0);
+    early.commit().await.unwrap();
+    late.await.unwrap();
+    let seen: Vec<Change> = two.changes_after(0, 10).await.unwrap();
+    let subjects: Vec<_> = seen.iter().map(|change| format!("{:?}", change.subject)).collect();
+    assert_eq!(subjects.len(), 2, "{seen:?}");
+    assert!(subjects[0].contains("early") && subjects[1].contains("late"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_column_that_this_program_never_wrote_is_named() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    record.create_organization(&org("acme"), &actor(), now()).await.unwrap();
+    sqlx::query("UPDATE organizations SET per_second = -1").execute(&record.pool).await.unwrap();
+    let error = record.organization("acme").await.unwrap_err();
+    assert!(matches!(&error, RecordError::Corrupt(text) if text.contains("per_second")), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_audit_trail_cannot_be_rewritten() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    record.create_organization(&org("acme"), &actor(), now()).await.unwrap();
+    for sql in ["UPDATE audit SET who = 'nobody'", "DELETE FROM audit", "TRUNCATE audit"] {
+        let error = sqlx::query(sql).execute(&record.pool).await.unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_abandoned_never_happened() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    {
+        let mut tx = record.write().await.unwrap();
+        organizations::insert(&mut tx, &org("acme"), &actor(), now()).await.unwrap();
+    }
+    assert!(record.organizations().await.unwrap().is_empty());
+    assert_eq!(record.last_change().await.unwrap(), 0);
+    assert!(record.create_organization(&org("acme"), &actor(), now()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_not_told() {
+    let server = Postgres::start();
+    let url = server.url().replace(server::PASSWORD, "not-the-password");
+    let error = PostgresRecord::open(&Masked(url.clone()), &settings(&url)).await.unwrap_err();
+    assert!(matches!(error, RecordError::Unavailable(_)), "{error:?}");
+    let told = format!("{error} {error:?} {:?}", settings(&url));
+    assert!(told.contains("password authentication failed") && !told.contains("not-the-password"), "{told}");
+    assert!(!format!("{:?}", open(&server).await).contains(server::PASSWORD));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_and_found_again() {
+    let server = Postgres::start();
+    let url = server.url();
+    let settings = Record {
+        connect_timeout: Duration::from_millis(500),
+        answer_timeout: Duration::from_millis(500),
+        ..settings(&url)
+    };
+    let record = PostgresRecord::open(&Masked(url), &settings).await.unwrap();
+    record.create_organization(&org("acme"), &actor(), now()).await.unwrap();
+    server.freeze();
+    for _ in 0..20 {
+        let error = record.organization("acme").await.unwrap_err();
+        assert!(matches!(error, RecordError::Unavailable(_)), "{error:?}");
+    }
+    let error = record.create_organization(&org("lost"), &actor(), now()).await.unwrap_err();
+    assert!(matches!(error, RecordError::Unavailable(_)), "{error:?}");
+    server.thaw();
+    let back = std::time::Instant::now();
+    while record.organization("acme").await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(10), "not found again");
+    }
+}
+
+#[tokio::test]
+async fn dead_connections_are_found_before_they_are_used() {
+    let mut server = Postgres::start();
+    let record = open(&server).await;
+    record.create_organization(&org("acme"), &actor(), now()).await.unwrap();
+    record.ship(&Shipment { rows: vec![story::written()], ..Shipment::default() }).await.unwrap();
+    for _ in 0..2 {
+        server.kill();
+        assert!(record.organization("acme").await.is_err());
+        server.start_again();
+        record.organization("acme").await.unwrap();
+        // The log's own connection says so once, and is made anew.
+        let twice = Shipment { rows: vec![story::written()], ..Shipment::default() };
+        let shipped = record.ship(&twice).await;
+        assert!(shipped.is_err() && record.ship(&twice).await.is_ok(), "{shipped:?}");
+    }
+    assert_eq!(record.admitted_since(Timestamp::from_seconds(1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_row_is_read_as_it_was_written() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    let row = story::written();
+    record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
+    let seen =
+        sqlx::query("SELECT *, host(address) AS host FROM requests").fetch_one(&record.pool).await.unwrap();
+    let int = |name: &str| seen.try_get::<i64, _>(name).unwrap();
+    let short = |name: &str| seen.try_get::<i16, _>(name).unwrap();
+    let text = |name: &str| seen.try_get::<Option<String>, _>(name).unwrap();
+    assert_eq!(seen.get::<uuid::Uuid, _>("id"), row.id.0);
+    assert_eq!(seen.get::<uuid::Uuid, _>("key"), row.key.unwrap().0);
+    assert!(seen.get::<bool, _>("admitted"));
+    let numbers = [
+        ("at", row.at.micros()),
+        ("credits", row.cost.credits),
+        ("microcents", row.cost.microcents),
+        ("first_byte_micros", row.first_byte_micros),
+        ("total_micros", row.total_micros),
+        ("bytes_in", row.bytes_in),
+        ("bytes_out", row.bytes_out),
+    ];
+    for (name, value) in numbers {
+        assert_eq!(int(name) as u64, value, "{name}");
+    }
+    let shorts = [
+        ("outcome", row.outcome.unwrap() as u16),
+        ("cost_source", row.cost_source as u16),
+        ("status", row.status),
+    ];
+    for (name, value) in shorts {
+        assert_eq!(short(name) as u16, value, "{name}");
+    }
+    let texts = [
+        ("organization", row.organization.clone()),
+        ("project", row.project.clone()),
+        ("method", Some(row.method.clone())),
+        ("path", Some(row.path.clone())),
+        ("code", None),
+        ("tier", row.tier.clone()),
+        ("domain", row.domain.clone()),
+        ("target", row.target.clone()),
+        ("user_agent", row.user_agent.clone()),
+        ("host", Some(row.address.to_string().into())),
+    ];
+    for (name, value) in texts {
+        assert_eq!(text(name).as_deref(), value.as_deref(), "{name}");
+    }
+    assert_eq!(int("place"), 1_800_000_001_000 << 21 | 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_shippers_add_to_the_same_sums() {
+    const EACH: u64 = 20;
+    let server = Postgres::start();
+    let shippers: Vec<_> = (0..4)
+        .map(|node: u64| {
+            let url = server.url();
+            tokio::spawn(async move {
+                let record = PostgresRecord::open(&Masked(url.clone()), &settings(&url)).await.unwrap();
+                for batch in 0..EACH {
+                    let rows = (0..50).map(|n| story::numbered(node << 32 | batch << 16 | n)).collect();
+                    let cursor = Some((format!("{node}"), batch));
+                    let shipment = Shipment { rows, cursor, ..Shipment::default() };
+                    record.ship(&shipment).await.unwrap();
+                    record.ship(&shipment).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for shipper in shippers {
+        shipper.await.unwrap();
+    }
+    let record = open(&server).await;
+    let (cells, totals) = record.usage_since(Timestamp::from_seconds(1)).await.unwrap();
+    assert_eq!(cells.iter().map(|cell| cell.admitted).sum::<u64>(), 4 * EACH * 50);
+    assert_eq!(totals.iter().map(|(.., total)| total).sum::<u64>(), 4 * EACH * 50);
+    assert_eq!(record.cursors().await.unwrap().len(), 4);
+}

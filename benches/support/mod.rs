@@ -69,6 +69,10 @@ impl GrantRecord for Endless {
             limit: None,
         }))
     }
+    async fn has_imported_keys(&self) -> Result<bool, RecordError> {
+        Ok(false)
+    }
+
     async fn organization(&self, id: &str) -> Result<Organization, RecordError> {
         Ok(Organization {
             id: OrgId::parse(id).unwrap(),

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::AdminError;
 use crate::domain::key::Scopes;
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
+use crate::domain::time::Timestamp;
 
 /// Longest name of an organization, project or key, in characters.
 pub(super) const NAME_CHARS_MAX: usize = 100;
@@ -99,6 +100,18 @@ pub(super) fn scopes(names: &[String]) -> Result<Scopes, AdminError> {
         }
     }
     Ok(scopes)
+}
+
+/// An end that is still to come, or none.
+pub(super) fn to_come(
+    field: &'static str,
+    end: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, AdminError> {
+    if end.is_some_and(|end| end <= now) {
+        return Err(AdminError::invalid(field, "lies in the past: give a time to come"));
+    }
+    Ok(end)
 }
 
 /// Quotas. Zero is a cap like any other: it admits nothing.

@@ -4,33 +4,54 @@
 //! to do about it, and secrets are made here, from the operating system's randomness. A way in only has to
 //! spell the answer.
 //!
-//! **Invariant:** a secret leaves this module once, as the result of the call that made it; a password never.
+//! **Invariants.** A secret leaves this module once, as the result of the call that made it, and again only to an
+//! owner where the operator keeps sealed copies; a password never. What was changed is in force in this process
+//! when the call returns, where there is a keyring.
 //!
-//! **Deliberately absent:** HTTP, clocks (every call is told `now`), and *who* may do it: whoever holds an
-//! [`Admin`] is trusted, and names itself as [`Actor`].
+//! **Deliberately absent:** HTTP, clocks (every call is told `now`), and a check of *who* calls inside the verbs: a
+//! way in asks [`access`] first, by [`Admin::enter`] and its like; the command line need not.
 
+pub mod access;
+mod backoff;
+mod enter;
 mod fields;
+mod identify;
+mod import;
+mod invitations;
 mod keys;
+mod logins;
+mod members;
 mod organizations;
+mod outside;
 mod passwords;
 mod people;
 mod random;
+mod seal;
 mod sessions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use arc_swap::ArcSwap;
 
-use crate::config::{Config, Masked};
+use self::access::Denied;
+use self::logins::Brakes;
+use self::passwords::Hashing;
+use crate::config::{self, Config, Masked, SealKey};
+use crate::domain::refusal::Refusal;
+use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::{Actor, RecordError, SharedRecord};
 
-pub use keys::{GRACE_MAX, KeyOrder};
+pub use identify::Credential;
+pub use import::{IMPORT_ROWS_MAX, ImportRow};
+pub use invitations::{INVITATION_MAX, Invited};
+pub use keys::{GRACE_MAX, KeyChange, KeyOrder};
+pub use organizations::OrganizationChange;
+pub use outside::{KEY_SET_BYTES_MAX, KeySource, Outside};
 pub use passwords::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use people::UserOrder;
+pub use seal::{SEAL_BYTES, Seal};
 pub use sessions::{Login, SESSION_MAX, Tokens};
-
-/// Passwords hashed at one time; each takes 19 MiB and tens of milliseconds of a core.
-const HASHES_MAX: usize = 2;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +70,24 @@ pub enum AdminError {
     /// The machine failed: no randomness, no thread.
     #[error("this machine failed: {0}")]
     Machine(String),
+    /// The token is not one of ours or the outside issuer's, was changed, has ended or was revoked.
+    #[error("this session token is not valid, or has ended: log in again")]
+    InvalidToken,
+    /// The API key is not one that may be used.
+    #[error("{}", .0.text())]
+    InvalidKey(Refusal),
+    /// No user has this email and this password.
+    #[error("wrong email or password")]
+    WrongLogin,
+    /// Too many failed logins of the account, or from the address.
+    #[error("too many failed logins: wait {} seconds", .0.as_secs_f64().ceil())]
+    Wait(Duration),
+    /// As many passwords are being looked at as there may be.
+    #[error("too many logins at this moment: try again")]
+    Busy,
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 impl AdminError {
@@ -66,6 +105,10 @@ pub struct Settings {
     pub prefix: String,
     /// The secret of session tokens.
     pub session_secret: Option<Masked>,
+    /// How long a login lasts.
+    pub session_ttl: Duration,
+    /// What new keys are sealed with; `None` keeps digests only.
+    pub reveal_key: Option<SealKey>,
 }
 
 impl From<&Config> for Settings {
@@ -74,6 +117,8 @@ impl From<&Config> for Settings {
             plans: config.plans.iter().map(|plan| plan.name.clone()).collect(),
             prefix: config.keys.prefix.clone(),
             session_secret: config.session.secret.clone(),
+            session_ttl: config.session.ttl,
+            reveal_key: config.keys.reveal_key.clone(),
         }
     }
 }
@@ -82,19 +127,61 @@ impl From<&Config> for Settings {
 #[derive(Clone)]
 pub struct Admin {
     record: SharedRecord,
-    settings: Settings,
-    hashes: Arc<Semaphore>,
+    settings: Arc<ArcSwap<Settings>>,
+    hashing: Arc<Hashing>,
+    brakes: Arc<Brakes>,
+    /// Where a running gateway looks keys up, which has to know of changes at once.
+    keyring: Option<Arc<Keyring>>,
+    outside: Option<Arc<Outside>>,
 }
 
 impl Admin {
     /// Over `record`.
     pub fn new(record: SharedRecord, settings: Settings) -> Self {
-        Self { record, settings, hashes: Arc::new(Semaphore::new(HASHES_MAX)) }
+        Self {
+            record,
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            hashing: Arc::default(),
+            brakes: Arc::default(),
+            keyring: None,
+            outside: None,
+        }
+    }
+
+    /// With changes in force in `keyring` before a call returns.
+    #[must_use]
+    pub fn serving(self, keyring: Arc<Keyring>) -> Self {
+        Self { keyring: Some(keyring), ..self }
+    }
+
+    /// With the people of an outside issuer, whose key set comes from `source`.
+    #[must_use]
+    pub fn believing(self, issuer: &config::Issuer, source: Arc<dyn KeySource>) -> Self {
+        Self { outside: Some(Arc::new(Outside::new(issuer, source))), ..self }
+    }
+
+    /// Puts other settings in force, for every clone.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// The record, for what needs no rule: lists.
     pub fn record(&self) -> &SharedRecord {
         &self.record
+    }
+
+    /// Passes on what the record answered to a write, after it is in force here.
+    async fn done<T>(&self, written: Result<T, RecordError>) -> Result<T, AdminError> {
+        let written = written?;
+        self.catch_up().await;
+        Ok(written)
+    }
+
+    async fn catch_up(&self) {
+        let Some(keyring) = &self.keyring else { return };
+        if let Err(error) = follow::catch_up(keyring, &*self.record).await {
+            tracing::warn!(%error, "a change is written, and in force here only when changes can be read again");
+        }
     }
 }
 

@@ -45,19 +45,26 @@ impl Admin {
                 return Err(RecordError::Conflict(text).into());
             }
         }
-        let password = self.hash(&order.password).await?;
-        let plan = self.settings.plans.first().cloned().unwrap_or_default();
+        let mut new = self.new_user(email, &order.password).await?;
+        new.operator = order.operator;
+        new.membership = membership;
+        self.done(self.record.create_user(&new, actor, now).await).await
+    }
+
+    /// A user with this email and password, and nothing else.
+    pub(super) async fn new_user(&self, email: String, password: &str) -> Result<NewUser, AdminError> {
+        let password = self.hash("password", password).await?;
+        let plan = self.settings.load().plans.first().cloned().unwrap_or_default();
         let (id, otherwise) = personal_ids(&email, &random::suffix()?)?;
-        let new = NewUser {
+        Ok(NewUser {
             id: UserId(random::uuid()?),
             personal: NewOrganization { id, name: email.clone(), plan, default_project: project_id()? },
             personal_otherwise: otherwise,
             email,
-            password,
-            operator: order.operator,
-            membership,
-        };
-        Ok(self.record.create_user(&new, actor, now).await?)
+            password: Some(password),
+            operator: false,
+            membership: None,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Actor, Admin, AdminError, random};
 use crate::config::Masked;
 use crate::domain::id::UserId;
-use crate::domain::people::Session;
+use crate::domain::people::{Session, User};
 use crate::domain::time::Timestamp;
 
 /// The `iss` of every token.
@@ -93,7 +93,18 @@ impl Admin {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Login, AdminError> {
-        let secret = self.settings.session_secret.as_ref().ok_or_else(|| {
+        let user = self.record.user(email.trim()).await?;
+        self.begin_session(&user, ttl, actor, now).await
+    }
+
+    pub(super) async fn begin_session(
+        &self,
+        user: &User,
+        ttl: Duration,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Login, AdminError> {
+        let secret = self.settings.load().session_secret.clone().ok_or_else(|| {
             AdminError::invalid(
                 "session.secret",
                 "is not set, so no token can be signed: set it in the configuration or in \
@@ -103,7 +114,6 @@ impl Admin {
         if ttl < Duration::from_secs(1) || ttl > SESSION_MAX {
             return Err(AdminError::invalid("ttl", "give a time from 1s to 30d"));
         }
-        let user = self.record.user(email.trim()).await?;
         let session = Session {
             id: random::uuid()?,
             user: user.id,
@@ -111,7 +121,7 @@ impl Admin {
             expires_at: now.plus(ttl),
             revoked_at: None,
         };
-        let token = Tokens::new(secret).issue(&session)?;
+        let token = Tokens::new(&secret).issue(&session)?;
         self.record.create_session(&session, actor, now).await?;
         Ok(Login { session, token })
     }

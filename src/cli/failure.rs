@@ -97,7 +97,8 @@ impl From<AdminError> for Failure {
         match error {
             AdminError::Invalid { .. } => Self::wrong(error.to_string()),
             AdminError::Record(error) => error.into(),
-            AdminError::Machine(_) => Self::failed(error.to_string()),
+            // The others are answers to a caller who has to show who it is.
+            _ => Self::failed(error.to_string()),
         }
     }
 }
@@ -106,7 +107,7 @@ impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Self {
         let failure = Self::failed(error.to_string());
         match error {
-            RecordError::NotFound(_) | RecordError::Conflict(_) => failure,
+            RecordError::NotFound(_) | RecordError::Conflict(_) | RecordError::Stale(_) => failure,
             RecordError::Unavailable(_) | RecordError::Corrupt(_) => failure
                 .advice("see that `record.url` in the configuration names the right place, and try again"),
         }

@@ -111,6 +111,7 @@ async fn make(create: Create, context: &Context) -> Result<Output, Failure> {
         category: Some(create.category),
         expires_at: create.expires.map(|end| end.from(context.now)),
         quotas: limit::Quotas { total, daily, weekly, monthly },
+        limit: None,
         scopes: create.scopes,
         allowed_ips: create.allow_ips,
         created_by: None,

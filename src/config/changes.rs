@@ -17,6 +17,12 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("record.connections_max", old.record.connections_max != new.record.connections_max),
         ("record.connect_timeout", old.record.connect_timeout != new.record.connect_timeout),
         ("record.answer_timeout", old.record.answer_timeout != new.record.answer_timeout),
+        ("control.connections_max", old.control.connections_max != new.control.connections_max),
+        ("control.requests_max", old.control.requests_max != new.control.requests_max),
+        ("control.body_max", old.control.body_bytes_max != new.control.body_bytes_max),
+        ("control.timeout", old.control.timeout != new.control.timeout),
+        // With the other settings of the issuer, which mean nothing without its keys.
+        ("session.jwks_url", old.session.outside != new.session.outside),
         ("counters.url", counters(old).0 != counters(new).0),
         ("counters.on_outage", counters(old).1 != counters(new).1),
         ("counters.keys_max", old.counters.keys_max != new.counters.keys_max),

@@ -265,16 +265,6 @@ impl<'c> Section<'c> {
         self.field(key).and_then(|field| read(&field))
     }
 
-    /// A setting of later versions: a problem where it is there and not empty.
-    pub(super) fn not_yet(&self, key: &'static str, advice: &str) {
-        self.know(key);
-        let Some((_, node)) = self.fields.iter().find(|(name, _)| name == key) else { return };
-        if !matches!(&node.value, Value::Text(text) if text.is_empty()) {
-            let field = Field { context: self.context(), node, key: self.key_of(key) };
-            field.unavailable::<()>("this setting", advice);
-        }
-    }
-
     /// Every setting of a section whose keys are names that the operator chose.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'c str, Field<'c>)> {
         self.fields.iter().map(|(name, node)| {

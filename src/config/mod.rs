@@ -116,6 +116,14 @@ pub struct Tls {
 pub struct Control {
     /// Where operators connect; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Open connections; more wait to be accepted.
+    pub connections_max: usize,
+    /// Requests at work; more are refused with 503.
+    pub requests_max: usize,
+    /// A request's body, in bytes.
+    pub body_bytes_max: u64,
+    /// From a request's head to the head of its answer, and from a connection's first byte to a whole head.
+    pub timeout: Duration,
 }
 
 /// `[record]`
@@ -202,6 +210,43 @@ pub enum WhenFull {
 pub struct Session {
     /// The HS256 secret of tokens; `None` where no built-in login is wanted.
     pub secret: Option<Masked>,
+    /// How long a login lasts.
+    pub ttl: Duration,
+    /// Who else says who somebody is.
+    pub outside: Option<Issuer>,
+}
+
+/// An outside identity provider, whose tokens (JWT) are believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// Where its public keys are.
+    pub keys: KeySet,
+    /// What `iss` must be.
+    pub issuer: String,
+    /// What `aud` must be, or hold.
+    pub audience: String,
+    /// How its tokens are signed.
+    pub algorithm: IssuerAlgorithm,
+}
+
+/// Where a JWK set (RFC 7517) is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeySet {
+    /// Fetched, and fetched again.
+    Url(String),
+    /// Read from a file, and read again.
+    File(PathBuf),
+}
+
+/// How an outside issuer signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
 }
 
 /// A text that is never printed.
@@ -209,6 +254,16 @@ pub struct Session {
 pub struct Masked(pub String);
 
 impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(masked)")
+    }
+}
+
+/// A key of 256 bits that is never printed.
+#[derive(Clone, PartialEq)]
+pub struct SealKey(pub [u8; 32]);
+
+impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(masked)")
     }
@@ -229,6 +284,8 @@ pub struct Keys {
     pub cache_absent_for: Duration,
     /// How often changes made elsewhere are looked for.
     pub follow_every: Duration,
+    /// What new keys are sealed with; `None` keeps digests only.
+    pub reveal_key: Option<SealKey>,
 }
 
 /// A place where a client may put its key.

@@ -42,10 +42,51 @@ pub struct User {
     pub email: String,
     /// Whether this user runs the gateway and sees every organization.
     pub operator: bool,
+    /// The organization that is its own: what it means where it names none.
+    pub personal: OrgId,
     /// The organizations it belongs to, with its role in each.
     pub memberships: Vec<(OrgId, Role)>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl User {
+    /// Its role in `org`; `None` where it does not belong to it.
+    pub fn role_in(&self, org: &OrgId) -> Option<Role> {
+        self.memberships.iter().find(|(member_of, _)| member_of == org).map(|(_, role)| *role)
+    }
+}
+
+/// A user as one organization knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// As [`User::email`].
+    pub email: String,
+    /// What it may do there.
+    pub role: Role,
+    /// When it joined.
+    pub since: Timestamp,
+}
+
+/// An offer to join an organization. Who holds its token may accept it; only the token's digest is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invitation {
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// Where to.
+    pub organization: OrgId,
+    /// For whom; lower-cased.
+    pub email: String,
+    /// As what.
+    pub role: Role,
+    /// By whom; `None` for the command line.
+    pub invited_by: Option<UserId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
 }
 
 /// A part of an organization; a key belongs to exactly one.
@@ -64,7 +105,7 @@ pub struct Project {
 /// A login: a token names it, and it can be revoked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Session {
-    /// The `jti` of the token.
+    /// The `jti` of the token; of an outside issuer's token, the first half of its SHA-256.
     pub id: uuid::Uuid,
     /// Who is logged in.
     pub user: UserId,
@@ -74,4 +115,11 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended by hand.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Session {
+    /// Whether it has neither ended nor been ended.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && now < self.expires_at
+    }
 }

@@ -25,9 +25,6 @@ use super::facts::Facts;
 use super::guard::Guard;
 use super::permit::{Caller, Hold, Known, Permit, Refused};
 
-/// Hash-imported keys may have any shape; importing is not available yet.
-const ANY_SHAPE: bool = false;
-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What admission asks.
@@ -123,7 +120,8 @@ impl Gate {
         facts: &Facts<'_>,
         now: Timestamp,
     ) -> Result<Caller, Refusal> {
-        let credential = credentials::find(facts.headers, facts.query, &config.keys, ANY_SHAPE)?;
+        let credential =
+            credentials::find(facts.headers, facts.query, &config.keys, self.keyring.has_imported_keys())?;
         let key = self.key(&credential.digest, now).await?;
         let organization = key.organization.0.load_full();
         Ok(Caller { key, organization, credential })

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::headers;
 use super::units::{DAY, INSTANT, duration, secret};
 use crate::config::field::{Field, Section, nearest};
-use crate::config::{IpGuard, Keys, Masked, Session, Source};
+use crate::config::{IpGuard, Issuer, IssuerAlgorithm, KeySet, Keys, Masked, SealKey, Session, Source};
 
 /// HS256 wants a secret as long as its hash (RFC 7518 section 3.2).
 const SESSION_SECRET_BYTES_MIN: usize = 32;
@@ -14,11 +17,59 @@ const PREFIX_CHARS_MAX: usize = 32;
 
 /// Reads `[session]`.
 pub(super) fn session(section: &Section<'_>) -> Session {
-    for key in ["jwks_url", "issuer", "audience"] {
-        section.not_yet(key, "use the built-in logins of session.secret");
-    }
     let secret = secret(section, "secret", "secret_file");
-    Session { secret: secret.and_then(|secret| long_enough(section, secret)) }
+    Session {
+        secret: secret.and_then(|secret| long_enough(section, secret)),
+        ttl: section
+            .need("ttl", |field| duration(field, Duration::from_secs(1)..=DAY * 30))
+            .unwrap_or_default(),
+        outside: outside(section),
+    }
+}
+
+/// The outside issuer, where one is named. Every setting is read before the first is missed.
+fn outside(section: &Section<'_>) -> Option<Issuer> {
+    let filled = |key| section.may(key, Field::text).filter(|text| !text.is_empty());
+    let (url, file) = (filled("jwks_url"), filled("jwks_file"));
+    let (issuer, audience) = (filled("issuer"), filled("audience"));
+    let algorithms = [
+        ("RS256", IssuerAlgorithm::Rs256),
+        ("ES256", IssuerAlgorithm::Es256),
+        ("EdDSA", IssuerAlgorithm::EdDsa),
+    ];
+    let algorithm = section.need("algorithm", |field| field.choice(&algorithms));
+    let keys = match (url, file) {
+        (None, None) => {
+            let named = if issuer.is_some() { Some("issuer") } else { audience.as_ref().map(|_| "audience") };
+            let field = named.and_then(|key| section.field(key))?;
+            return field.wrong("an issuer without keys", "set jwks_url or jwks_file, or leave it out");
+        }
+        (Some(_), Some(_)) => {
+            return section.field("jwks_file")?.wrong("`jwks_url` is set as well", "keep one of the two");
+        }
+        (Some(url), None) => section.field("jwks_url").and_then(|field| jwks_url(&field, url)),
+        (None, Some(file)) => Some(KeySet::File(file.into())),
+    };
+    let missing = |key: &'static str, what: &str| {
+        section.field(key).and_then(|field| {
+            field.wrong(format!("is empty, so that {what} of that issuer would do"), "fill it in")
+        })
+    };
+    let issuer = issuer.or_else(|| missing("issuer", "any signature with a key"));
+    let audience = audience.or_else(|| missing("audience", "a token for any other service"));
+    Some(Issuer { keys: keys?, issuer: issuer?, audience: audience?, algorithm: algorithm? })
+}
+
+/// Over TLS, or from this machine: whoever answers says who everybody is.
+fn jwks_url(field: &Field<'_>, url: String) -> Option<KeySet> {
+    let local = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
+    let nearby = local.iter().any(|start| {
+        url.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    if nearby || url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        return Some(KeySet::Url(url));
+    }
+    field.wrong("is no https:// address", "write it as https://id.example/.well-known/jwks.json")
 }
 
 fn long_enough(section: &Section<'_>, secret: Masked) -> Option<Masked> {
@@ -35,11 +86,7 @@ fn long_enough(section: &Section<'_>, secret: Masked) -> Option<Masked> {
 
 /// Reads `[keys]`.
 pub(super) fn keys(section: &Section<'_>) -> Keys {
-    section.may("reveal_key", |field| {
-        let empty = field.text()?.is_empty();
-        empty.then_some(()).or_else(|| field.unavailable("revealing keys", "leave it empty"))
-    });
-    section.not_yet("reveal_key_file", "leave it out");
+    let reveal_key = secret(section, "reveal_key", "reveal_key_file");
     Keys {
         prefix: section.need("prefix", prefix).unwrap_or_default(),
         sources: section.need("sources", sources).unwrap_or_default(),
@@ -54,7 +101,16 @@ pub(super) fn keys(section: &Section<'_>) -> Keys {
         follow_every: section
             .need("follow_every", |field| duration(field, INSTANT * 10..=Duration::from_millis(900)))
             .unwrap_or_default(),
+        reveal_key: reveal_key.and_then(|key| seal_key(section, &key)),
     }
+}
+
+fn seal_key(section: &Section<'_>, text: &Masked) -> Option<SealKey> {
+    let key = BASE64.decode(text.0.trim()).ok().and_then(|bytes| bytes.try_into().ok()).map(SealKey);
+    key.or_else(|| {
+        let set = section.field("reveal_key_file").or_else(|| section.field("reveal_key"))?;
+        set.wrong("does not hold 32 bytes in base64", "make one with `openssl rand -base64 32`")
+    })
 }
 
 fn prefix(field: &Field<'_>) -> Option<String> {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::units::{HOUR, KIB, MIB, duration, listen_address, memory_size, path, timeout};
+use super::units::{GIB, HOUR, KIB, MIB, duration, listen_address, memory_size, path, size, timeout};
 use crate::config::field::{Field, Section};
 use crate::config::{Control, Data, Tls};
 
@@ -62,7 +62,17 @@ pub(super) fn control(section: &Section<'_>, data: Option<SocketAddr>) -> Contro
         }
         Some(listen)
     });
-    Control { listen: listen.unwrap_or(NOWHERE) }
+    Control {
+        listen: listen.unwrap_or(NOWHERE),
+        connections_max: section
+            .need("connections_max", |field| field.count(1..=100_000))
+            .unwrap_or_default(),
+        requests_max: section.need("requests_max", |field| field.count(1..=100_000)).unwrap_or_default(),
+        body_bytes_max: section.need("body_max", |field| size(field, KIB..=GIB)).unwrap_or_default(),
+        timeout: section
+            .need("timeout", |field| duration(field, Duration::from_secs(1)..=HOUR))
+            .unwrap_or_default(),
+    }
 }
 
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {

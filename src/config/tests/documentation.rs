@@ -108,6 +108,14 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         own_requests_max = 7
         [control]
         listen = "127.0.0.1:2"
+        connections_max = 1
+        requests_max = 1
+        body_max = "2MiB"
+        timeout = "2s"
+        [session]
+        jwks_url = "https://id.example/jwks"
+        issuer = "https://id.example"
+        audience = "tollgate"
         [record]
         url = "sqlite://other.db"
         connections_max = 7

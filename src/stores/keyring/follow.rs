@@ -142,12 +142,39 @@ async fn step(
 ) -> Result<bool, RecordError> {
     let Some(after) = *reached else {
         let last = bounded(record.last_change()).await?;
+        look_for_imports(keyring, record).await?;
         // Whatever was read before this number was may miss a change up to it.
         keyring.forget_all();
         keyring.following.sequence.store(last, Ordering::Relaxed);
         *reached = Some(last);
         return Ok(true);
     };
+    let changes = apply(keyring, record, after).await?;
+    let now = clock::now();
+    changes.iter().for_each(|change| noticed(keyring.following.in_force(change, now)));
+    *reached = changes.last().map_or(*reached, |change| Some(change.sequence));
+    Ok(changes.len() == BATCH)
+}
+
+/// Puts in force what was written up to now, for whoever wrote it and says next that it is done. What it reads is
+/// read again by [`follow`], which minds no repetition.
+///
+/// # Errors
+/// [`RecordError`] where the record could not be asked; [`follow`] will go on trying.
+pub async fn catch_up(keyring: &Keyring, record: &dyn GrantRecord) -> Result<(), RecordError> {
+    // Nothing is cached from before following began that following will not forget.
+    let mut after = keyring.following.sequence();
+    loop {
+        let changes = apply(keyring, record, after).await?;
+        match changes.last() {
+            Some(last) if changes.len() == BATCH => after = last.sequence,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Reads the changes after a number, and makes the keyring forget what they are about.
+async fn apply(keyring: &Keyring, record: &dyn GrantRecord, after: i64) -> Result<Vec<Change>, RecordError> {
     let changes = bounded(record.changes_after(after, BATCH)).await?;
     // Keys first: an organization that cannot be read must not keep a revoked key alive.
     let mut organizations = AHashSet::new();
@@ -162,10 +189,18 @@ async fn step(
     for id in organizations {
         refresh(keyring, id).await?;
     }
-    let now = clock::now();
-    changes.iter().for_each(|change| noticed(keyring.following.in_force(change, now)));
-    *reached = changes.last().map_or(*reached, |change| Some(change.sequence));
-    Ok(changes.len() == BATCH)
+    if !changes.is_empty() {
+        look_for_imports(keyring, record).await?;
+    }
+    Ok(changes)
+}
+
+/// Whether any key was made elsewhere. Asked after the keys themselves were forgotten: who comes with such a key a
+/// moment early is refused as before.
+async fn look_for_imports(keyring: &Keyring, record: &dyn GrantRecord) -> Result<(), RecordError> {
+    let imported = bounded(record.has_imported_keys()).await?;
+    keyring.imported.store(imported, Ordering::Relaxed);
+    Ok(())
 }
 
 /// An error is worth another try; what cannot get better by trying is dealt with here.

@@ -30,7 +30,7 @@ mod organizations;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
@@ -102,6 +102,8 @@ pub struct Keyring {
     absent_for: Duration,
     asked: AtomicU64,
     evicted: AtomicU64,
+    /// Whether a key may have any shape, as far as changes have been followed.
+    imported: AtomicBool,
     following: Following,
 }
 
@@ -153,6 +155,7 @@ impl Keyring {
             absent_for: settings.cache_absent_for,
             asked: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            imported: AtomicBool::new(false),
             following: Following::default(),
         }
     }
@@ -292,6 +295,11 @@ impl Keyring {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// Whether there are keys that were made elsewhere, and so may have any shape.
+    pub fn has_imported_keys(&self) -> bool {
+        self.imported.load(Ordering::Relaxed)
+    }
+
     /// How well changes made elsewhere are followed.
     pub fn following(&self) -> &Following {
         &self.following
@@ -360,6 +368,7 @@ fn repeated(error: &RecordError) -> RecordError {
         // Only an organization is ever missing here, of a key that is there.
         RecordError::NotFound(text) | RecordError::Corrupt(text) => RecordError::Corrupt(text.clone()),
         RecordError::Conflict(text) => RecordError::Conflict(text.clone()),
+        RecordError::Stale(text) => RecordError::Stale(text.clone()),
         RecordError::Unavailable(cause) => {
             RecordError::Unavailable(sqlx::Error::Io(std::io::Error::other(cause.to_string())))
         }

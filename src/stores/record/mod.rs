@@ -12,6 +12,7 @@
 
 pub mod open;
 pub mod postgres;
+mod orders;
 mod questions;
 mod snapshot;
 pub mod sqlite;
@@ -22,15 +23,17 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-pub use self::questions::{
-    AuditRecord, GrantRecord, KeyRecord, LogRecord, OrganizationRecord, PeopleRecord, ProjectRecord, Record,
-    UsageRecord,
+pub use self::orders::{
+    Actor, Attempt, Attempted, AuditFilter, Joining, KeyEdit, KeyFilter, NewInvitation, NewKey,
+    NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, Seen,
 };
+pub use self::questions::{
+    AttemptRecord, AuditRecord, GrantRecord, KeyRecord, LogRecord, OrganizationRecord, PeopleRecord,
+    ProjectRecord, Record, SessionRecord, UsageRecord,
+};
+pub use self::snapshot::{seen_key, seen_organization, seen_project};
 use crate::domain::cost::Cost;
-use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
-use crate::domain::key::Scopes;
-use crate::domain::limit::{Quotas, SpendLimit};
-use crate::domain::people::Role;
+use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::{Admission, Row};
 use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
@@ -44,6 +47,9 @@ pub enum RecordError {
     /// What was to be made is there already, or what stands in the way of a change. The text names it.
     #[error("{0}")]
     Conflict(String),
+    /// What was to be changed is no longer what whoever changes it has seen. The text names it.
+    #[error("{0}")]
+    Stale(String),
     /// The store could not be asked, or did not answer.
     #[error("the record cannot be reached: {0}")]
     Unavailable(#[source] sqlx::Error),
@@ -64,102 +70,6 @@ impl From<sqlx::Error> for RecordError {
             other => Self::Unavailable(other),
         }
     }
-}
-
-/// Who makes a change, for the audit trail.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Actor {
-    /// `cli`, `demo`, or a user's id.
-    pub who: String,
-    /// The address it came from; empty for the command line.
-    pub from: String,
-}
-
-/// An organization to be made. Its default project is made with it.
-#[derive(Clone, Debug)]
-pub struct NewOrganization {
-    /// As [`Organization::id`](crate::domain::key::Organization::id).
-    pub id: OrgId,
-    /// As [`Organization::name`](crate::domain::key::Organization::name).
-    pub name: String,
-    /// As [`Organization::plan`](crate::domain::key::Organization::plan).
-    pub plan: String,
-    /// The id of its default project.
-    pub default_project: ProjectId,
-}
-
-/// A user to be made, with the organization that is its own.
-#[derive(Clone)]
-pub struct NewUser {
-    /// As [`User::id`](crate::domain::people::User::id).
-    pub id: UserId,
-    /// As [`User::email`](crate::domain::people::User::email); lower-cased by the record.
-    pub email: String,
-    /// The password as a PHC string.
-    pub password: String,
-    /// As [`User::operator`](crate::domain::people::User::operator).
-    pub operator: bool,
-    /// An organization to join at once.
-    pub membership: Option<(OrgId, Role)>,
-    /// Its personal organization, which it owns.
-    pub personal: NewOrganization,
-    /// The id of the personal organization where the one in `personal` is taken.
-    pub personal_otherwise: OrgId,
-}
-
-/// A key to be made.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    /// As [`Key::id`](crate::domain::key::Key::id).
-    pub id: KeyId,
-    /// The digest of its secret.
-    pub digest: Digest,
-    /// As [`Key::organization`](crate::domain::key::Key::organization).
-    pub organization: OrgId,
-    /// As [`Key::project`](crate::domain::key::Key::project); `None` is the organization's default project.
-    pub project: Option<ProjectId>,
-    /// As [`Key::name`](crate::domain::key::Key::name).
-    pub name: String,
-    /// As [`Key::category`](crate::domain::key::Key::category).
-    pub category: String,
-    /// As [`Key::prefix`](crate::domain::key::Key::prefix).
-    pub prefix: String,
-    /// As [`Key::hint`](crate::domain::key::Key::hint).
-    pub hint: String,
-    /// As [`Key::scopes`](crate::domain::key::Key::scopes).
-    pub scopes: Scopes,
-    /// As [`Key::expires_at`](crate::domain::key::Key::expires_at).
-    pub expires_at: Option<Timestamp>,
-    /// As [`Key::allowed_ips`](crate::domain::key::Key::allowed_ips).
-    pub allowed_ips: Vec<ipnet::IpNet>,
-    /// As [`Key::quotas`](crate::domain::key::Key::quotas).
-    pub quotas: Quotas,
-    /// As [`Key::created_by`](crate::domain::key::Key::created_by).
-    pub created_by: Option<UserId>,
-}
-
-/// A change to a key. What is `None` stays as it is.
-#[derive(Clone, Debug, Default)]
-pub struct KeyEdit {
-    /// A new name.
-    pub name: Option<String>,
-    /// Disable or enable.
-    pub active: Option<bool>,
-    /// Revoke, for good.
-    pub revoke: bool,
-    /// New rolling caps.
-    pub quotas: Option<Quotas>,
-    /// A new calendar cap, or none.
-    pub limit: Option<Option<SpendLimit>>,
-}
-
-/// Which keys to list.
-#[derive(Clone, Debug, Default)]
-pub struct KeyFilter {
-    /// Of this organization only.
-    pub organization: Option<OrgId>,
-    /// Revoked ones too.
-    pub revoked: bool,
 }
 
 /// One row of `changes`: what a cache must forget.
@@ -195,6 +105,8 @@ pub struct AuditEntry {
     pub what: String,
     /// The id of what it was done to.
     pub subject: String,
+    /// Whose that is; `None` where it is nobody's.
+    pub organization: Option<OrgId>,
     /// What it was before, as JSON; `None` where there was nothing.
     pub before: Option<String>,
     /// What it was after, as JSON; `None` where nothing is left.

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Actor, AuditEntry, Change, KeyEdit, KeyFilter, NewKey, NewOrganization, NewUser, RecordError, Shipment,
+    Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
+    NewKey, NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, RecordError, Seen, Shipment,
     UsageCell,
 };
-use crate::domain::id::{KeyId, OrgId, ProjectId};
+use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
 use crate::domain::key::{Grant, Key, Organization};
-use crate::domain::limit::{Caps, SpendLimit};
-use crate::domain::people::{Project, Session, User};
+use crate::domain::people::{Invitation, Member, Project, Role, Session, User};
 use crate::domain::row::Admission;
 use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
@@ -27,6 +27,8 @@ pub trait GrantRecord: Send + Sync + 'static {
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError>;
     /// The number of the last change; 0 where there is none.
     async fn last_change(&self) -> Result<i64, RecordError>;
+    /// Whether any key's secret was made elsewhere, and so may be of any shape.
+    async fn has_imported_keys(&self) -> Result<bool, RecordError>;
     /// The organization with this id, or else with this name.
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError>;
 }
@@ -69,26 +71,23 @@ pub trait OrganizationRecord: Send + Sync + 'static {
     ) -> Result<Organization, RecordError>;
     /// Every organization, by id.
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError>;
-    /// Sets plan and negotiated caps together.
-    async fn set_plan(
+    /// Organizations by id: all, or those that a user belongs to.
+    async fn organizations_page(
+        &self,
+        of: Option<UserId>,
+        page: &Page<OrgId>,
+    ) -> Result<Vec<Organization>, RecordError>;
+    /// Changes an organization.
+    async fn edit_organization(
         &self,
         id: &OrgId,
-        plan: &str,
-        negotiated: Caps,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError>;
-    /// Sets or removes the calendar cap.
-    async fn set_organization_limit(
-        &self,
-        id: &OrgId,
-        limit: Option<SpendLimit>,
+        edit: &OrganizationEdit,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Organization, RecordError>;
 }
 
-/// People and their sessions.
+/// People, what they belong to, and who is invited.
 #[async_trait]
 pub trait PeopleRecord: Send + Sync + 'static {
     /// Makes a user and its personal organization.
@@ -97,15 +96,108 @@ pub trait PeopleRecord: Send + Sync + 'static {
     async fn users(&self) -> Result<Vec<User>, RecordError>;
     /// The user with this email (any case).
     async fn user(&self, email: &str) -> Result<User, RecordError>;
-    /// Writes a session down.
+    /// The user with this id.
+    async fn user_by_id(&self, id: UserId) -> Result<User, RecordError>;
+    /// The user that is `subject` to the outside issuer.
+    async fn user_of_subject(&self, subject: &str) -> Result<Option<User>, RecordError>;
+    /// Remembers that a user is `subject` to the outside issuer; one who is another already stays so.
+    async fn link_subject(
+        &self,
+        id: UserId,
+        subject: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<User, RecordError>;
+    /// The PHC string of the password of the user with this email (any case); the string is `None` for one
+    /// that has no password.
+    async fn password(&self, email: &str) -> Result<Option<(UserId, Option<String>)>, RecordError>;
+    /// Sets a password, and ends every session of the user but `keep`.
+    async fn set_password(
+        &self,
+        id: UserId,
+        password: &str,
+        keep: Option<Uuid>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
+
+    /// The members of an organization, by id.
+    async fn members(&self, org: &OrgId, page: &Page<UserId>) -> Result<Vec<Member>, RecordError>;
+    /// Makes a user a member.
+    async fn add_member(
+        &self,
+        org: &OrgId,
+        user: UserId,
+        role: Role,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Member, RecordError>;
+    /// Gives a member another role. The last owner stays owner.
+    async fn set_role(
+        &self,
+        org: &OrgId,
+        user: UserId,
+        role: Role,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Member, RecordError>;
+    /// Ends a membership. The last owner stays.
+    async fn remove_member(
+        &self,
+        org: &OrgId,
+        user: UserId,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
+
+    /// Makes an invitation; one that has ended makes room for it.
+    async fn create_invitation(
+        &self,
+        new: &NewInvitation,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Invitation, RecordError>;
+    /// The invitations of an organization, by id, ended ones too.
+    async fn invitations(&self, org: &OrgId, page: &Page<Uuid>) -> Result<Vec<Invitation>, RecordError>;
+    /// The invitation whose token has this digest.
+    async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError>;
+    /// Takes an invitation back.
+    async fn withdraw_invitation(
+        &self,
+        org: &OrgId,
+        id: Uuid,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
+    /// Makes whoever accepts a member, and the invitation gone. One that has ended is not there.
+    async fn accept_invitation(
+        &self,
+        digest: &Digest,
+        joining: &Joining,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<User, RecordError>;
+}
+
+/// Logins.
+#[async_trait]
+pub trait SessionRecord: Send + Sync + 'static {
+    /// Writes a session down, and clears away some that have ended.
     async fn create_session(
         &self,
         session: &Session,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError>;
-    /// The session with this id, ended or not.
-    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError>;
+    /// The session with this id and its user, ended or not.
+    async fn session(&self, id: Uuid) -> Result<Option<(Session, User)>, RecordError>;
+    /// Ends a session, which need not have been written down: an outside issuer's is not.
+    async fn revoke_session(
+        &self,
+        session: &Session,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
 }
 
 /// Projects.
@@ -122,6 +214,19 @@ pub trait ProjectRecord: Send + Sync + 'static {
     ) -> Result<Project, RecordError>;
     /// Every project, or those of one organization, by name.
     async fn projects(&self, org: Option<&OrgId>) -> Result<Vec<Project>, RecordError>;
+    /// The projects of an organization, by id.
+    async fn projects_page(&self, org: &OrgId, page: &Page<ProjectId>) -> Result<Vec<Project>, RecordError>;
+    /// The project with this id.
+    async fn project(&self, id: &ProjectId) -> Result<Project, RecordError>;
+    /// Gives a project another name.
+    async fn rename_project(
+        &self,
+        id: &ProjectId,
+        name: &str,
+        seen: Option<&Seen>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Project, RecordError>;
 }
 
 /// Keys, as people manage them.
@@ -129,8 +234,22 @@ pub trait ProjectRecord: Send + Sync + 'static {
 pub trait KeyRecord: Send + Sync + 'static {
     /// Makes a key.
     async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError>;
+    /// Makes keys of which only the digest is known: all, or none and what stands in the way, by position.
+    async fn import_keys(
+        &self,
+        new: &[NewKey],
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Vec<Key>, Vec<(usize, RecordError)>>;
     /// Keys by organization and name.
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError>;
+    /// Keys of one organization, oldest first. A place in the list is when a key was made, and its id.
+    async fn keys_page(
+        &self,
+        org: &OrgId,
+        revoked: bool,
+        page: &Page<(Timestamp, KeyId)>,
+    ) -> Result<Vec<Key>, RecordError>;
     /// One key, revoked or not.
     async fn key(&self, id: KeyId) -> Result<Key, RecordError>;
     /// The key of this name that is not revoked.
@@ -143,16 +262,23 @@ pub trait KeyRecord: Send + Sync + 'static {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Key, RecordError>;
-    /// Gives a key a new secret; the old ones work until `old_until` (`None`: no longer).
+    /// Gives a key a new secret.
     async fn rotate_key(
         &self,
         id: KeyId,
-        digest: Digest,
-        hint: &str,
-        old_until: Option<Timestamp>,
+        secret: &NewSecret,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Key, RecordError>;
+    /// The sealed copy of a key's secret; `None` where only its digest was kept. Writes down who was given it.
+    async fn reveal_key(
+        &self,
+        id: KeyId,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, RecordError>;
+    /// Keys of an organization, not revoked, of whose secret there is no sealed copy.
+    async fn unsealed_keys(&self, org: &OrgId) -> Result<u64, RecordError>;
     /// Removes a key that the log has never seen.
     async fn delete_key(&self, id: KeyId, actor: &Actor, now: Timestamp) -> Result<(), RecordError>;
 }
@@ -160,8 +286,27 @@ pub trait KeyRecord: Send + Sync + 'static {
 /// Who did what.
 #[async_trait]
 pub trait AuditRecord: Send + Sync + 'static {
-    /// The audit trail before entry `before` (`None`: from its end), newest first, at most `most`.
-    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError>;
+    /// The audit trail, newest first; `after` is the last entry seen.
+    async fn audit(&self, filter: &AuditFilter, page: &Page<i64>) -> Result<Vec<AuditEntry>, RecordError>;
+}
+
+/// Requests that name themselves.
+#[async_trait]
+pub trait AttemptRecord: Send + Sync + 'static {
+    /// What is known of an attempt. The first of it is under way until `lease`; a caller may have `most`.
+    async fn attempt(
+        &self,
+        attempt: &Attempt<'_>,
+        lease: Timestamp,
+        most: u64,
+        now: Timestamp,
+    ) -> Result<Attempted, RecordError>;
+    /// Keeps the sealed answer until `until`; without an answer, the attempt is as if it had not been made.
+    async fn answered(
+        &self,
+        attempt: &Attempt<'_>,
+        answer: Option<(&[u8], Timestamp)>,
+    ) -> Result<(), RecordError>;
 }
 
 /// The whole durable store.
@@ -171,9 +316,11 @@ pub trait Record:
     + UsageRecord
     + OrganizationRecord
     + PeopleRecord
+    + SessionRecord
     + ProjectRecord
     + KeyRecord
     + AuditRecord
+    + AttemptRecord
 {
 }
 
@@ -183,8 +330,10 @@ impl<T> Record for T where
         + UsageRecord
         + OrganizationRecord
         + PeopleRecord
+        + SessionRecord
         + ProjectRecord
         + KeyRecord
         + AuditRecord
+        + AttemptRecord
 {
 }

@@ -2,10 +2,35 @@
 
 use serde_json::{Value, json};
 
+use super::Seen;
 use crate::domain::key::{Key, Organization};
 use crate::domain::limit::SpendLimit;
-use crate::domain::people::{Project, Session, User};
+use crate::domain::people::{Invitation, Project, Role, Session, User};
+use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
+
+/// Bytes of a digest in a [`Seen`].
+const SEEN_BYTES: usize = 12;
+
+/// The settings of a key as they are now.
+pub fn seen_key(settings: &Key) -> Seen {
+    seen(&key(settings))
+}
+
+/// The settings of an organization as they are now.
+pub fn seen_organization(settings: &Organization) -> Seen {
+    seen(&organization(settings))
+}
+
+/// The settings of a project as they are now.
+pub fn seen_project(settings: &Project) -> Seen {
+    seen(&project(settings))
+}
+
+fn seen(snapshot: &Value) -> Seen {
+    let digest = Digest::of(snapshot.to_string().as_bytes());
+    Seen(digest.0.iter().take(SEEN_BYTES).map(|byte| format!("{byte:02x}")).collect())
+}
 
 pub(super) fn organization(org: &Organization) -> Value {
     json!({
@@ -38,6 +63,21 @@ pub(super) fn session(session: &Session) -> Value {
         "id": session.id.to_string(),
         "user": session.user.to_string(),
         "expires_at": session.expires_at.to_string(),
+        "revoked_at": instant(session.revoked_at),
+    })
+}
+
+pub(super) fn member(user: &User, role: Role) -> Value {
+    json!({"user": user.id.to_string(), "email": user.email, "role": role.name()})
+}
+
+pub(super) fn invitation(invitation: &Invitation) -> Value {
+    json!({
+        "id": invitation.id.to_string(),
+        "organization": invitation.organization.as_str(),
+        "email": invitation.email,
+        "role": invitation.role.name(),
+        "expires_at": invitation.expires_at.to_string(),
     })
 }
 

@@ -20,6 +20,8 @@ pub struct Fake {
     organizations: Mutex<AHashMap<String, Organization>>,
     changes: Mutex<Vec<Change>>,
     pub down: AtomicBool,
+    /// Whether it says that there are imported keys.
+    pub imported: AtomicBool,
     /// Answers to `grant` and `organization` wait for a permit each, after they have been read.
     pub held: AtomicBool,
     pub gate: Gate,
@@ -91,6 +93,11 @@ impl GrantRecord for Fake {
         self.hold().await;
         answer
     }
+    async fn has_imported_keys(&self) -> Result<bool, RecordError> {
+        self.is_up()?;
+        Ok(self.imported.load(Ordering::SeqCst))
+    }
+
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
         self.is_up()?;
         let answer = self.organizations.lock().get(id_or_name).cloned();

@@ -11,7 +11,8 @@ use crate::domain::key::Scopes;
 use crate::domain::limit::{Caps, Quotas};
 use crate::stores::record::sqlite::SqliteRecord;
 use crate::stores::record::{
-    Actor, KeyEdit, KeyRecord as _, NewKey, NewOrganization, OrganizationRecord as _,
+    Actor, KeyEdit, KeyRecord as _, NewKey, NewOrganization, NewSecret, OrganizationEdit,
+    OrganizationRecord as _,
 };
 
 struct Stage {
@@ -60,6 +61,7 @@ impl Stage {
         let new = NewKey {
             id: KeyId(Uuid::from_u128(n.into())),
             digest: digest(n),
+            sealed: None,
             organization: acme_id(),
             project: None,
             name: format!("key {n}"),
@@ -67,9 +69,11 @@ impl Stage {
             prefix: "sk_live_".to_owned(),
             hint: "abcd".to_owned(),
             scopes: Scopes::ALL,
+            active: true,
             expires_at: None,
             allowed_ips: Vec::new(),
             quotas: Quotas::default(),
+            limit: None,
             created_by: None,
         };
         self.command_line.create_key(&new, &actor(), clock::now()).await.unwrap().id
@@ -114,13 +118,15 @@ async fn what_the_command_line_changes_is_in_force_within_a_second() {
     assert_eq!((entry.grant.active, entry.grant.quotas), (false, quotas));
 
     let caps = Caps { per_minute: Some(9), ..Caps::default() };
-    stage.command_line.set_plan(&acme_id(), "pro", caps, &actor(), clock::now()).await.unwrap();
+    let to_pro = OrganizationEdit { plan: Some("pro".into()), negotiated: Some(caps), ..Default::default() };
+    stage.command_line.edit_organization(&acme_id(), &to_pro, &actor(), clock::now()).await.unwrap();
     stage.followed().await;
     let organization = entry.organization.0.load();
     assert_eq!((organization.plan.as_str(), organization.negotiated), ("pro", caps));
 
     let grace = clock::now().plus(Duration::from_secs(60));
-    stage.command_line.rotate_key(key, digest(2), "wxyz", Some(grace), &actor(), clock::now()).await.unwrap();
+    let second = NewSecret { digest: digest(2), sealed: None, hint: "wxyz".into(), old_until: Some(grace) };
+    stage.command_line.rotate_key(key, &second, &actor(), clock::now()).await.unwrap();
     stage.followed().await;
     assert_eq!(stage.found(1).await.unwrap().grant.secret_until, Some(grace));
     assert_eq!(stage.found(2).await.unwrap().grant.secret_until, None);

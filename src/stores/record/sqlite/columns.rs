@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 use crate::domain::id::{KeyId, OrgId, ProjectId};
 use crate::domain::limit::SpendLimit;
+use crate::domain::people::Role;
+use crate::domain::secret::Digest;
 use crate::domain::time::{Period, Timestamp};
 use crate::stores::record::RecordError;
 
@@ -91,6 +93,23 @@ impl Columns<'_> {
 
     pub(super) fn org(&self, name: &str) -> Result<OrgId, RecordError> {
         OrgId::parse(&self.text(name)?).map_err(RecordError::Corrupt)
+    }
+
+    pub(super) fn opt_org(&self, name: &str) -> Result<Option<OrgId>, RecordError> {
+        self.opt_text(name)?.map(|text| OrgId::parse(&text).map_err(RecordError::Corrupt)).transpose()
+    }
+
+    pub(super) fn opt_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
+        Ok(self.0.try_get(name)?)
+    }
+
+    pub(super) fn digest(&self, name: &str) -> Result<Digest, RecordError> {
+        let bytes: &[u8] = self.0.try_get(name)?;
+        Ok(Digest(bytes.try_into().map_err(|_| unreadable(name))?))
+    }
+
+    pub(super) fn role(&self, name: &str) -> Result<Role, RecordError> {
+        Role::named(&self.text(name)?).ok_or_else(|| unreadable(name))
     }
 
     pub(super) fn project(&self, name: &str) -> Result<ProjectId, RecordError> {

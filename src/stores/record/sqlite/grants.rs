@@ -24,6 +24,14 @@ impl GrantRecord for SqliteRecord {
         row.map(|row| grant(&Columns(&row))).transpose()
     }
 
+    async fn has_imported_keys(&self) -> Result<bool, RecordError> {
+        let row = sqlx::query(
+            "SELECT 1 FROM key_secrets s JOIN keys k ON k.id = s.key
+             WHERE s.imported AND k.revoked_at IS NULL LIMIT 1",
+        );
+        Ok(row.fetch_optional(&self.readers).await?.is_some())
+    }
+
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
         organizations::find(&mut *self.readers.acquire().await?, id_or_name).await
     }

@@ -17,19 +17,22 @@
 //! | disk full, IO error | `Unavailable`; the transaction is rolled back |
 //! | a column holds what this program never wrote | [`RecordError::Corrupt`], naming it |
 //!
-//! **Deliberately absent:** pruning of `changes`, `requests` and expired secrets (retention is the log's), and
-//! paging of lists that people ask for.
+//! **Deliberately absent:** pruning of `changes`, `requests` and expired secrets (retention is the log's).
 
+mod attempts;
 mod columns;
 mod grants;
+mod invitations;
 mod keys;
 mod log;
 mod log_read;
 mod log_rows;
 mod log_sums;
+mod members;
 mod organizations;
 mod people;
 mod projects;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -49,7 +52,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use self::log::LogWriter;
-use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord};
+use super::{LogRecord, RecordError, Seen, Shipment, UsageCell, UsageRecord};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -159,6 +162,16 @@ fn unmigrated(error: MigrateError) -> RecordError {
                 .into(),
         ),
         other => RecordError::Corrupt(other.to_string()),
+    }
+}
+
+/// Whether a thing's settings are still those that whoever changes it has seen.
+fn is_still(seen: Option<&Seen>, now: &Seen, what: impl FnOnce() -> String) -> Result<(), RecordError> {
+    match seen {
+        Some(seen) if seen != now => {
+            Err(RecordError::Stale(format!("{} has changed since: read it again", what())))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteRecord;
-use super::columns::{Columns, micros};
+use super::columns::{Columns, int, micros};
+use super::is_still;
 use super::organizations;
 use super::trail::{Told, tell};
 use crate::domain::id::{OrgId, ProjectId};
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, ProjectRecord, RecordError, snapshot};
+use crate::stores::record::{Actor, Page, ProjectRecord, RecordError, Seen, seen_project, snapshot};
 
 #[async_trait]
 impl ProjectRecord for SqliteRecord {
@@ -30,6 +31,7 @@ impl ProjectRecord for SqliteRecord {
         let told = Told {
             what: "project.create",
             subject: id.as_str(),
+            organization: Some(org),
             before: None,
             after: Some(snapshot::project(&project)),
         };
@@ -47,6 +49,62 @@ impl ProjectRecord for SqliteRecord {
         .await?;
         rows.iter().map(|row| project(&Columns(row))).collect()
     }
+
+    async fn projects_page(&self, org: &OrgId, page: &Page<ProjectId>) -> Result<Vec<Project>, RecordError> {
+        let rows =
+            sqlx::query("SELECT * FROM projects WHERE organization = ? AND id > ? ORDER BY id LIMIT ?")
+                .bind(org.as_str())
+                .bind(page.after.as_ref().map_or("", ProjectId::as_str))
+                .bind(int(page.most as u64))
+                .fetch_all(&self.readers)
+                .await?;
+        rows.iter().map(|row| project(&Columns(row))).collect()
+    }
+
+    async fn project(&self, id: &ProjectId) -> Result<Project, RecordError> {
+        find(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn rename_project(
+        &self,
+        id: &ProjectId,
+        name: &str,
+        seen: Option<&Seen>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Project, RecordError> {
+        let mut tx = self.write().await?;
+        let before = find(&mut tx, id).await?;
+        is_still(seen, &seen_project(&before), || format!("the project `{id}`"))?;
+        if before.name == name {
+            return Ok(before);
+        }
+        let after = Project { name: name.to_owned(), ..before.clone() };
+        is_free(&mut tx, &after).await?;
+        sqlx::query("UPDATE projects SET name = ? WHERE id = ?")
+            .bind(name)
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
+        let told = Told {
+            what: "project.rename",
+            subject: id.as_str(),
+            organization: Some(&before.organization),
+            before: Some(snapshot::project(&before)),
+            after: Some(snapshot::project(&after)),
+        };
+        tell(&mut tx, told, actor, now).await?;
+        tx.commit().await?;
+        Ok(after)
+    }
+}
+
+async fn find(tx: &mut SqliteConnection, id: &ProjectId) -> Result<Project, RecordError> {
+    let row = sqlx::query("SELECT * FROM projects WHERE id = ?").bind(id.as_str()).fetch_optional(tx).await?;
+    row.map_or_else(
+        || Err(RecordError::NotFound(format!("there is no project `{id}`"))),
+        |row| project(&Columns(&row)),
+    )
 }
 
 /// Writes a project down; its organization has at most one that is the default.
@@ -55,23 +113,13 @@ pub(super) async fn insert(
     project: &Project,
     is_default: bool,
 ) -> Result<(), RecordError> {
-    let taken = sqlx::query("SELECT id FROM projects WHERE id = ? OR (organization = ? AND name = ?)")
-        .bind(project.id.as_str())
-        .bind(project.organization.as_str())
-        .bind(&project.name)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if let Some(row) = taken {
-        let text = if Columns(&row).project("id")? == project.id {
-            format!("there is a project `{}` already: choose another id", project.id)
-        } else {
-            format!(
-                "`{}` has a project named `{}` already: choose another name",
-                project.organization, project.name
-            )
-        };
-        return Err(RecordError::Conflict(text));
+    if is_taken(tx, &project.id).await? {
+        return Err(RecordError::Conflict(format!(
+            "there is a project `{}` already: choose another id",
+            project.id
+        )));
     }
+    is_free(tx, project).await?;
     sqlx::query(
         "INSERT INTO projects (id, organization, name, is_default, created_at) VALUES (?, ?, ?, ?, ?)",
     )
@@ -83,6 +131,27 @@ pub(super) async fn insert(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+async fn is_taken(tx: &mut SqliteConnection, id: &ProjectId) -> Result<bool, RecordError> {
+    let row = sqlx::query("SELECT 1 FROM projects WHERE id = ?").bind(id.as_str()).fetch_optional(tx);
+    Ok(row.await?.is_some())
+}
+
+/// Whether no other project of the organization has this name.
+async fn is_free(tx: &mut SqliteConnection, project: &Project) -> Result<(), RecordError> {
+    let taken = sqlx::query("SELECT 1 FROM projects WHERE organization = ? AND name = ? AND id <> ?")
+        .bind(project.organization.as_str())
+        .bind(&project.name)
+        .bind(project.id.as_str())
+        .fetch_optional(tx)
+        .await?;
+    taken.map_or(Ok(()), |_| {
+        Err(RecordError::Conflict(format!(
+            "`{}` has a project named `{}` already: choose another name",
+            project.organization, project.name
+        )))
+    })
 }
 
 /// The project of this id in `org`, or `org`'s default project.

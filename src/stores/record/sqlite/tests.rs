@@ -46,6 +46,16 @@ chapters! {
     a_row_of_any_shape_is_taken
     sixty_four_at_once_make_one_key_of_a_name
     a_follower_misses_no_change_of_two_writers
+    an_organization_keeps_an_owner
+    an_invitation_is_accepted_once_by_whom_it_is_for
+    a_session_ends_by_hand_and_by_a_new_password
+    an_outside_subject_is_one_user
+    a_named_request_is_done_once
+    the_audit_trail_is_walked_by_organization
+    a_key_is_changed_only_as_it_was_seen
+    keys_are_listed_part_by_part_in_the_order_of_their_making
+    keys_are_imported_all_or_none
+    a_sealed_copy_is_of_the_present_secret
 }
 
 fn actor() -> Actor {

@@ -69,13 +69,17 @@ pub(crate) async fn every_edit_of_a_key_is_told_and_a_revoked_one_takes_none([on
         (KeyEdit { quotas: Some(Quotas::default()), ..none() }, "key.set_quotas"),
         (KeyEdit { limit: Some(Some(limit)), ..none() }, "key.set_limit"),
         (KeyEdit { limit: Some(None), ..none() }, "key.set_limit"),
+        (KeyEdit { category: Some("staging".into()), ..none() }, "key.edit"),
+        (KeyEdit { scopes: Some(Scopes::ALL), ..none() }, "key.edit"),
+        (KeyEdit { expires_at: Some(None), ..none() }, "key.edit"),
+        (KeyEdit { allowed_ips: Some(Vec::new()), ..none() }, "key.edit"),
         (KeyEdit { revoke: true, ..none() }, "key.revoke"),
     ] {
         let before = one.last_change().await.unwrap();
         let edited = one.edit_key(key.id, &edit, &actor(), at(2)).await.unwrap();
         assert_eq!(two.key(key.id).await.unwrap(), edited, "{what}");
         assert_eq!(subjects(&two, before).await, [Changed::Secret(digest("k"))], "{what}");
-        let told = two.audit_before(None, 1).await.unwrap().remove(0);
+        let told = told(&two, 1).await.remove(0);
         assert_eq!((told.what.as_str(), told.subject.as_str()), (what, key.id.to_string().as_str()));
         assert!(told.before.is_some() && told.after.is_some() && told.before != told.after, "{what}");
         let grant = two.grant(&digest("k")).await.unwrap();
@@ -84,7 +88,7 @@ pub(crate) async fn every_edit_of_a_key_is_told_and_a_revoked_one_takes_none([on
     for edit in [KeyEdit { active: Some(true), ..none() }, KeyEdit { revoke: true, ..none() }, none()] {
         conflict(one.edit_key(key.id, &edit, &actor(), at(3)).await, "revoked");
     }
-    let rotation = one.rotate_key(key.id, digest("new"), "1234", None, &actor(), at(3)).await;
+    let rotation = one.rotate_key(key.id, &secret("new", "1234", None), &actor(), at(3)).await;
     conflict(rotation, "revoked");
     assert_eq!(two.grant(&digest("new")).await.unwrap(), None);
 }
@@ -94,7 +98,7 @@ pub(crate) async fn a_rotated_secret_works_until_its_grace_ends([one, two]: Hand
     let key = one.create_key(&new_key("acme", "first"), &actor(), at(1)).await.unwrap();
     let before = one.last_change().await.unwrap();
     let rotated =
-        one.rotate_key(key.id, digest("second"), "2222", Some(at(100)), &actor(), at(2)).await.unwrap();
+        one.rotate_key(key.id, &secret("second", "2222", Some(at(100))), &actor(), at(2)).await.unwrap();
     assert_eq!((rotated.id, rotated.hint.as_str()), (key.id, "2222"));
     let told = subjects(&two, before).await;
     for secret in ["first", "second"] {
@@ -106,19 +110,19 @@ pub(crate) async fn a_rotated_secret_works_until_its_grace_ends([one, two]: Hand
     assert_eq!(until(two.clone(), "first").await, Some(Some(at(100))));
     assert_eq!(until(two.clone(), "second").await, Some(None));
     // A second rotation never gives the first secret more time than it had.
-    one.rotate_key(key.id, digest("third"), "3333", Some(at(200)), &actor(), at(3)).await.unwrap();
+    one.rotate_key(key.id, &secret("third", "3333", Some(at(200))), &actor(), at(3)).await.unwrap();
     assert_eq!(until(two.clone(), "first").await, Some(Some(at(100))));
     assert_eq!(until(two.clone(), "second").await, Some(Some(at(200))));
     // Without grace, every old secret is gone at once, and every cache is told of it.
     let before = one.last_change().await.unwrap();
-    one.rotate_key(key.id, digest("fourth"), "4444", None, &actor(), at(4)).await.unwrap();
+    one.rotate_key(key.id, &secret("fourth", "4444", None), &actor(), at(4)).await.unwrap();
     let told = subjects(&two, before).await;
     for secret in ["first", "second", "third"] {
         assert_eq!(until(two.clone(), secret).await, None);
         assert!(told.contains(&Changed::Secret(digest(secret))), "{secret}: {told:?}");
     }
     assert_eq!(until(two, "fourth").await, Some(None));
-    conflict(one.rotate_key(key.id, digest("fourth"), "4", None, &actor(), at(5)).await, "secret");
+    conflict(one.rotate_key(key.id, &secret("fourth", "4", None), &actor(), at(5)).await, "secret");
 }
 
 pub(crate) async fn only_a_key_never_used_is_deleted([one, two]: Handles) {
@@ -149,4 +153,100 @@ pub(crate) async fn only_a_key_never_used_is_deleted([one, two]: Handles) {
         conflict(two.delete_key(key.id, &actor(), at(2)).await, "revoke it instead");
         assert!(one.key(key.id).await.is_ok());
     }
+}
+
+pub(crate) async fn a_key_is_changed_only_as_it_was_seen([one, two]: Handles) {
+    one.create_organization(&new_org("acme"), &actor(), at(0)).await.unwrap();
+    let key = one.create_key(&new_key("acme", "k"), &actor(), at(1)).await.unwrap();
+    let seen = Some(seen_key(&key));
+    let renamed = KeyEdit { name: Some("k2".into()), seen: seen.clone(), ..KeyEdit::default() };
+    let after = two.edit_key(key.id, &renamed, &actor(), at(2)).await.unwrap();
+    assert_ne!(seen_key(&after), seen_key(&key));
+    let late = KeyEdit { active: Some(false), seen, ..KeyEdit::default() };
+    stale(one.edit_key(key.id, &late, &actor(), at(3)).await);
+    assert!(one.key(key.id).await.unwrap().active);
+    // Another project of the same organization, and no other's.
+    one.create_organization(&new_org("other"), &actor(), at(3)).await.unwrap();
+    let id = ProjectId::parse("p1").unwrap();
+    one.create_project(&id, &slug("acme"), "crawl", &actor(), at(3)).await.unwrap();
+    let moved = |project: &str| KeyEdit { project: ProjectId::parse(project).ok(), ..KeyEdit::default() };
+    assert_eq!(one.edit_key(key.id, &moved("p1"), &actor(), at(4)).await.unwrap().project, id);
+    let foreign = one.edit_key(key.id, &moved("other-default"), &actor(), at(4)).await;
+    not_found(foreign, "`acme` has no project `other-default`");
+    assert_eq!(two.grant(&digest("k")).await.unwrap().unwrap().project, id);
+}
+
+pub(crate) async fn keys_are_listed_part_by_part_in_the_order_of_their_making([one, two]: Handles) {
+    for org in ["acme", "other"] {
+        one.create_organization(&new_org(org), &actor(), at(0)).await.unwrap();
+    }
+    let mut made = Vec::new();
+    for n in 0..7 {
+        // Several at one instant: then the id decides.
+        made.push(one.create_key(&new_key("acme", &format!("k{n}")), &actor(), at(n / 3)).await.unwrap());
+        one.create_key(&new_key("other", &format!("o{n}")), &actor(), at(1)).await.unwrap();
+    }
+    made.sort_by_key(|key| (key.created_at, key.id));
+    let revoke = KeyEdit { revoke: true, ..KeyEdit::default() };
+    made[2] = one.edit_key(made[2].id, &revoke, &actor(), at(9)).await.unwrap();
+    for revoked in [true, false] {
+        let expected: Vec<_> =
+            made.iter().filter(|key| revoked || key.revoked_at.is_none()).cloned().collect();
+        for most in [1, 3, 100] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = two.keys_page(&slug("acme"), revoked, &Page { after, most }).await.unwrap();
+                assert!(page.len() <= most);
+                let Some(last) = page.last() else { break };
+                after = Some((last.created_at, last.id));
+                seen.extend(page);
+            }
+            assert_eq!(seen, expected, "{revoked} {most}");
+        }
+    }
+}
+
+pub(crate) async fn keys_are_imported_all_or_none([one, two]: Handles) {
+    one.create_organization(&new_org("acme"), &actor(), at(0)).await.unwrap();
+    one.create_key(&new_key("acme", "taken"), &actor(), at(1)).await.unwrap();
+    assert!(!two.has_imported_keys().await.unwrap());
+    let before = one.last_change().await.unwrap();
+    let same_secret = NewKey { digest: digest("taken"), ..new_key("acme", "c") };
+    let rows = [new_key("acme", "a"), new_key("acme", "taken"), new_key("none", "b"), same_secret];
+    let wrong = one.import_keys(&rows, &actor(), at(2)).await.unwrap_err();
+    assert_eq!(wrong.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 2, 3], "{wrong:?}");
+    assert_eq!(two.keys(&KeyFilter::default()).await.unwrap().len(), 1);
+    assert!(!two.has_imported_keys().await.unwrap() && subjects(&two, before).await.is_empty());
+    let disabled = NewKey { active: false, ..new_key("acme", "b") };
+    let made = one.import_keys(&[new_key("acme", "a"), disabled], &actor(), at(2)).await.unwrap();
+    assert_eq!(made.iter().map(|key| key.active).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(two.grant(&digest("a")).await.unwrap().map(|grant| grant.id), Some(made[0].id));
+    assert_eq!(subjects(&two, before).await, [Changed::Secret(digest("a")), Changed::Secret(digest("b"))]);
+    assert_eq!(told(&two, 1).await[0].what, "key.import");
+    assert!(two.has_imported_keys().await.unwrap());
+    // The last of them revoked, the shape of keys says something again.
+    for key in made {
+        let revoke = KeyEdit { revoke: true, ..KeyEdit::default() };
+        one.edit_key(key.id, &revoke, &actor(), at(3)).await.unwrap();
+    }
+    assert!(!two.has_imported_keys().await.unwrap());
+}
+
+pub(crate) async fn a_sealed_copy_is_of_the_present_secret([one, two]: Handles) {
+    one.create_organization(&new_org("acme"), &actor(), at(0)).await.unwrap();
+    let sealed = NewKey { sealed: Some(vec![1, 2, 3]), ..new_key("acme", "sealed") };
+    let key = one.create_key(&sealed, &actor(), at(1)).await.unwrap();
+    let bare = one.create_key(&new_key("acme", "bare"), &actor(), at(1)).await.unwrap();
+    assert_eq!(two.unsealed_keys(&slug("acme")).await.unwrap(), 1);
+    assert_eq!(two.reveal_key(key.id, &actor(), at(2)).await.unwrap(), Some(vec![1, 2, 3]));
+    let entry = told(&one, 1).await.remove(0);
+    assert_eq!((entry.what.as_str(), entry.subject), ("key.reveal", key.id.to_string()));
+    assert_eq!(two.reveal_key(bare.id, &actor(), at(2)).await.unwrap(), None);
+    let again = NewSecret { sealed: Some(vec![4]), ..secret("again", "2222", Some(at(50))) };
+    one.rotate_key(key.id, &again, &actor(), at(3)).await.unwrap();
+    assert_eq!(two.reveal_key(key.id, &actor(), at(4)).await.unwrap(), Some(vec![4]));
+    one.rotate_key(key.id, &secret("bare again", "3333", None), &actor(), at(5)).await.unwrap();
+    assert_eq!(two.reveal_key(key.id, &actor(), at(6)).await.unwrap(), None);
+    assert_eq!(two.unsealed_keys(&slug("acme")).await.unwrap(), 2);
+    not_found(two.reveal_key(KeyId(Uuid::nil()), &actor(), at(6)).await, "00000000-");
 }

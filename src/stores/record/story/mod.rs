@@ -7,6 +7,7 @@ mod accounts;
 mod crowd;
 mod keys;
 mod log;
+mod people;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,10 +15,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::cost::{CostSource, Outcome};
-use crate::domain::id::RequestId;
-use crate::domain::key::Grant;
-use crate::domain::limit::Caps;
-use crate::domain::people::Session;
+use crate::domain::id::{ProjectId, RequestId, UserId};
+use crate::domain::key::{Grant, Scopes};
+use crate::domain::limit::{Caps, Quotas, SpendLimit};
+use crate::domain::people::{Role, Session};
 use crate::domain::row::Admission;
 use crate::domain::time::Period;
 
@@ -25,6 +26,7 @@ pub(crate) use accounts::*;
 pub(crate) use crowd::*;
 pub(crate) use keys::*;
 pub(crate) use log::*;
+pub(crate) use people::*;
 
 /// Two handles on one empty store.
 pub(crate) type Handles = [SharedRecord; 2];
@@ -58,6 +60,7 @@ fn new_key(org: &str, name: &str) -> NewKey {
     NewKey {
         id: KeyId(Uuid::new_v4()),
         digest: digest(name),
+        sealed: None,
         organization: slug(org),
         project: None,
         name: name.into(),
@@ -65,9 +68,11 @@ fn new_key(org: &str, name: &str) -> NewKey {
         prefix: "sk_live_".into(),
         hint: "abcd".into(),
         scopes: Scopes { read: true, write: false },
+        active: true,
         expires_at: Some(at(1_000)),
         allowed_ips: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         quotas: Quotas { total: Some(5), daily: Some(0), weekly: None, monthly: Some(7) },
+        limit: None,
         created_by: None,
     }
 }
@@ -76,7 +81,7 @@ fn new_user(email: &str, org: &str) -> NewUser {
     NewUser {
         id: UserId(Uuid::new_v4()),
         email: email.into(),
-        password: "$argon2id$phc".into(),
+        password: Some("$argon2id$phc".into()),
         operator: false,
         membership: None,
         personal: NewOrganization {
@@ -149,6 +154,19 @@ fn conflict<T: std::fmt::Debug>(result: Result<T, RecordError>, says: &str) {
         Err(RecordError::Conflict(text)) => assert!(text.contains(says), "{text}"),
         other => panic!("not a conflict: {other:?}"),
     }
+}
+
+fn stale<T: std::fmt::Debug>(result: Result<T, RecordError>) {
+    assert!(matches!(&result, Err(RecordError::Stale(text)) if text.contains("read it again")), "{result:?}");
+}
+
+/// The end of the audit trail.
+async fn told(record: &SharedRecord, most: usize) -> Vec<AuditEntry> {
+    record.audit(&AuditFilter::default(), &Page::first(most)).await.unwrap()
+}
+
+fn secret(text: &str, hint: &str, old_until: Option<Timestamp>) -> NewSecret {
+    NewSecret { digest: digest(text), sealed: None, hint: hint.into(), old_until }
 }
 
 fn not_found<T: std::fmt::Debug>(result: Result<T, RecordError>, says: &str) {

@@ -18,8 +18,10 @@ CREATE TABLE organizations (
 CREATE TABLE users (
     id         BLOB    NOT NULL PRIMARY KEY,
     email      TEXT    NOT NULL UNIQUE CHECK (email = lower(email)),
-    password   TEXT    NOT NULL,             -- PHC string
+    password   TEXT,                         -- PHC string; NULL: only an outside issuer knows it
+    subject    TEXT    UNIQUE,               -- who it is to the outside issuer, once that has said so
     operator   INTEGER NOT NULL,
+    personal   TEXT    NOT NULL REFERENCES organizations (id),
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -27,9 +29,23 @@ CREATE TABLE members (
     user         BLOB NOT NULL REFERENCES users (id),
     organization TEXT NOT NULL REFERENCES organizations (id),
     role         TEXT NOT NULL CHECK (role IN ('member', 'admin', 'owner')),
+    since        INTEGER NOT NULL,
     PRIMARY KEY (user, organization)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX members_of_organization ON members (organization);
+CREATE INDEX members_of_organization ON members (organization, user);
+
+-- An accepted or withdrawn one is gone; the audit trail keeps what became of it.
+CREATE TABLE invitations (
+    id           BLOB    NOT NULL PRIMARY KEY,
+    digest       BLOB    NOT NULL UNIQUE CHECK (length(digest) = 32),
+    organization TEXT    NOT NULL REFERENCES organizations (id),
+    email        TEXT    NOT NULL CHECK (email = lower(email)),
+    role         TEXT    NOT NULL CHECK (role IN ('member', 'admin', 'owner')),
+    invited_by   BLOB    REFERENCES users (id),
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    UNIQUE (organization, email)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE projects (
     id           TEXT    NOT NULL PRIMARY KEY,
@@ -68,14 +84,18 @@ CREATE TABLE keys (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX one_living_key_per_name ON keys (organization, name) WHERE revoked_at IS NULL;
 CREATE INDEX keys_of_organization ON keys (organization, name);
+CREATE INDEX keys_by_age ON keys (organization, created_at, id);
 
 -- A rotated key has several while the grace of the old ones lasts.
 CREATE TABLE key_secrets (
     digest      BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
     key         BLOB NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
-    valid_until INTEGER
+    valid_until INTEGER,
+    imported    INTEGER NOT NULL DEFAULT 0,  -- came as a digest, so may be of any shape
+    sealed      BLOB                         -- the secret itself under keys.reveal_key: nonce, ciphertext, tag
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX secrets_of_key ON key_secrets (key);
+CREATE INDEX imported_secrets ON key_secrets (imported) WHERE imported;
 
 CREATE TABLE sessions (
     id         BLOB    NOT NULL PRIMARY KEY,
@@ -84,6 +104,19 @@ CREATE TABLE sessions (
     expires_at INTEGER NOT NULL,
     revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_of_user ON sessions (user);
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+-- What a request that names itself (Idempotency-Key) was answered, so that its repetition is answered the same.
+CREATE TABLE idempotency (
+    caller     TEXT    NOT NULL,
+    key        BLOB    NOT NULL CHECK (length(key) = 32),      -- digest of the name
+    request    BLOB    NOT NULL CHECK (length(request) = 32),  -- digest of what was asked
+    answer     BLOB,                         -- sealed; NULL while it is being found
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (caller, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_end ON idempotency (expires_at);
 
 -- What caches must forget. AUTOINCREMENT: a number is never given twice, whatever was deleted.
 CREATE TABLE changes (
@@ -101,9 +134,11 @@ CREATE TABLE audit (
     origin       TEXT    NOT NULL,
     what         TEXT    NOT NULL,
     subject      TEXT    NOT NULL,
+    organization TEXT,                       -- whose it is; NULL where it is nobody's
     before       TEXT,                       -- JSON; NULL where there was nothing
     after        TEXT                        -- JSON; NULL where nothing is left
 ) STRICT;
+CREATE INDEX audit_of_organization ON audit (organization, id);
 CREATE TRIGGER audit_is_never_edited BEFORE UPDATE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit

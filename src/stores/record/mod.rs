@@ -14,10 +14,12 @@ pub mod open;
 pub mod postgres;
 mod orders;
 mod questions;
+pub mod reports;
 mod snapshot;
 pub mod sqlite;
 #[cfg(test)]
 mod story;
+pub mod upkeep;
 
 use std::sync::Arc;
 

@@ -6,6 +6,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::reports::ReportRecord;
+use super::upkeep::UpkeepRecord;
 use super::{
     Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
     NewKey, NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, RecordError, Seen, Shipment,
@@ -321,6 +323,8 @@ pub trait Record:
     + KeyRecord
     + AuditRecord
     + AttemptRecord
+    + ReportRecord
+    + UpkeepRecord
 {
 }
 
@@ -335,5 +339,7 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
+        + ReportRecord
+        + UpkeepRecord
 {
 }

@@ -6,9 +6,13 @@
 //! - A row stands at the [`place_of`] its id or, where other ids are, at the first place behind that is free. So it is
 //!   found by its id without an index of ids, and stays to be found as long as the log is pruned by age only.
 //!
+//! **Two ways to insert.** A batch is taken to be new, all of it, and each of its rows to find its place free; then
+//! rows go in many at a time. Where that turns out wrong, which one of some thousand batches does by chance and every one
+//! that is moved twice, the transaction is begun again and each row looked at.
+//!
 //! **Why a connection of its own, and not sqlx's:** this is the one path of the record that every request takes.
 //! sqlx holds each value in an allocation of its own and hands it to another thread, which copies it once
-//! more: 5.4 µs of processor per row in one run of `benches/ship.rs`, against 2.2 here, where a value is bound from
+//! more: 5.4 µs of processor per row in one run of `benches/ship.rs`, against 2.2 here at that time, where a value is bound from
 //! where it stands. Both use the same SQLite. The connection writes only while it holds the turn of the pool's one writer.
 
 use std::io;
@@ -21,8 +25,11 @@ use rusqlite::{Connection, OpenFlags, Statement, Transaction, TransactionBehavio
 
 use super::SqliteRecord;
 use super::columns::{int, micros};
-use super::log_rows::{Insert, Rows, place_of};
+use super::log_blocks::{Blocks, Entry};
+use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
 use super::log_sums::Sums;
+use super::names::{EVERYTHING, Names, Scopes};
+use super::packed;
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
 use crate::stores::record::{RecordError, Shipment};
@@ -42,7 +49,13 @@ const CACHE_KIB: i32 = 16 * 1024;
 pub(super) struct LogWriter {
     path: PathBuf,
     busy_timeout: Duration,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Writer>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    db: Connection,
+    names: Names,
 }
 
 /// What a shipment is when it goes to the thread that writes it.
@@ -66,9 +79,30 @@ impl SqliteRecord {
             cursor: shipment.cursor.as_ref().map(|(segment, at)| (segment.clone(), int(*at))),
             forgotten: shipment.forgotten.clone(),
         };
+        self.write_log(move |writer| writer.take(&parcel)).await
+    }
+
+    /// Writes to what is the log's, in one transaction, when it is the log's turn.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        let transact = |writer: &mut Writer| {
+            let tx = writer.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        };
+        self.write_log(transact).await
+    }
+
+    async fn write_log<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
         let _turn = self.writer.acquire().await?;
         let log = Arc::clone(&self.log);
-        tokio::task::spawn_blocking(move || log.take(&parcel))
+        tokio::task::spawn_blocking(move || log.write(work))
             .await
             .map_err(|panic| RecordError::Unavailable(sqlx::Error::Io(io::Error::other(panic))))?
     }
@@ -84,15 +118,47 @@ impl LogWriter {
         *self.connection.lock() = None;
     }
 
-    /// Writes a parcel in one transaction.
-    fn take(&self, parcel: &Parcel) -> Result<(), RecordError> {
+    /// Does what writes to the log; where it fails, nothing of it has happened.
+    fn write<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T, RecordError>) -> Result<T, RecordError> {
         let mut connection = self.connection.lock();
-        let connection = match &mut *connection {
-            Some(connection) => connection,
-            none => none.insert(self.open()?),
+        let writer = match &mut *connection {
+            Some(writer) => writer,
+            none => {
+                let db = self.open()?;
+                let names = Names::load(&db)?;
+                none.insert(Writer { db, names })
+            }
         };
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        take_rows(&tx, &parcel.rows)?;
+        let done = work(writer);
+        match &done {
+            Ok(_) => writer.names.committed(),
+            // Whatever happened to it: what is made anew knows what the file knows.
+            Err(_) => *connection = None,
+        }
+        done
+    }
+
+    /// The file is there and in WAL mode: [`SqliteRecord::open`] saw to that.
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        Ok(connection)
+    }
+}
+
+impl Writer {
+    fn take(&mut self, parcel: &Parcel) -> Result<(), RecordError> {
+        let mut tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !take_new(&tx, &mut self.names, &parcel.rows)? {
+            tx.rollback()?;
+            self.names.rolled_back();
+            tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            take_any(&tx, &mut self.names, &parcel.rows)?;
+        }
         parcel.carried.iter().try_for_each(|admission| carry(&tx, admission))?;
         for id in &parcel.finished {
             tx.execute("DELETE FROM open_admissions WHERE id = ?", [id.0.as_bytes()])?;
@@ -109,17 +175,6 @@ impl LogWriter {
         }
         Ok(tx.commit()?)
     }
-
-    /// The file is there and in WAL mode: [`SqliteRecord::open`] saw to that.
-    fn open(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(self.busy_timeout)?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        Ok(connection)
-    }
 }
 
 impl From<rusqlite::Error> for RecordError {
@@ -133,26 +188,87 @@ impl From<rusqlite::Error> for RecordError {
     }
 }
 
+/// Inserts rows none of which is there yet, each at its first place, and counts them; `false` where one could not be.
+fn take_new(tx: &Transaction<'_>, names: &mut Names, rows: &Rows) -> Result<bool, RecordError> {
+    let mut taken = Taken::default();
+    let mut insert = Insert::prepare(tx, INSERT_ROWS.min(rows.len()).max(1))?;
+    let mut single = Insert::prepare(tx, 1)?;
+    let whole = rows.len() - rows.len() % INSERT_ROWS.min(rows.len()).max(1);
+    for (number, row) in rows.iter().enumerate() {
+        let row = Named::new(&row, names, tx)?;
+        let statement = if number < whole { &mut insert } else { &mut single };
+        statement.bind(&row)?;
+        if statement.is_full() && !statement.run()? {
+            return Ok(false);
+        }
+        taken.count(&row);
+    }
+    taken.write(tx)?;
+    Ok(true)
+}
+
 /// Inserts what is not there yet, and counts it.
-fn take_rows(tx: &Transaction<'_>, rows: &Rows) -> Result<(), RecordError> {
-    let mut sums = Sums::default();
-    let mut insert = Insert::prepare(tx)?;
+fn take_any(tx: &Transaction<'_>, names: &mut Names, rows: &Rows) -> Result<(), RecordError> {
+    let mut taken = Taken::default();
+    let mut insert = Insert::prepare(tx, 1)?;
     let mut at_place = at_place(tx)?;
     for row in rows.iter() {
-        insert.bind(&row)?;
+        let mut row = Named::new(&row, names, tx)?;
         let mut places = places(row.place);
         loop {
-            let place = places.next().ok_or_else(|| no_place(row.facts.id))?;
-            if insert.at(place)? {
-                sums.add(&row);
+            row.place = places.next().ok_or_else(|| no_place(row.facts.id))?;
+            insert.bind(&row)?;
+            if insert.run()? {
+                taken.count(&row);
                 break;
             }
-            if id_at(&mut at_place, place)? == Some(row.facts.id) {
+            if id_at(&mut at_place, row.place)? == Some(row.facts.id) {
                 break;
             }
         }
     }
-    Ok(sums.write(tx)?)
+    Ok(taken.write(tx)?)
+}
+
+/// Rows that were inserted, as sums, blocks and arrivals know them.
+#[derive(Default)]
+struct Taken<'a> {
+    sums: Sums<'a>,
+    entries: Vec<(Scopes, Entry)>,
+}
+
+impl<'a> Taken<'a> {
+    fn count(&mut self, row: &Named<'a>) {
+        self.sums.add(row);
+        self.entries.push((row.scopes, row.entry()));
+    }
+
+    fn write(mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        self.entries.sort_by_key(|(_, entry)| entry.place);
+        let Some((_, last)) = self.entries.last() else { return Ok(()) };
+        let (mut before, mut places) = (0, Vec::with_capacity(self.entries.len() * 5));
+        let last = last.place;
+        for (_, entry) in &self.entries {
+            packed::put(&mut places, entry.place.abs_diff(before));
+            before = entry.place;
+        }
+        tx.execute("INSERT INTO log_arrivals (last, places) VALUES (?, ?)", (last, places))?;
+        let mut blocks = Blocks::prepare(tx)?;
+        let mut run = Vec::with_capacity(self.entries.len());
+        run.extend(self.entries.iter().map(|(_, entry)| *entry));
+        blocks.add(EVERYTHING, &run)?;
+        for of in [|scopes: &Scopes| scopes.organization, |scopes: &Scopes| Some(scopes.own)] {
+            // Stable: within a scope, entries stay in the order of their places.
+            self.entries.sort_by_key(|(scopes, _)| of(scopes));
+            for same in self.entries.chunk_by(|(one, _), (next, _)| of(one) == of(next)) {
+                let Some(scope) = same.first().and_then(|(scopes, _)| of(scopes)) else { continue };
+                run.clear();
+                run.extend(same.iter().map(|(_, entry)| *entry));
+                blocks.add(scope, &run)?;
+            }
+        }
+        self.sums.write(tx)
+    }
 }
 
 fn no_place(id: RequestId) -> RecordError {
@@ -163,7 +279,7 @@ fn no_place(id: RequestId) -> RecordError {
 /// how a batch moved twice looks.
 fn carry(tx: &Transaction<'_>, admission: &Carried) -> rusqlite::Result<()> {
     let (id, at, key, organization, project, credits, microcents) = admission;
-    if is_there(tx, *id)? {
+    if place_of_row(tx, *id)?.is_some() {
         return Ok(());
     }
     tx.execute(
@@ -186,16 +302,16 @@ fn carried(admission: &Admission<'_>) -> Carried {
     )
 }
 
-/// Whether the log has the row of a request.
-fn is_there(tx: &Transaction<'_>, id: RequestId) -> rusqlite::Result<bool> {
-    let mut at_place = at_place(tx)?;
+/// Where the row of a request stands; `None` where the log has none.
+pub(super) fn place_of_row(db: &Connection, id: RequestId) -> rusqlite::Result<Option<i64>> {
+    let mut at_place = at_place(db)?;
     for place in places(place_of(id)) {
         match id_at(&mut at_place, place)? {
             Some(other) if other != id => {}
-            there => return Ok(there.is_some()),
+            there => return Ok(there.map(|_| place)),
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Where a row can stand, first choice first.
@@ -204,8 +320,8 @@ fn places(first: i64) -> impl Iterator<Item = i64> {
     (0..PLACES_MAX).map_while(move |further| first.checked_add(further))
 }
 
-fn at_place<'t>(tx: &'t Transaction<'_>) -> rusqlite::Result<Statement<'t>> {
-    tx.prepare("SELECT id FROM requests WHERE place = ?")
+fn at_place(db: &Connection) -> rusqlite::Result<Statement<'_>> {
+    db.prepare("SELECT id FROM requests WHERE place = ?")
 }
 
 fn id_at(at_place: &mut Statement<'_>, place: i64) -> rusqlite::Result<Option<RequestId>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::SqliteRecord;
 use super::columns::{Columns, micros};
 use super::log_rows::first_place;
-use super::log_sums::{CELL_MICROS, cell_of};
+use super::log_sums::{Width, cell_of};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
@@ -13,8 +13,9 @@ use crate::domain::time::Timestamp;
 use crate::stores::record::{RecordError, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
-pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
-     WHERE place >= ? AND at >= ? AND admitted AND organization IS NOT NULL ORDER BY at";
+pub(super) const ADMITTED_SINCE: &str =
+    "SELECT organization, key, at FROM requests JOIN scopes ON scopes.number = requests.scope
+     WHERE place >= ? AND at >= ? AND admitted AND organization <> '' ORDER BY at";
 
 /// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
 /// gateway's: the time between the two, and what the clocks differ by.
@@ -88,7 +89,7 @@ fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
     Ok(UsageCell {
         organization: row.org("organization")?,
         key: row.opt_uuid("key")?.map(KeyId),
-        at: Timestamp::from_micros(row.count("cell")?.saturating_mul(CELL_MICROS)),
+        at: Width::Cell.start(row.count("cell")?),
         admitted: row.count("admitted")?,
         cost: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
     })

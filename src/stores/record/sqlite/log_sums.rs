@@ -1,111 +1,272 @@
 //! Sums of the log, gathered per batch and written in few statements.
+//!
+//! A row is counted once, in the five minutes of its key; what its organization, everything and their days get is
+//! added up from those when the batch is done.
 
 use ahash::AHashMap;
-use rusqlite::Transaction;
+use rusqlite::{Connection, OptionalExtension as _, Statement};
 
-use super::columns::{bytes, int, micros, opt_micros};
-use super::log_rows::Row;
+use super::columns::{int, micros, opt_micros};
+use super::log_rows::Named;
+use super::names::{EVERYTHING, Scopes};
+use super::parts::{self, Count, Part, Parts};
 use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::KeyId;
 use crate::domain::time::Timestamp;
+use crate::stores::record::reports::Totals;
 
-/// The width of a cell of `usage_5m`, in microseconds.
-pub(super) const CELL_MICROS: u64 = 300_000_000;
+/// How wide a sum is. The numbers are those of the column `usage.width`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Width {
+    /// Five minutes.
+    Cell = 300,
+    /// A day.
+    Day = 86_400,
+}
 
-/// What one batch adds, by organization, key and cell.
+impl Width {
+    /// The cell that `at` lies in.
+    pub const fn cell_of(self, at: Timestamp) -> u64 {
+        at.seconds() / self as u64
+    }
+
+    /// The first instant of a cell.
+    pub const fn start(self, cell: u64) -> Timestamp {
+        Timestamp::from_micros(cell.saturating_mul(self as u64).saturating_mul(1_000_000))
+    }
+}
+
+/// Which row of `usage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Of {
+    pub scope: u32,
+    pub width: Width,
+    pub cell: u64,
+}
+
+/// A row of `usage`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sum<'a> {
+    pub totals: Totals,
+    pub parts: Parts<'a>,
+}
+
+/// What one batch adds.
 #[derive(Default)]
-pub(super) struct Sums<'a>(AHashMap<Of<'a>, Cell>);
+pub(super) struct Sums<'a> {
+    /// By the own scope of rows, and their five minutes.
+    cells: AHashMap<(Scopes, u64), Totals>,
+    parts: AHashMap<(Scopes, u64, Part<'a>), Count>,
+    keys: AHashMap<KeyId, KeyUsage<'a>>,
+}
 
-/// Whose cell: organization, key, and the cell's number.
-type Of<'a> = (&'a str, Option<KeyId>, u64);
-
-#[derive(Clone, Default)]
-struct Cell {
+#[derive(Default)]
+struct KeyUsage<'a> {
+    organization: &'a str,
     admitted: u64,
-    refused: u64,
-    success: u64,
-    cost: Cost,
+    rows: u64,
     last_admitted: Option<Timestamp>,
 }
 
 impl<'a> Sums<'a> {
-    /// Counts a row. Nobody pays for a caller that stayed unknown, so nothing is summed for it.
-    pub(super) fn add(&mut self, row: &Row<'a>) {
-        let Some(organization) = row.organization() else { return };
+    /// Counts a row.
+    pub(super) fn add(&mut self, row: &Named<'a>) {
         let facts = row.facts;
-        let cell = self.0.entry((organization, facts.key, facts.at.micros() / CELL_MICROS)).or_default();
-        cell.cost.credits = cell.cost.credits.saturating_add(facts.cost.credits);
-        cell.cost.microcents = cell.cost.microcents.saturating_add(facts.cost.microcents);
-        if facts.admitted {
-            cell.admitted += 1;
-            cell.success += u64::from(facts.outcome == Some(Outcome::Success));
-            cell.last_admitted = cell.last_admitted.max(Some(facts.at));
-        } else {
-            cell.refused += 1;
+        let cell = (row.scopes, Width::Cell.cell_of(facts.at));
+        self.cells.entry(cell).or_default().add(&totals_of(row));
+        let count = Count {
+            requests: 1,
+            success: u64::from(facts.outcome == Some(Outcome::Success)),
+            cost: facts.cost,
+        };
+        for part in parts_of(row).into_iter().flatten() {
+            self.parts.entry((cell.0, cell.1, part)).or_default().add(&count);
+        }
+        // Nobody pays for a caller that stayed unknown, so no key is counted for it.
+        if let (Some(key), Some(organization)) = (facts.key, row.organization) {
+            let usage = self.keys.entry(key).or_insert(KeyUsage { organization, ..KeyUsage::default() });
+            usage.rows += 1;
+            usage.admitted += u64::from(facts.admitted);
+            usage.last_admitted = usage.last_admitted.max(facts.admitted.then_some(facts.at));
         }
     }
 
     /// Adds what was gathered to the tables, each in the order of its keys.
-    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        let mut cells: Vec<_> = self.0.into_iter().collect();
-        cells.sort_unstable_by_key(|(of, _)| *of);
-        write_cells(tx, &cells)?;
-        let mut keys: Vec<_> =
-            cells.into_iter().filter_map(|((of, key, _), cell)| Some((key?, of, cell))).collect();
-        keys.sort_by_key(|(key, ..)| *key);
-        write_keys(tx, &keys)
+    pub(super) fn write(self, db: &Connection) -> rusqlite::Result<()> {
+        write_keys(db, self.keys)?;
+        let mut table = Table::prepare(db)?;
+        let mut sums: Vec<_> = self
+            .cells
+            .into_iter()
+            .flat_map(|((scopes, cell), totals)| sums_of(scopes, cell).map(move |of| (of, totals)))
+            .filter_map(|(of, totals)| Some((of?, totals)))
+            .collect();
+        sums.sort_unstable_by_key(|(of, _)| *of);
+        let mut parts: Vec<_> = self
+            .parts
+            .into_iter()
+            .flat_map(|((scopes, cell, part), count)| sums_of(scopes, cell).map(move |of| (of, part, count)))
+            .filter_map(|(of, part, count)| Some((of?, part, count)))
+            .collect();
+        parts.sort_unstable_by_key(|(of, part, _)| (*of, *part));
+        let mut parts = parts.into_iter().peekable();
+        for same in sums.chunk_by(|(one, _), (next, _)| one == next) {
+            let Some((of, _)) = same.first() else { continue };
+            let mut sum = Sum::default();
+            same.iter().for_each(|(_, totals)| sum.totals.add(totals));
+            while let Some((_, part, count)) = parts.next_if(|(part_of, ..)| part_of == of) {
+                sum.parts.push((part, count));
+            }
+            table.add(*of, sum)?;
+        }
+        Ok(())
     }
 }
 
-fn write_cells(tx: &Transaction<'_>, cells: &[(Of<'_>, Cell)]) -> rusqlite::Result<()> {
-    let mut add = tx.prepare(
-        "INSERT INTO usage_5m (organization, key, cell, admitted, refused, success, failed, credits, microcents)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (organization, key, cell) DO UPDATE SET
-             admitted = admitted + excluded.admitted, refused = refused + excluded.refused,
-             success = success + excluded.success, failed = failed + excluded.failed,
-             credits = credits + excluded.credits, microcents = microcents + excluded.microcents",
-    )?;
-    for ((organization, key, number), cell) in cells {
-        add.execute((
-            organization,
-            key.as_ref().map_or(&[][..], |key| bytes(&key.0)),
-            int(*number),
-            int(cell.admitted),
-            int(cell.refused),
-            int(cell.success),
-            int(cell.admitted - cell.success),
-            int(cell.cost.credits),
-            int(cell.cost.microcents),
+/// The rows of `usage` that count what falls into five minutes of some scopes.
+fn sums_of(scopes: Scopes, cell: u64) -> [Option<Of>; 6] {
+    let day = Width::Day.cell_of(Width::Cell.start(cell));
+    let of = |scope| [Of { scope, width: Width::Cell, cell }, Of { scope, width: Width::Day, cell: day }];
+    let [own, own_day] = of(scopes.own).map(Some);
+    let [all, all_day] = of(EVERYTHING).map(Some);
+    let [organization, organization_day] =
+        scopes.organization.map_or([None; 2], |organization| of(organization).map(Some));
+    [own, own_day, organization, organization_day, all, all_day]
+}
+
+/// What one row adds to a sum.
+pub(super) fn totals_of(row: &Named<'_>) -> Totals {
+    let facts = row.facts;
+    let of_admitted = |micros| if facts.admitted { micros } else { 0 };
+    Totals {
+        admitted: u64::from(facts.admitted),
+        refused: u64::from(!facts.admitted),
+        success: u64::from(facts.outcome == Some(Outcome::Success)),
+        cost: facts.cost,
+        first_byte_micros: of_admitted(facts.first_byte_micros),
+        total_micros: of_admitted(facts.total_micros),
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
+    }
+}
+
+/// The parts of a sum that one row is counted in.
+pub(super) fn parts_of<'a>(row: &Named<'a>) -> [Option<Part<'a>>; 3] {
+    let facts = row.facts;
+    let failed = facts.outcome != Some(Outcome::Success);
+    [
+        row.tier().map(|tier| Part::Tier(Some(tier))),
+        row.domain().map(|domain| Part::Domain(Some(domain))),
+        failed.then(|| Part::Failure(facts.status, row.code())),
+    ]
+}
+
+/// The table `usage`, for one who writes it.
+pub(super) struct Table<'t> {
+    get: Statement<'t>,
+    put: Statement<'t>,
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn prepare(db: &'t Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            get: db.prepare(
+                "SELECT admitted, refused, success, credits, microcents, first_byte_micros, total_micros,
+                        bytes_in, bytes_out, parts
+                 FROM usage WHERE scope = ? AND width = ? AND cell = ?",
+            )?,
+            put: db.prepare(
+                "INSERT OR REPLACE INTO usage (scope, width, cell, admitted, refused, success, credits, microcents,
+                     first_byte_micros, total_micros, bytes_in, bytes_out, parts)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+        })
+    }
+
+    /// Adds to a sum. In this program and not in SQL, so that what is too large for a column saturates.
+    fn add(&mut self, of: Of, added: Sum<'_>) -> rusqlite::Result<()> {
+        let stored = self.get(of)?;
+        let mut sum = added;
+        if let Some((totals, bytes)) = &stored {
+            sum.totals.add(totals);
+            parts::decode(bytes, &mut sum.parts).ok_or_else(unreadable)?;
+        }
+        parts::settle(&mut sum.parts);
+        self.put(of, &sum)
+    }
+
+    /// What is stored, with its parts as they are.
+    pub(super) fn get(&mut self, of: Of) -> rusqlite::Result<Option<(Totals, Vec<u8>)>> {
+        self.get
+            .query_row((of.scope, of.width as u32, int(of.cell)), |row| Ok((totals(row, 0)?, row.get(9)?)))
+            .optional()
+    }
+
+    pub(super) fn put(&mut self, of: Of, sum: &Sum<'_>) -> rusqlite::Result<()> {
+        let totals = &sum.totals;
+        self.put.execute((
+            of.scope,
+            of.width as u32,
+            int(of.cell),
+            int(totals.admitted),
+            int(totals.refused),
+            int(totals.success),
+            int(totals.cost.credits),
+            int(totals.cost.microcents),
+            int(totals.first_byte_micros),
+            int(totals.total_micros),
+            int(totals.bytes_in),
+            int(totals.bytes_out),
+            parts::encode(&sum.parts),
         ))?;
+        Ok(())
     }
-    Ok(())
 }
 
-/// Takes cells in the order of their keys, and adds those of one key together.
-fn write_keys(tx: &Transaction<'_>, cells: &[(KeyId, &str, Cell)]) -> rusqlite::Result<()> {
-    let mut add = tx.prepare(
+/// The nine columns of totals, in their order, from `first` on.
+pub(super) fn totals(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Totals> {
+    let number = |column: usize| row.get::<_, i64>(first + column).map(|number| number.max(0) as u64);
+    Ok(Totals {
+        admitted: number(0)?,
+        refused: number(1)?,
+        success: number(2)?,
+        cost: Cost { credits: number(3)?, microcents: number(4)? },
+        first_byte_micros: number(5)?,
+        total_micros: number(6)?,
+        bytes_in: number(7)?,
+        bytes_out: number(8)?,
+    })
+}
+
+/// What is said of parts that this program did not write.
+pub(super) fn unreadable() -> rusqlite::Error {
+    let what = "usage.parts holds no value of its kind";
+    rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Blob, what.into())
+}
+
+fn write_keys(db: &Connection, keys: AHashMap<KeyId, KeyUsage<'_>>) -> rusqlite::Result<()> {
+    let mut add = db.prepare(
         "INSERT INTO key_usage (key, organization, requests, rows, last_used_at) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET
              requests = requests + excluded.requests, rows = rows + excluded.rows,
              last_used_at = coalesce(max(last_used_at, excluded.last_used_at),
                                      last_used_at, excluded.last_used_at)",
     )?;
-    for cells in cells.chunk_by(|(one, ..), (other, ..)| one == other) {
-        let Some((key, organization, _)) = cells.first() else { continue };
-        let sum = |of: fn(&Cell) -> u64| int(cells.iter().map(|(_, _, cell)| of(cell)).sum());
+    let mut keys: Vec<_> = keys.into_iter().collect();
+    keys.sort_unstable_by_key(|(key, _)| *key);
+    for (key, usage) in keys {
         add.execute((
-            bytes(&key.0),
-            organization,
-            sum(|cell| cell.admitted),
-            sum(|cell| cell.admitted + cell.refused),
-            opt_micros(cells.iter().filter_map(|(_, _, cell)| cell.last_admitted).max()),
+            key.0.as_bytes(),
+            usage.organization,
+            int(usage.admitted),
+            int(usage.rows),
+            opt_micros(usage.last_admitted),
         ))?;
     }
     Ok(())
 }
 
-/// The first instant of the cell that `at` lies in, as SQLite holds a cell.
+/// The cell of five minutes that `at` lies in, as SQLite holds it.
 pub(super) fn cell_of(at: Timestamp) -> i64 {
-    micros(at) / int(CELL_MICROS)
+    micros(at) / (Width::Cell as i64 * 1_000_000)
 }

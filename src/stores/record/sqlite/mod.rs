@@ -17,7 +17,7 @@
 //! | disk full, IO error | `Unavailable`; the transaction is rolled back |
 //! | a column holds what this program never wrote | [`RecordError::Corrupt`], naming it |
 //!
-//! **Deliberately absent:** pruning of `changes`, `requests` and expired secrets (retention is the log's).
+//! **Deliberately absent:** shrinking of the file: room of what was removed is used again for what comes.
 
 mod attempts;
 mod columns;
@@ -25,23 +25,30 @@ mod grants;
 mod invitations;
 mod keys;
 mod log;
+mod log_blocks;
 mod log_read;
 mod log_rows;
 mod log_sums;
 mod members;
+mod names;
 mod organizations;
+mod packed;
+mod parts;
 mod people;
 mod projects;
 mod sessions;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod upkeep;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,6 +60,7 @@ use sqlx::{Sqlite, Transaction};
 
 use self::log::LogWriter;
 use super::{LogRecord, RecordError, Seen, Shipment, UsageCell, UsageRecord};
+use self::reports::Readers;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -77,6 +85,9 @@ pub struct SqliteRecord {
     writer: SqlitePool,
     readers: SqlitePool,
     log: Arc<LogWriter>,
+    log_readers: Arc<Readers>,
+    /// The scope behind which old sums are looked for.
+    swept: Arc<AtomicU32>,
 }
 
 impl SqliteRecord {
@@ -114,16 +125,21 @@ impl SqliteRecord {
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.pragma("query_only", "on"));
         let log = Arc::new(LogWriter::new(path.to_path_buf(), busy_timeout));
-        Ok(Self { writer, readers, log })
+        let log_readers = Arc::new(Readers::new(path.to_path_buf(), busy_timeout));
+        Ok(Self { writer, readers, log, log_readers, swept: Arc::default() })
     }
 
     /// Ends every connection; what is committed is on disk.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-        let log = Arc::clone(&self.log);
+        let (log, log_readers) = (Arc::clone(&self.log), Arc::clone(&self.log_readers));
         // The last connection moves the write-ahead log to the file.
-        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        let close = move || {
+            log_readers.close();
+            log.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 
     /// A transaction that already has its turn to write.

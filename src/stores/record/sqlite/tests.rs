@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::id::ProjectId;
+use crate::stores::record::reports::{ReportRecord as _, Scope, Span};
 use crate::stores::record::story::{self, Handles};
+use crate::stores::record::upkeep::UpkeepRecord as _;
 use crate::stores::record::{Actor, GrantRecord as _, NewOrganization, OrganizationRecord as _};
 
 async fn two(dir: &TempDir) -> Handles {
@@ -44,6 +46,13 @@ chapters! {
     rows_of_one_instant_are_told_apart
     a_request_counts_when_it_was_admitted
     a_row_of_any_shape_is_taken
+    sums_are_those_of_the_rows
+    made_up_names_make_no_sum_larger_and_every_row_is_kept
+    pages_are_the_rows_in_the_order_of_arrival
+    who_follows_the_log_sees_each_row_once_also_late_ones
+    old_rows_go_and_their_sums_stay
+    what_has_ended_is_dropped_and_nothing_else
+    sums_are_verified_against_rows
     sixty_four_at_once_make_one_key_of_a_name
     a_follower_misses_no_change_of_two_writers
     an_organization_keeps_an_owner
@@ -231,54 +240,63 @@ async fn a_full_batch_is_moved_quickly() {
 
 #[tokio::test]
 async fn a_row_is_read_as_it_was_written() {
-    use sqlx::Row as _;
     let dir = TempDir::new().unwrap();
     let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
     let row = story::written();
     record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
-    let seen = sqlx::query("SELECT * FROM requests").fetch_one(&record.readers).await.unwrap();
-    let int = |name: &str| seen.try_get::<i64, _>(name).unwrap();
-    let blob = |name: &str| seen.try_get::<Vec<u8>, _>(name).unwrap();
-    let text = |name: &str| seen.try_get::<Option<String>, _>(name).unwrap();
-    assert_eq!(blob("id"), row.id.0.as_bytes());
-    assert_eq!(blob("key"), row.key.unwrap().0.as_bytes());
-    assert_eq!(blob("address"), [127, 0, 0, 1]);
-    let numbers = [
-        ("at", row.at.micros()),
-        ("admitted", 1),
-        ("outcome", row.outcome.unwrap() as u64),
-        ("credits", row.cost.credits),
-        ("microcents", row.cost.microcents),
-        ("cost_source", row.cost_source as u64),
-        ("status", u64::from(row.status)),
-        ("first_byte_micros", row.first_byte_micros),
-        ("total_micros", row.total_micros),
-        ("bytes_in", row.bytes_in),
-        ("bytes_out", row.bytes_out),
-    ];
-    for (name, value) in numbers {
-        assert_eq!(int(name) as u64, value, "{name}");
-    }
-    let texts = [
-        ("organization", row.organization.clone()),
-        ("project", row.project.clone()),
-        ("method", Some(row.method.clone())),
-        ("path", Some(row.path.clone())),
-        ("code", None),
-        ("tier", row.tier.clone()),
-        ("domain", row.domain.clone()),
-        ("target", row.target.clone()),
-        ("user_agent", row.user_agent.clone()),
-    ];
-    for (name, value) in texts {
-        assert_eq!(text(name).as_deref(), value.as_deref(), "{name}");
-    }
-    assert_eq!(int("place"), 1_800_000_001_000 << 21 | 5);
+    let logged = record.log_row(row.id).await.unwrap().unwrap();
+    assert_eq!(logged.row, row);
+    assert_eq!(logged.place.0, 1_800_000_001_000 << 21 | 5);
     for (outcome, number) in crate::domain::cost::Outcome::ALL.into_iter().zip(0..) {
         assert_eq!(outcome as i32, number, "the migration tells these numbers");
     }
     for (source, number) in crate::domain::cost::CostSource::ALL.into_iter().zip(0..) {
         assert_eq!(source as i32, number, "the migration tells these numbers");
+    }
+}
+
+#[tokio::test]
+async fn a_drift_planted_by_hand_is_found_and_repaired() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let rows: Vec<_> = (0..500).map(story::made_up).collect();
+    record.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+    let span = Span { since: Timestamp::default(), until: Timestamp::from_seconds(2_000_000_000) };
+    let before = record.totals(&Scope::Everything, span).await.unwrap();
+    let a_cell =
+        "(scope, width, cell) IN (SELECT scope, width, cell FROM usage JOIN scopes ON number = scope";
+    for (planted, drifted) in [
+        (
+            format!(
+                "UPDATE usage SET admitted = admitted + 3 WHERE {a_cell} WHERE kind = 0 AND width = 300 LIMIT 1)"
+            ),
+            1,
+        ),
+        (
+            format!(
+                "UPDATE usage SET microcents = 0 WHERE {a_cell} WHERE kind = 0 AND width = 300 LIMIT 700)"
+            ),
+            2,
+        ),
+        (format!("DELETE FROM usage WHERE {a_cell} WHERE kind = 0 AND width = 300 LIMIT 2)"), 2),
+        (format!("UPDATE usage SET parts = x'' WHERE {a_cell} WHERE kind = 1 AND width = 300 LIMIT 1)"), 1),
+        (format!("UPDATE usage SET refused = 77 WHERE {a_cell} WHERE kind = 2 AND width = 300 LIMIT 1)"), 1),
+        (format!("DELETE FROM usage WHERE {a_cell} WHERE width = 86400 LIMIT 3)"), 3),
+        ("INSERT INTO usage VALUES (1, 300, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, x'')".into(), 1),
+        ("UPDATE key_usage SET requests = requests + 1".into(), 3),
+        ("DELETE FROM key_usage".into(), 3),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(planted.clone())).execute(&record.writer).await.unwrap();
+        let found = record.verify(false).await.unwrap();
+        assert!(found.drifted >= drifted && found.repaired == 0, "{planted}: {found:?}");
+        assert!(found.drifts.len() as u64 == found.drifted, "{planted}");
+        let repaired = record.verify(true).await.unwrap();
+        assert!(
+            repaired.repaired == repaired.drifted && repaired.repaired >= drifted,
+            "{planted}: {repaired:?}"
+        );
+        assert_eq!(record.verify(false).await.unwrap().drifted, 0, "{planted}");
+        assert_eq!(record.totals(&Scope::Everything, span).await.unwrap(), before, "{planted}");
     }
 }
 

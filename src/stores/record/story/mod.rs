@@ -8,6 +8,8 @@ mod crowd;
 mod keys;
 mod log;
 mod people;
+mod reports;
+mod upkeep;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -27,6 +29,8 @@ pub(crate) use crowd::*;
 pub(crate) use keys::*;
 pub(crate) use log::*;
 pub(crate) use people::*;
+pub(crate) use reports::*;
+pub(crate) use upkeep::*;
 
 /// Two handles on one empty store.
 pub(crate) type Handles = [SharedRecord; 2];

@@ -144,14 +144,34 @@ BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 
--- The request log. No reference to keys or organizations: a row is kept whatever became of them. A row's place is
--- (millisecond of its arrival << 21 | the id's lowest bits), or the next that was free: rows are appended in the
--- order of time, and found by time and by id without an index.
+-- The request log. No reference to keys or organizations: a row is kept whatever became of them.
+
+-- Texts that rows repeat. Where a column is ANY, it holds the number of one, or the text itself where it is long or
+-- there are too many of its kind. A number is never given anew.
+CREATE TABLE names (
+    number INTEGER PRIMARY KEY,
+    kind   INTEGER NOT NULL,                 -- 0 project, 1 method, 2 path, 3 code, 4 tier, 5 domain, 6 target, 7 user agent
+    text   TEXT    NOT NULL,
+    UNIQUE (kind, text)
+) STRICT;
+
+-- Whose requests: those of an organization with one key or (empty) without one, all of an organization, everything.
+CREATE TABLE scopes (
+    number       INTEGER PRIMARY KEY,
+    kind         INTEGER NOT NULL,           -- 0 with one key or without, 1 organization, 2 everything
+    key          BLOB    NOT NULL,
+    organization TEXT    NOT NULL,           -- empty: nobody, the caller stayed unknown
+    UNIQUE (kind, key, organization)
+) STRICT;
+INSERT INTO scopes VALUES (1, 2, x'', ''), (2, 0, x'', '');
+
+-- A row's place is (millisecond of its arrival << 21 | the id's lowest bits), or the next that was free: rows are
+-- appended in the order of time, and found by time and by id without an index.
 CREATE TABLE requests (
     place             INTEGER PRIMARY KEY,
     id                BLOB    NOT NULL,
     at                INTEGER NOT NULL,
-    key               BLOB,
+    scope             INTEGER NOT NULL,      -- of kind 0
     admitted          INTEGER NOT NULL,
     outcome           INTEGER,               -- of what was admitted: 0 success, 1 failure, 2 upstream_error, 3 client_aborted, 4 crashed
     credits           INTEGER NOT NULL,
@@ -163,42 +183,85 @@ CREATE TABLE requests (
     bytes_in          INTEGER NOT NULL,
     bytes_out         INTEGER NOT NULL,
     address           BLOB    NOT NULL,      -- 4 or 16 bytes
-    organization      TEXT,
-    project           TEXT,
-    method            TEXT    NOT NULL,
-    path              TEXT    NOT NULL,
-    code              TEXT,                  -- NULL for an upstream's answer
-    tier              TEXT,
-    domain            TEXT,
-    target            TEXT,
-    user_agent        TEXT
+    project           ANY,
+    method            ANY     NOT NULL,
+    path              ANY     NOT NULL,
+    code              ANY,                   -- NULL for an upstream's answer
+    tier              ANY,
+    domain            ANY,
+    target            ANY,
+    user_agent        ANY
 ) STRICT;
 
 -- The same for people: words in the place of numbers.
 CREATE VIEW request_log AS
-SELECT id, at, organization, project, key, admitted, method, path, status, coalesce(code, '') AS code,
+SELECT id, at, nullif(organization, '') AS organization,
+       CASE typeof(project) WHEN 'integer' THEN (SELECT text FROM names WHERE number = project) ELSE project END AS project,
+       nullif(key, x'') AS key, admitted,
+       CASE typeof(method) WHEN 'integer' THEN (SELECT text FROM names WHERE number = method) ELSE method END AS method,
+       CASE typeof(path) WHEN 'integer' THEN (SELECT text FROM names WHERE number = path) ELSE path END AS path,
+       status,
+       CASE typeof(code) WHEN 'integer' THEN (SELECT text FROM names WHERE number = code) ELSE coalesce(code, '') END AS code,
        CASE outcome WHEN 0 THEN 'success' WHEN 1 THEN 'failure' WHEN 2 THEN 'upstream_error'
                     WHEN 3 THEN 'client_aborted' WHEN 4 THEN 'crashed' END AS outcome,
        first_byte_micros, total_micros, address, credits, microcents,
        CASE cost_source WHEN 0 THEN 'header' WHEN 1 THEN 'json' WHEN 2 THEN 'status'
                         WHEN 3 THEN 'unknown' WHEN 4 THEN 'free' END AS cost_source,
-       tier, domain, bytes_in, bytes_out, target, user_agent
-FROM requests;
+       CASE typeof(tier) WHEN 'integer' THEN (SELECT text FROM names WHERE number = tier) ELSE tier END AS tier,
+       CASE typeof(domain) WHEN 'integer' THEN (SELECT text FROM names WHERE number = domain) ELSE domain END AS domain,
+       bytes_in, bytes_out,
+       CASE typeof(target) WHEN 'integer' THEN (SELECT text FROM names WHERE number = target) ELSE target END AS target,
+       CASE typeof(user_agent) WHEN 'integer' THEN (SELECT text FROM names WHERE number = user_agent) ELSE user_agent END AS user_agent
+FROM requests JOIN scopes ON scopes.number = requests.scope;
 
--- Sums of the log in cells of five minutes; key is empty for what was not made with one.
-CREATE TABLE usage_5m (
-    organization TEXT    NOT NULL,
-    key          BLOB    NOT NULL,
-    cell         INTEGER NOT NULL,           -- five minutes since the Unix epoch
-    admitted     INTEGER NOT NULL,
-    refused      INTEGER NOT NULL,
-    success      INTEGER NOT NULL,
-    failed       INTEGER NOT NULL,
-    credits      INTEGER NOT NULL,
-    microcents   INTEGER NOT NULL,
-    PRIMARY KEY (organization, key, cell)
+-- Which rows a scope has, in blocks of up to 256 in the order of their places; no two blocks of a scope overlap. An
+-- entry is place, status, tier and domain (sqlite/log_blocks.rs): what pages are filtered by.
+CREATE TABLE log_blocks (
+    scope   INTEGER NOT NULL,
+    first   INTEGER NOT NULL,                -- place of its first row
+    last    INTEGER NOT NULL,                -- place of its last row
+    rows    INTEGER NOT NULL,
+    entries BLOB    NOT NULL,
+    PRIMARY KEY (scope, first)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX usage_by_cell ON usage_5m (cell);
+
+-- Places of rows in the order in which they came in, by batch, for whoever follows the log. Kept for some minutes.
+CREATE TABLE log_arrivals (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    last     INTEGER NOT NULL,               -- the batch's last place
+    places   BLOB    NOT NULL
+) STRICT;
+
+-- What was removed as it was old: behind this, sums can be compared with rows.
+CREATE TABLE log_removed (
+    rows  INTEGER,                           -- the last place of which a row was removed
+    cells INTEGER                            -- the first cell of five minutes that was kept
+) STRICT;
+INSERT INTO log_removed VALUES (NULL, NULL);
+
+-- Sums of the log per scope, in cells of five minutes and of a day.
+CREATE TABLE usage (
+    scope             INTEGER NOT NULL,
+    width             INTEGER NOT NULL,      -- seconds: 300 or 86400
+    cell              INTEGER NOT NULL,      -- widths since the Unix epoch
+    admitted          INTEGER NOT NULL,
+    refused           INTEGER NOT NULL,
+    success           INTEGER NOT NULL,
+    credits           INTEGER NOT NULL,
+    microcents        INTEGER NOT NULL,
+    first_byte_micros INTEGER NOT NULL,      -- this and the next over admitted requests
+    total_micros      INTEGER NOT NULL,
+    bytes_in          INTEGER NOT NULL,
+    bytes_out         INTEGER NOT NULL,
+    parts             BLOB    NOT NULL,      -- by tier, domain, and kind of failure (sqlite/parts.rs)
+    PRIMARY KEY (scope, width, cell)
+) STRICT, WITHOUT ROWID;
+
+-- For people, and for restoring counters: by key.
+CREATE VIEW usage_5m AS
+SELECT organization, key, cell, admitted, refused, success, admitted - success AS failed, credits, microcents
+FROM scopes CROSS JOIN usage ON scope = number AND width = 300
+WHERE kind = 0 AND organization <> '';
 
 -- Sums of a key over all time: the log forgets, a total must not.
 CREATE TABLE key_usage (
@@ -224,3 +287,7 @@ CREATE TABLE open_admissions (
     credits      INTEGER NOT NULL,
     microcents   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- For removing what has ended.
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+CREATE INDEX secrets_by_end ON key_secrets (valid_until) WHERE valid_until IS NOT NULL;

@@ -1,0 +1,204 @@
+//! Pages of rows, over the blocks of a scope.
+
+use ahash::AHashSet;
+use rusqlite::{Connection, OptionalExtension as _, Statement};
+
+use super::super::log_blocks::{Entry, Label, decode};
+use super::super::log_rows::first_place;
+use super::super::names::Kind;
+use super::number_of;
+use super::rows::logged;
+use crate::domain::cost::Outcome;
+use crate::stores::record::RecordError;
+use crate::stores::record::reports::{
+    LogFilter, LogPage, NumberedPage, PAGE_ROWS_MAX, Place, StatusFilter, is_part,
+};
+
+/// Entries looked at for one page by keyset: some milliseconds.
+const LOOKED_AT_MAX: usize = 500_000;
+
+/// A filter, with numbers in the place of texts.
+struct Asked<'t> {
+    scope: u32,
+    /// The first place that is asked for, and the first one behind.
+    places: std::ops::Range<i64>,
+    status: Option<StatusFilter>,
+    tier: Option<Texts>,
+    domain: Option<Texts>,
+    in_row: Statement<'t>,
+}
+
+/// Texts that a filter lets through.
+struct Texts {
+    /// The numbers of those that have one.
+    numbers: AHashSet<u32>,
+    /// What the others are compared with.
+    text: String,
+}
+
+impl<'t> Asked<'t> {
+    /// `None` where nothing can be asked for.
+    fn new(db: &'t Connection, filter: &LogFilter) -> Result<Option<Self>, RecordError> {
+        let oldest =
+            db.query_row("SELECT min(place) FROM requests", [], |row| row.get::<_, Option<i64>>(0))?;
+        let (Some(scope), Some(oldest)) = (number_of(db, &filter.scope)?, oldest) else { return Ok(None) };
+        let tier = |text: &String| {
+            let sql = "SELECT number FROM names WHERE kind = ? AND text = ?";
+            texts(db, Kind::Tier, sql, text)
+        };
+        let domain = |text: &String| {
+            let sql = "SELECT number FROM names WHERE kind = ? AND instr(lower(text), lower(?)) > 0";
+            texts(db, Kind::Domain, sql, text)
+        };
+        Ok(Some(Self {
+            scope,
+            // Rows that are gone may still have entries.
+            places: filter.since.map_or(i64::MIN, first_place).max(oldest)
+                ..filter.until.map_or(i64::MAX, first_place),
+            status: filter.status,
+            tier: filter.tier.as_ref().map(tier).transpose()?,
+            domain: filter.domain.as_ref().map(domain).transpose()?,
+            in_row: db.prepare("SELECT tier, domain FROM requests WHERE place = ?")?,
+        }))
+    }
+
+    /// Whether every row of the scope between its places is asked for.
+    const fn is_all(&self) -> bool {
+        self.status.is_none() && self.tier.is_none() && self.domain.is_none()
+    }
+
+    /// Whether the filter lets an entry through.
+    fn lets_through(&mut self, entry: &Entry) -> Result<bool, RecordError> {
+        let outcome = entry.success.then_some(Outcome::Success);
+        if self.status.is_some_and(|status| !status.matches(outcome, entry.status)) {
+            return Ok(false);
+        }
+        let (mut tier, mut domain) = (None, None);
+        if matches!((&self.tier, entry.tier), (Some(_), Label::InRow))
+            || matches!((&self.domain, entry.domain), (Some(_), Label::InRow))
+        {
+            // Both columns hold a text or a number.
+            let found = self.in_row.query_row([entry.place], |row| {
+                let text = |column| row.get_ref(column).map(|value| value.as_str().ok().map(str::to_owned));
+                Ok((text(0)?, text(1)?))
+            });
+            (tier, domain) = found.optional()?.unwrap_or_default();
+        }
+        let is = |texts: &Option<Texts>, label, text: Option<String>, same: fn(&str, &str) -> bool| {
+            texts.as_ref().is_none_or(|texts| match label {
+                Label::None => false,
+                Label::Number(number) => texts.numbers.contains(&number),
+                Label::InRow => text.is_some_and(|text| same(&texts.text, &text)),
+            })
+        };
+        Ok(is(&self.tier, entry.tier, tier, |asked, text| asked == text)
+            && is(&self.domain, entry.domain, domain, is_part))
+    }
+}
+
+fn texts(db: &Connection, kind: Kind, sql: &str, text: &str) -> Result<Texts, RecordError> {
+    let mut numbers = db.prepare(sql)?;
+    let numbers = numbers.query_map((kind as u8, text), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(Texts { numbers, text: text.to_owned() })
+}
+
+pub(super) fn before(
+    db: &Connection,
+    filter: &LogFilter,
+    before: Option<Place>,
+    most: usize,
+) -> Result<LogPage, RecordError> {
+    let most = most.min(PAGE_ROWS_MAX);
+    let nothing = LogPage { rows: Vec::new(), next: None };
+    let Some(mut asked) = Asked::new(db, filter)? else { return Ok(nothing) };
+    let end = before.map_or(i64::MAX, |place| place.0).min(asked.places.end);
+    let mut blocks = db.prepare(
+        "SELECT first, last, entries FROM log_blocks WHERE scope = ? AND first < ? ORDER BY first DESC",
+    )?;
+    let mut blocks = blocks.query((asked.scope, end))?;
+    let (mut places, mut entries) = (Vec::new(), Vec::new());
+    let (mut looked_at, mut next) = (0, None);
+    'blocks: while let Some(block) = blocks.next()? {
+        if block.get::<_, i64>(1)? < asked.places.start {
+            break;
+        }
+        read(block, &mut entries)?;
+        for entry in entries.iter().rev().filter(|entry| entry.place < end) {
+            if entry.place < asked.places.start {
+                break 'blocks;
+            }
+            if places.len() == most || looked_at == LOOKED_AT_MAX {
+                // Before the entry behind this one.
+                next = entry.place.checked_add(1).map(Place);
+                break 'blocks;
+            }
+            looked_at += 1;
+            if asked.lets_through(entry)? {
+                places.push(entry.place);
+            }
+        }
+    }
+    let mut found = logged(db)?;
+    let rows = places
+        .into_iter()
+        .map(|place| found.at(place))
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    Ok(LogPage { rows, next })
+}
+
+pub(super) fn numbered(
+    db: &Connection,
+    filter: &LogFilter,
+    page: u64,
+    size: usize,
+) -> Result<NumberedPage, RecordError> {
+    let size = size.min(PAGE_ROWS_MAX);
+    let nothing = NumberedPage { rows: Vec::new(), total: 0 };
+    let Some(mut asked) = Asked::new(db, filter)? else { return Ok(nothing) };
+    let first = page.saturating_sub(1).saturating_mul(size as u64);
+    let wanted = first..first.saturating_add(size as u64);
+    let mut heads = db.prepare(
+        "SELECT first, last, rows FROM log_blocks WHERE scope = ? AND first < ? ORDER BY first DESC",
+    )?;
+    let mut whole =
+        db.prepare("SELECT first, last, entries FROM log_blocks WHERE scope = ? AND first = ?")?;
+    let mut heads = heads.query((asked.scope, asked.places.end))?;
+    let (mut total, mut places, mut entries) = (0_u64, Vec::new(), Vec::new());
+    while let Some(head) = heads.next()? {
+        let (block, last, rows) = (head.get::<_, i64>(0)?, head.get::<_, i64>(1)?, head.get::<_, i64>(2)?);
+        if last < asked.places.start {
+            break;
+        }
+        let behind = total.saturating_add(rows.max(0) as u64);
+        let is_inside = asked.places.start <= block && last < asked.places.end;
+        if asked.is_all() && is_inside && (behind <= wanted.start || total >= wanted.end) {
+            total = behind;
+            continue;
+        }
+        whole.query_row((asked.scope, block), |row| Ok(read(row, &mut entries)))??;
+        for entry in entries.iter().rev() {
+            if asked.places.contains(&entry.place) && asked.lets_through(entry)? {
+                if wanted.contains(&total) {
+                    places.push(entry.place);
+                }
+                total += 1;
+            }
+        }
+    }
+    let mut found = logged(db)?;
+    let rows = places
+        .into_iter()
+        .map(|place| found.at(place))
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    Ok(NumberedPage { rows, total })
+}
+
+/// The entries of a block, in the place of those that were there.
+fn read(block: &rusqlite::Row<'_>, entries: &mut Vec<Entry>) -> Result<(), RecordError> {
+    entries.clear();
+    let bytes = block.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    decode(bytes, block.get(0)?, entries)
+        .ok_or_else(|| RecordError::Corrupt("log_blocks.entries holds no value of its kind".into()))
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use super::writer::SpoolWriter;
 use crate::config;
 
 const LOCK: &str = "lock";
+/// The file that tells whose spool this is, over all processes that ever use it.
+const IDENTITY: &str = "id";
 /// The smallest segment: a handful of rows of the longest kind.
 const SEGMENT_BYTES_MIN: u64 = 16 * ROW_FRAME_MAX as u64;
 
@@ -35,6 +37,8 @@ pub struct Spool {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub dir: PathBuf,
+    /// Whose spool this is: what the record knows it by.
+    pub id: Uuid,
     boot: String,
     pub segment_bytes: u64,
     bytes_max: u64,
@@ -117,9 +121,11 @@ impl Spool {
         }
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(about)?;
         let lock = lock(dir)?;
+        let id = identity(dir).map_err(about)?;
         let (old, bytes) = survey(dir).map_err(about)?;
         let shared = Arc::new(Shared {
             dir: dir.clone(),
+            id,
             boot: Uuid::now_v7().simple().to_string(),
             segment_bytes: settings.segment_bytes.next_multiple_of(4096),
             bytes_max: settings.spool_bytes_max,
@@ -292,6 +298,27 @@ fn lock(dir: &Path) -> io::Result<File> {
         io::Error::new(error.kind(), text)
     })?;
     Ok(file)
+}
+
+/// Reads whose spool this is, or says so from now on.
+fn identity(dir: &Path) -> io::Result<Uuid> {
+    let path = dir.join(IDENTITY);
+    match fs::read_to_string(&path) {
+        Ok(text) => Uuid::try_parse(text.trim()).map_err(|_| {
+            let text = format!("{} does not hold the id that was written there", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = Uuid::new_v4();
+            let new = dir.join("id.new");
+            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            writeln!(file, "{id}")?;
+            file.sync_all()?;
+            fs::rename(new, path)?;
+            Ok(id)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Segments that are there, oldest first (their names sort so), and the bytes of everything that counts.

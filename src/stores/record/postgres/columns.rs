@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 use crate::domain::id::{KeyId, OrgId, ProjectId};
 use crate::domain::limit::SpendLimit;
+use crate::domain::people::Role;
+use crate::domain::secret::Digest;
 use crate::domain::time::{Period, Timestamp};
 use crate::stores::record::RecordError;
 
@@ -77,12 +79,45 @@ impl Columns<'_> {
         Ok(value.filter(|id| !id.is_nil()))
     }
 
+    /// The number of a scope, or the width of a sum.
+    pub(super) fn scope(&self, name: &str) -> Result<i32, RecordError> {
+        Ok(self.0.try_get(name)?)
+    }
+
+    /// `None` where the column is NULL.
+    pub(super) fn opt_uuid_as_is(&self, name: &str) -> Result<Option<Uuid>, RecordError> {
+        Ok(self.0.try_get(name)?)
+    }
+
+    /// A small number that is never negative.
+    pub(super) fn small(&self, name: &str) -> Result<u16, RecordError> {
+        let value: i16 = self.0.try_get(name)?;
+        u16::try_from(value).map_err(|_| unreadable(name))
+    }
+
     pub(super) fn key_id(&self, name: &str) -> Result<KeyId, RecordError> {
         self.uuid(name).map(KeyId)
     }
 
     pub(super) fn org(&self, name: &str) -> Result<OrgId, RecordError> {
         OrgId::parse(&self.text(name)?).map_err(RecordError::Corrupt)
+    }
+
+    pub(super) fn opt_org(&self, name: &str) -> Result<Option<OrgId>, RecordError> {
+        self.opt_text(name)?.map(|text| OrgId::parse(&text).map_err(RecordError::Corrupt)).transpose()
+    }
+
+    pub(super) fn opt_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
+        Ok(self.0.try_get(name)?)
+    }
+
+    pub(super) fn digest(&self, name: &str) -> Result<Digest, RecordError> {
+        let bytes: &[u8] = self.0.try_get(name)?;
+        Ok(Digest(bytes.try_into().map_err(|_| unreadable(name))?))
+    }
+
+    pub(super) fn role(&self, name: &str) -> Result<Role, RecordError> {
+        Role::named(&self.text(name)?).ok_or_else(|| unreadable(name))
     }
 
     pub(super) fn project(&self, name: &str) -> Result<ProjectId, RecordError> {

@@ -27,8 +27,22 @@ impl GrantRecord for PostgresRecord {
         .await
     }
 
+    async fn has_imported_keys(&self) -> Result<bool, RecordError> {
+        self.within(async {
+            let row = sqlx::query(
+                "SELECT 1 FROM key_secrets s JOIN keys k ON k.id = s.key
+                 WHERE s.imported AND k.revoked_at IS NULL LIMIT 1",
+            );
+            Ok(row.fetch_optional(&self.pool).await?.is_some())
+        })
+        .await
+    }
+
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.within(async { organizations::find(&mut *self.pool.acquire().await?, id_or_name).await }).await
+        self.within(async {
+            organizations::find(&mut *self.pool.acquire().await?, id_or_name).await
+        })
+        .await
     }
 
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
@@ -45,10 +59,12 @@ impl GrantRecord for PostgresRecord {
         .await
     }
 
-    /// From the rows, as the sequence behind them is ahead by what is not committed yet.
+    /// From what is committed: the sequence behind it is ahead.
     async fn last_change(&self) -> Result<i64, RecordError> {
         self.within(async {
-            let last = sqlx::query("SELECT coalesce(max(sequence), 0) AS last FROM changes");
+            let last = sqlx::query(
+                "SELECT greatest((SELECT max(sequence) FROM changes), changes) AS last FROM log_removed",
+            );
             Columns(&last.fetch_one(&self.pool).await?).number("last")
         })
         .await

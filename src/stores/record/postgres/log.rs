@@ -18,15 +18,16 @@ use uuid::Uuid;
 
 use super::columns::{int, micros};
 use super::log_sums::Sums;
-use super::places::place_of;
+use super::scopes::Known;
 use super::{PostgresRecord, connect, log_copy, partitions, set_up, within};
 use crate::domain::row::{Admission, Row};
+use crate::stores::record::places::place_of;
 use crate::stores::record::{RecordError, Shipment};
 
 /// How long a batch may take: the largest there can be (`logs.batch_rows_max`), on a server that is busy.
 const SHIP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The advisory lock of whoever adds to the log: "tollship" in ASCII.
+/// The advisory lock of whoever adds to the log or its sums: "tollship" in ASCII.
 const SHIPPERS: i64 = 0x746f_6c6c_7368_6970;
 
 /// The connection that writes the log, made when it is first needed: commands ship nothing.
@@ -37,11 +38,12 @@ pub(super) struct LogWriter {
     writing: tokio::sync::Mutex<Option<Writing>>,
 }
 
-/// The connection, and the days whose partitions are known to be there.
+/// The connection, the days whose partitions are known to be there, and the scopes whose numbers are known.
 #[derive(Debug)]
 struct Writing {
     connection: PgConnection,
     days: BTreeSet<i64>,
+    scopes: Known,
 }
 
 impl PostgresRecord {
@@ -57,6 +59,13 @@ impl LogWriter {
             connect_timeout,
             writing: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// A connection for what takes its time: without a bound on statements.
+    pub(super) async fn another(&self) -> Result<PgConnection, RecordError> {
+        let mut connection = connect(&self.options.0, self.connect_timeout).await?;
+        set_up(&mut connection, Duration::ZERO).await?;
+        Ok(connection)
     }
 
     /// Ends the connection.
@@ -85,7 +94,8 @@ impl LogWriter {
         sqlx::query("CREATE TEMPORARY TABLE shipping (LIKE requests) ON COMMIT DELETE ROWS")
             .execute(&mut connection)
             .await?;
-        Ok(Writing { connection, days: BTreeSet::new() })
+        sqlx::query("ALTER TABLE pg_temp.shipping DROP COLUMN batch").execute(&mut connection).await?;
+        Ok(Writing { connection, days: BTreeSet::new(), scopes: Known::default() })
     }
 }
 
@@ -99,11 +109,18 @@ impl Writing {
             copy.send(log_copy::encode(&shipment.rows)).await?;
             copy.finish().await?;
         }
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SHIPPERS).execute(&mut *tx).await?;
+        turn(&mut tx).await?;
         if !shipment.rows.is_empty() {
-            take_rows(&mut tx, &shipment.rows).await?;
+            take_rows(&mut tx, &mut self.scopes, &shipment.rows).await?;
         }
-        carry(&mut tx, &shipment.carried).await?;
+        sqlx::query(
+            "INSERT INTO spools (id, seen_at) VALUES ($1, now())
+             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+        )
+        .bind(shipment.spool)
+        .execute(&mut *tx)
+        .await?;
+        carry(&mut tx, shipment.spool, &shipment.carried).await?;
         if !shipment.finished.is_empty() {
             sqlx::query("DELETE FROM open_admissions WHERE id = ANY ($1)")
                 .bind(&shipment.finished)
@@ -130,27 +147,60 @@ impl Writing {
     }
 }
 
-/// Inserts what was copied and is not there yet, and counts it.
-async fn take_rows(tx: &mut PgConnection, rows: &[Row<'_>]) -> Result<(), RecordError> {
+/// Waits for the turn to add to the log and its sums, which ends with the transaction.
+pub(super) async fn turn(tx: &mut PgConnection) -> Result<(), RecordError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SHIPPERS).execute(tx).await?;
+    Ok(())
+}
+
+/// Inserts what was copied and is not there yet, and counts it. Numbers of batches, too, become visible in their order.
+async fn take_rows(tx: &mut PgConnection, scopes: &mut Known, rows: &[Row<'_>]) -> Result<(), RecordError> {
+    let batch: i64 = sqlx::query("SELECT nextval('log_batches')").fetch_one(&mut *tx).await?.try_get(0)?;
     let inserted = sqlx::query(
-        "INSERT INTO requests SELECT * FROM pg_temp.shipping ORDER BY place ON CONFLICT DO NOTHING RETURNING id",
+        "INSERT INTO requests SELECT shipping.*, $1 FROM pg_temp.shipping ORDER BY place
+         ON CONFLICT DO NOTHING RETURNING id, place",
     )
+    .bind(batch)
     .fetch_all(&mut *tx)
     .await?;
-    let mut new: HashSet<Uuid> = inserted.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let mut sums = Sums::default();
+    let mut new = HashSet::<Uuid>::with_capacity(inserted.len());
+    let (mut first, mut last) = (i64::MAX, i64::MIN);
+    for row in &inserted {
+        new.insert(row.try_get(0)?);
+        let place = row.try_get(1)?;
+        (first, last) = (first.min(place), last.max(place));
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("INSERT INTO log_arrivals (sequence, first, last, rows) VALUES ($1, $2, $3, $4)")
+        .bind(batch)
+        .bind(first)
+        .bind(last)
+        .bind(int(new.len() as u64))
+        .execute(&mut *tx)
+        .await?;
     // A row that is twice in a batch is new once.
-    rows.iter().filter(|row| new.remove(&row.id.0)).for_each(|row| sums.add(row));
+    let rows: Vec<_> = rows.iter().filter(|row| new.remove(&row.id.0)).collect();
+    scopes.learn(tx, &rows).await?;
+    let mut sums = Sums::default();
+    for row in rows {
+        sums.add(row, scopes.of(row)?);
+    }
     sums.write(tx).await
 }
 
 /// Keeps admissions whose frames are about to be deleted. One whose row is there already has ended: that is how a
 /// batch moved twice looks.
-async fn carry(tx: &mut PgConnection, admissions: &[Admission<'_>]) -> Result<(), RecordError> {
+async fn carry(
+    tx: &mut PgConnection,
+    spool: Uuid,
+    admissions: &[Admission<'_>],
+) -> Result<(), RecordError> {
     for admission in admissions {
         sqlx::query(
-            "INSERT INTO open_admissions (id, at, key, organization, project, credits, microcents)
-             SELECT $1, $2, $3, $4, $5, $6, $7
+            "INSERT INTO open_admissions (id, at, key, organization, project, credits, microcents, spool)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $9
              WHERE NOT EXISTS (SELECT 1 FROM requests WHERE place = $8 AND id = $1) ON CONFLICT (id) DO NOTHING",
         )
         .bind(admission.id.0)
@@ -161,6 +211,7 @@ async fn carry(tx: &mut PgConnection, admissions: &[Admission<'_>]) -> Result<()
         .bind(int(admission.estimate.credits))
         .bind(int(admission.estimate.microcents))
         .bind(place_of(admission.id))
+        .bind(spool)
         .execute(&mut *tx)
         .await?;
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::columns::{int, micros};
-use super::places::place_of;
 use crate::domain::row::Row;
+use crate::stores::record::places::place_of;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: i16 = -1;

@@ -1,18 +1,27 @@
 //! What the log is asked for: the places reached, and what counters are rebuilt from.
 
+use std::time::Duration;
+
+use uuid::Uuid;
+
 use super::PostgresRecord;
-use super::columns::{Columns, micros};
-use super::log_sums::{CELL_MICROS, cell_of};
-use super::places::{ARRIVED_BEFORE_MAX, first_place};
+use super::columns::{Columns, int, micros};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{RecordError, UsageCell};
+use crate::stores::record::cells::Width;
+use crate::stores::record::places::first_place;
+use crate::stores::record::{RecordError, SPOOL_LEASE, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
-pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
+pub(super) const ADMITTED_SINCE: &str =
+    "SELECT organization, key, at FROM requests
      WHERE place >= $1 AND at >= $2 AND admitted AND organization IS NOT NULL ORDER BY at";
+
+/// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
+/// gateway's: the time between the two, and what the clocks differ by.
+const ARRIVED_BEFORE_MAX: Duration = Duration::from_secs(60);
 
 impl PostgresRecord {
     pub(super) async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
@@ -30,10 +39,22 @@ impl PostgresRecord {
         .await
     }
 
-    pub(super) async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+    pub(super) async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
         self.within(async {
-            let rows =
-                sqlx::query("SELECT * FROM open_admissions ORDER BY at, id").fetch_all(&self.pool).await?;
+            let mut tx = self.pool.begin().await?;
+            sqlx::query(
+                "UPDATE open_admissions SET spool = $1 WHERE spool NOT IN
+                 (SELECT id FROM spools WHERE seen_at > now() - make_interval(secs => $2))",
+            )
+            .bind(spool)
+            .bind(SPOOL_LEASE.as_secs_f64())
+            .execute(&mut *tx)
+            .await?;
+            let rows = sqlx::query("SELECT * FROM open_admissions WHERE spool = $1 ORDER BY at, id")
+                .bind(spool)
+                .fetch_all(&mut *tx)
+                .await?;
+            tx.commit().await?;
             rows.iter().map(|row| admission(&Columns(row))).collect()
         })
         .await
@@ -50,7 +71,7 @@ impl PostgresRecord {
                 "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
                  WHERE cell >= $1 AND admitted > 0 ORDER BY cell",
             )
-            .bind(cell_of(since))
+            .bind(int(Width::Cell.cell_of(since)))
             .fetch_all(&mut *tx)
             .await?;
             let totals = sqlx::query("SELECT organization, key, requests FROM key_usage WHERE requests > 0")
@@ -94,7 +115,7 @@ fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
     Ok(UsageCell {
         organization: row.org("organization")?,
         key: row.opt_uuid("key")?.map(KeyId),
-        at: Timestamp::from_micros(row.count("cell")?.saturating_mul(CELL_MICROS)),
+        at: Width::Cell.start(row.count("cell")?),
         admitted: row.count("admitted")?,
         cost: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
     })

@@ -21,33 +21,40 @@
 //!
 //! **Deliberately absent:** reading from replicas. One that lags would bring back a key that was just revoked.
 
+mod attempts;
 mod columns;
 mod grants;
+mod invitations;
 mod keys;
 mod log;
 mod log_copy;
 mod log_read;
 mod log_sums;
+mod members;
 mod organizations;
 mod partitions;
 mod people;
-mod places;
 mod projects;
+mod reports;
+mod scopes;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod upkeep;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgTransaction, Row as _};
+use uuid::Uuid;
 
 use self::log::LogWriter;
-use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord};
+use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
 use crate::config;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
@@ -162,17 +169,6 @@ async fn alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(true)
 }
 
-fn unmigrated(error: MigrateError) -> RecordError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => RecordError::Corrupt(
-            "it was made by a newer version of tollgate: run that version, or restore a copy from before"
-                .into(),
-        ),
-        other => RecordError::Corrupt(other.to_string()),
-    }
-}
-
 #[async_trait]
 impl LogRecord for PostgresRecord {
     async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
@@ -181,8 +177,8 @@ impl LogRecord for PostgresRecord {
     async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
         self.cursors().await
     }
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
-        self.carried().await
+    async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.carried(spool).await
     }
 }
 

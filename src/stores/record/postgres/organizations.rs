@@ -4,15 +4,19 @@ use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresRecord;
-use super::columns::{Columns, micros, opt_int};
+use super::columns::{Columns, int, micros, opt_int};
+use super::is_still;
 use super::projects;
 use super::trail::{Told, organization_changed, tell};
-use crate::domain::id::OrgId;
+use crate::domain::id::{OrgId, UserId};
 use crate::domain::key::Organization;
-use crate::domain::limit::{Caps, SpendLimit};
+use crate::domain::limit::Caps;
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, NewOrganization, OrganizationRecord, RecordError, snapshot};
+use crate::stores::record::{
+    Actor, NewOrganization, OrganizationEdit, OrganizationRecord, Page, RecordError, seen_organization,
+    snapshot,
+};
 
 /// What the default project is called.
 const DEFAULT_PROJECT: &str = "default";
@@ -42,62 +46,101 @@ impl OrganizationRecord for PostgresRecord {
         .await
     }
 
-    async fn set_plan(
+    async fn organizations_page(
         &self,
-        id: &OrgId,
-        plan: &str,
-        negotiated: Caps,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<Organization, RecordError> {
+        of: Option<UserId>,
+        page: &Page<OrgId>,
+    ) -> Result<Vec<Organization>, RecordError> {
         self.within(async {
-            let mut tx = self.write().await?;
-            let before = find_id(&mut tx, id).await?;
-            sqlx::query(
-                "UPDATE organizations SET plan = $1, per_second = $2, per_minute = $3, concurrency = $4 WHERE id = $5",
-            )
-            .bind(plan)
-            .bind(opt_int(negotiated.per_second))
-            .bind(opt_int(negotiated.per_minute))
-            .bind(opt_int(negotiated.concurrency))
-            .bind(id.as_str())
-            .execute(&mut *tx)
-            .await?;
-            let after = changed(&mut tx, "organization.set_plan", &before, actor, now).await?;
-            tx.commit().await?;
-            Ok(after)
+            // Two statements, as one that covers both could use no index for either.
+            let query = match of {
+                None => sqlx::query("SELECT * FROM organizations WHERE id > $2 ORDER BY id LIMIT $3")
+                    .bind(None::<i64>),
+                Some(user) => sqlx::query(
+                    "SELECT o.* FROM members m JOIN organizations o ON o.id = m.organization
+                     WHERE m.user_id = $1 AND m.organization > $2 ORDER BY m.organization LIMIT $3",
+                )
+                .bind(user.0.as_bytes().to_vec()),
+            };
+            let rows = query
+                .bind(page.after.as_ref().map_or("", OrgId::as_str))
+                .bind(int(page.most as u64))
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter().map(|row| organization(&Columns(row))).collect()
         })
         .await
     }
 
-    async fn set_organization_limit(
+    async fn edit_organization(
         &self,
         id: &OrgId,
-        limit: Option<SpendLimit>,
+        edit: &OrganizationEdit,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Organization, RecordError> {
         self.within(async {
             let mut tx = self.write().await?;
             let before = find_id(&mut tx, id).await?;
-            sqlx::query(
-                "UPDATE organizations
-                 SET limit_requests = $1, limit_microcents = $2, limit_period = $3, limit_enabled = $4
-                 WHERE id = $5",
-            )
-            .bind(opt_int(limit.and_then(|limit| limit.requests)))
-            .bind(opt_int(limit.and_then(|limit| limit.microcents)))
-            .bind(limit.map(|limit| limit.period.name()))
-            .bind(limit.is_some_and(|limit| limit.enabled))
-            .bind(id.as_str())
-            .execute(&mut *tx)
-            .await?;
-            let after = changed(&mut tx, "organization.set_limit", &before, actor, now).await?;
+            is_still(edit.seen.as_ref(), &seen_organization(&before), || format!("the organization `{id}`"))?;
+            let mut after = before.clone();
+            if let Some(name) = edit.name.as_ref().filter(|name| **name != before.name) {
+                name_is_free(&mut tx, name).await?;
+                after.name.clone_from(name);
+            }
+            after.plan = edit.plan.clone().unwrap_or(after.plan);
+            after.negotiated = edit.negotiated.unwrap_or(before.negotiated);
+            after.limit = edit.limit.unwrap_or(before.limit);
+            if after == before {
+                return Ok(before);
+            }
+            update(&mut tx, &after).await?;
+            let told = Told {
+                what: verb(edit),
+                subject: id.as_str(),
+                organization: Some(id),
+                before: Some(snapshot::organization(&before)),
+                after: Some(snapshot::organization(&after)),
+            };
+            tell(&mut tx, told, actor, now).await?;
+            organization_changed(&mut tx, id, now).await?;
             tx.commit().await?;
             Ok(after)
         })
         .await
     }
+}
+
+/// What an edit is called in the audit trail: its gravest part.
+fn verb(edit: &OrganizationEdit) -> &'static str {
+    match edit {
+        OrganizationEdit { plan: Some(_), .. } | OrganizationEdit { negotiated: Some(_), .. } => {
+            "organization.set_plan"
+        }
+        OrganizationEdit { limit: Some(_), .. } => "organization.set_limit",
+        _ => "organization.rename",
+    }
+}
+
+async fn update(tx: &mut PgConnection, org: &Organization) -> Result<(), RecordError> {
+    sqlx::query(
+        "UPDATE organizations SET name = $1, plan = $2, per_second = $3, per_minute = $4, concurrency = $5,
+             limit_requests = $6, limit_microcents = $7, limit_period = $8, limit_enabled = $9
+         WHERE id = $10",
+    )
+    .bind(&org.name)
+    .bind(&org.plan)
+    .bind(opt_int(org.negotiated.per_second))
+    .bind(opt_int(org.negotiated.per_minute))
+    .bind(opt_int(org.negotiated.concurrency))
+    .bind(opt_int(org.limit.and_then(|limit| limit.requests)))
+    .bind(opt_int(org.limit.and_then(|limit| limit.microcents)))
+    .bind(org.limit.map(|limit| limit.period.name()))
+    .bind(org.limit.is_some_and(|limit| limit.enabled))
+    .bind(org.id.as_str())
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Makes an organization and its default project.
@@ -113,12 +156,7 @@ pub(super) async fn insert(
             new.id
         )));
     }
-    if has_name(tx, &new.name).await? {
-        return Err(RecordError::Conflict(format!(
-            "there is an organization named `{}` already: choose another name",
-            new.name
-        )));
-    }
+    name_is_free(tx, &new.name).await?;
     sqlx::query("INSERT INTO organizations (id, name, plan, created_at) VALUES ($1, $2, $3, $4)")
         .bind(new.id.as_str())
         .bind(&new.name)
@@ -137,6 +175,7 @@ pub(super) async fn insert(
     let told = Told {
         what: "organization.create",
         subject: new.id.as_str(),
+        organization: Some(&new.id),
         before: None,
         after: Some(snapshot::organization(&org)),
     };
@@ -151,9 +190,13 @@ pub(super) async fn is_taken(tx: &mut PgConnection, id: &OrgId) -> Result<bool, 
     Ok(row.await?.is_some())
 }
 
-async fn has_name(tx: &mut PgConnection, name: &str) -> Result<bool, RecordError> {
+async fn name_is_free(tx: &mut PgConnection, name: &str) -> Result<(), RecordError> {
     let row = sqlx::query("SELECT 1 FROM organizations WHERE name = $1").bind(name).fetch_optional(tx);
-    Ok(row.await?.is_some())
+    row.await?.map_or(Ok(()), |_| {
+        Err(RecordError::Conflict(format!(
+            "there is an organization named `{name}` already: choose another name"
+        )))
+    })
 }
 
 /// The organization with this id.
@@ -173,28 +216,6 @@ pub(super) async fn find(tx: &mut PgConnection, id_or_name: &str) -> Result<Orga
             .fetch_optional(tx)
             .await?;
     row.map_or_else(|| Err(unknown(id_or_name)), |row| organization(&Columns(&row)))
-}
-
-async fn changed(
-    tx: &mut PgConnection,
-    what: &'static str,
-    before: &Organization,
-    actor: &Actor,
-    now: Timestamp,
-) -> Result<Organization, RecordError> {
-    let after = find_id(tx, &before.id).await?;
-    if after == *before {
-        return Ok(after);
-    }
-    let told = Told {
-        what,
-        subject: after.id.as_str(),
-        before: Some(snapshot::organization(before)),
-        after: Some(snapshot::organization(&after)),
-    };
-    tell(tx, told, actor, now).await?;
-    organization_changed(tx, &after.id, now).await?;
-    Ok(after)
 }
 
 fn unknown(id_or_name: &str) -> RecordError {

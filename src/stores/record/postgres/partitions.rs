@@ -7,12 +7,15 @@ use std::collections::BTreeSet;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-use super::places::{DAY_MILLIS, PLACES_PER_MILLI};
 use crate::domain::time::Timestamp;
 use crate::stores::record::RecordError;
+use crate::stores::record::places::PLACES_PER_MILLI;
 
 /// The advisory lock of whoever makes or drops partitions: "tolldays" in ASCII.
 const PARTITIONS: i64 = 0x746f_6c6c_6461_7973;
+
+/// Milliseconds of a day.
+const DAY_MILLIS: i64 = 86_400_000;
 
 /// The day that a place lies in, since the Unix epoch.
 pub(super) const fn day_of(place: i64) -> i64 {

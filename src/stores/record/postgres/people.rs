@@ -1,52 +1,36 @@
-//! Users, what they belong to, and their sessions.
+//! Users, and what else is asked of people.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::PostgresRecord;
-use super::columns::{Columns, micros, unreadable};
-use super::organizations;
+use super::columns::{Columns, micros};
 use super::trail::{Told, tell};
+use super::{members, organizations, sessions};
 use crate::domain::id::{OrgId, UserId};
-use crate::domain::people::{Role, Session, User};
+use crate::domain::people::{Invitation, Member, Role, User};
+use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, NewUser, PeopleRecord, RecordError, snapshot};
+use crate::stores::record::{
+    Actor, Joining, NewInvitation, NewUser, Page, PeopleRecord, RecordError, snapshot,
+};
+
+macro_rules! select_users {
+    ($rest:literal) => {
+        concat!(
+            "SELECT u.*, m.organization, m.role FROM users u LEFT JOIN members m ON m.user_id = u.id ",
+            $rest
+        )
+    };
+}
 
 #[async_trait]
 impl PeopleRecord for PostgresRecord {
     async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError> {
         self.within(async {
-            let email = new.email.to_lowercase();
             let mut tx = self.write().await?;
-            if find(&mut tx, &email).await?.is_some() {
-                return Err(RecordError::Conflict(format!("there is a user `{email}` already")));
-            }
-            sqlx::query(
-                "INSERT INTO users (id, email, password, operator, created_at) VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(new.id.0)
-            .bind(&email)
-            .bind(&new.password)
-            .bind(new.operator)
-            .bind(micros(now))
-            .execute(&mut *tx)
-            .await?;
-            let mut personal = new.personal.clone();
-            if organizations::is_taken(&mut tx, &personal.id).await? {
-                personal.id = new.personal_otherwise.clone();
-            }
-            let personal = organizations::insert(&mut tx, &personal, actor, now).await?;
-            join(&mut tx, new.id, &personal.id, Role::Owner).await?;
-            if let Some((org, role)) = &new.membership {
-                organizations::find_id(&mut tx, org).await?;
-                join(&mut tx, new.id, org, *role).await?;
-            }
-            let user = find(&mut tx, &email).await?.ok_or_else(|| unknown(&email))?;
-            let id = user.id.to_string();
-            let told =
-                Told { what: "user.create", subject: &id, before: None, after: Some(snapshot::user(&user)) };
-            tell(&mut tx, told, actor, now).await?;
+            let user = insert(&mut tx, new, actor, now).await?;
             tx.commit().await?;
             Ok(user)
         })
@@ -55,12 +39,8 @@ impl PeopleRecord for PostgresRecord {
 
     async fn users(&self) -> Result<Vec<User>, RecordError> {
         self.within(async {
-            let rows = sqlx::query(
-                "SELECT u.*, m.organization, m.role
-                 FROM users u LEFT JOIN members m ON m.user_id = u.id ORDER BY u.email, m.organization",
-            )
-            .fetch_all(&self.pool)
-            .await?;
+            let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
+            let rows = rows.fetch_all(&self.pool).await?;
             let mut users: Vec<User> = Vec::new();
             for row in &rows {
                 gather(&mut users, &Columns(row))?;
@@ -79,72 +59,260 @@ impl PeopleRecord for PostgresRecord {
         .await
     }
 
-    async fn create_session(
+    async fn user_by_id(&self, id: UserId) -> Result<User, RecordError> {
+        self.within(async {
+            let mut reader = self.pool.acquire().await?;
+            find_id(&mut reader, id).await?.ok_or_else(|| unknown(&id.to_string()))
+        })
+        .await
+    }
+
+    async fn user_of_subject(&self, subject: &str) -> Result<Option<User>, RecordError> {
+        self.within(async {
+            let mut reader = self.pool.acquire().await?;
+            let row = sqlx::query("SELECT id FROM users WHERE subject = $1").bind(subject);
+            match row.fetch_optional(&mut *reader).await? {
+                Some(row) => find_id(&mut reader, UserId(Columns(&row).uuid("id")?)).await,
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    async fn link_subject(
         &self,
-        session: &Session,
+        id: UserId,
+        subject: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<User, RecordError> {
+        self.within(async {
+            let mut tx = self.write().await?;
+            let user = find_id(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+            let linked = sqlx::query(
+                "UPDATE users SET subject = $1 WHERE id = $2 AND subject IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM users WHERE subject = $1)",
+            )
+                .bind(subject)
+                .bind(id.0)
+                .execute(&mut *tx)
+                .await?;
+            if linked.rows_affected() == 0 {
+                let text = format!("`{}` is somebody else to the outside issuer", user.email);
+                return Err(RecordError::Conflict(text));
+            }
+            told(&mut tx, "user.link", Some(&user), &user, actor, now).await?;
+            tx.commit().await?;
+            Ok(user)
+        })
+        .await
+    }
+
+    async fn password(&self, email: &str) -> Result<Option<(UserId, Option<String>)>, RecordError> {
+        self.within(async {
+            let row = sqlx::query("SELECT id, password FROM users WHERE email = $1")
+                .bind(email.to_lowercase())
+                .fetch_optional(&self.pool)
+                .await?;
+            row.map(|row| {
+                let row = Columns(&row);
+                Ok((UserId(row.uuid("id")?), row.opt_text("password")?))
+            })
+            .transpose()
+        })
+        .await
+    }
+
+    async fn set_password(
+        &self,
+        id: UserId,
+        password: &str,
+        keep: Option<Uuid>,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError> {
         self.within(async {
             let mut tx = self.write().await?;
-            sqlx::query(
-                "INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(session.id)
-            .bind(session.user.0)
-            .bind(micros(session.created_at))
-            .bind(micros(session.expires_at))
-            .bind(session.revoked_at.map(micros))
-            .execute(&mut *tx)
-            .await?;
-            let id = session.id.to_string();
-            let told = Told {
-                what: "session.create",
-                subject: &id,
-                before: None,
-                after: Some(snapshot::session(session)),
-            };
-            tell(&mut tx, told, actor, now).await?;
+            let user = find_id(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+            sqlx::query("UPDATE users SET password = $1 WHERE id = $2")
+                .bind(password)
+                .bind(id.0)
+                .execute(&mut *tx)
+                .await?;
+            sessions::revoke_others(&mut tx, id, keep, now).await?;
+            told(&mut tx, "user.set_password", Some(&user), &user, actor, now).await?;
             Ok(tx.commit().await?)
         })
         .await
     }
 
-    async fn session(&self, id: Uuid) -> Result<Option<Session>, RecordError> {
+    async fn members(&self, org: &OrgId, page: &Page<UserId>) -> Result<Vec<Member>, RecordError> {
         self.within(async {
-            let row = sqlx::query("SELECT * FROM sessions WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&self.pool)
-                .await?;
-            row.map(|row| session(&Columns(&row))).transpose()
+            self.members(org, page).await
+        })
+        .await
+    }
+    async fn add_member(
+        &self,
+        org: &OrgId,
+        user: UserId,
+        role: Role,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Member, RecordError> {
+        self.within(async {
+            self.add_member(org, user, role, actor, now).await
+        })
+        .await
+    }
+    async fn set_role(
+        &self,
+        org: &OrgId,
+        user: UserId,
+        role: Role,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Member, RecordError> {
+        self.within(async {
+            self.set_role(org, user, role, actor, now).await
+        })
+        .await
+    }
+    async fn remove_member(
+        &self,
+        org: &OrgId,
+        user: UserId,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError> {
+        self.within(async {
+            self.remove_member(org, user, actor, now).await
+        })
+        .await
+    }
+
+    async fn create_invitation(
+        &self,
+        new: &NewInvitation,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Invitation, RecordError> {
+        self.within(async {
+            self.create_invitation(new, actor, now).await
+        })
+        .await
+    }
+    async fn invitations(&self, org: &OrgId, page: &Page<Uuid>) -> Result<Vec<Invitation>, RecordError> {
+        self.within(async {
+            self.invitations(org, page).await
+        })
+        .await
+    }
+    async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
+        self.within(async {
+            self.invitation(digest).await
+        })
+        .await
+    }
+    async fn withdraw_invitation(
+        &self,
+        org: &OrgId,
+        id: Uuid,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError> {
+        self.within(async {
+            self.withdraw_invitation(org, id, actor, now).await
+        })
+        .await
+    }
+    async fn accept_invitation(
+        &self,
+        digest: &Digest,
+        joining: &Joining,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<User, RecordError> {
+        self.within(async {
+            self.accept_invitation(digest, joining, actor, now).await
         })
         .await
     }
 }
 
-async fn join(tx: &mut PgConnection, user: UserId, org: &OrgId, role: Role) -> Result<(), RecordError> {
-    sqlx::query("INSERT INTO members (user_id, organization, role) VALUES ($1, $2, $3)")
-        .bind(user.0)
-        .bind(org.as_str())
-        .bind(role.name())
-        .execute(tx)
-        .await?;
-    Ok(())
+/// Makes a user and its personal organization.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    new: &NewUser,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<User, RecordError> {
+    let email = new.email.to_lowercase();
+    if find(tx, &email).await?.is_some() {
+        return Err(RecordError::Conflict(format!("there is a user `{email}` already")));
+    }
+    let mut personal = new.personal.clone();
+    if organizations::is_taken(tx, &personal.id).await? {
+        personal.id = new.personal_otherwise.clone();
+    }
+    let personal = organizations::insert(tx, &personal, actor, now).await?;
+    sqlx::query(
+        "INSERT INTO users (id, email, password, operator, personal, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(new.id.0)
+    .bind(&email)
+    .bind(&new.password)
+    .bind(new.operator)
+    .bind(personal.id.as_str())
+    .bind(micros(now))
+    .execute(&mut *tx)
+    .await?;
+    members::insert(tx, new.id, &personal.id, Role::Owner, now).await?;
+    if let Some((org, role)) = &new.membership {
+        organizations::find_id(tx, org).await?;
+        members::insert(tx, new.id, org, *role, now).await?;
+    }
+    let user = find(tx, &email).await?.ok_or_else(|| unknown(&email))?;
+    told(tx, "user.create", None, &user, actor, now).await?;
+    Ok(user)
 }
 
-async fn find(tx: &mut PgConnection, email: &str) -> Result<Option<User>, RecordError> {
-    let rows = sqlx::query(
-        "SELECT u.*, m.organization, m.role
-         FROM users u LEFT JOIN members m ON m.user_id = u.id WHERE u.email = $1 ORDER BY m.organization",
-    )
-    .bind(email)
-    .fetch_all(tx)
-    .await?;
+/// The user with this email, which must be in lower case.
+pub(super) async fn find(tx: &mut PgConnection, email: &str) -> Result<Option<User>, RecordError> {
+    let rows = sqlx::query(select_users!("WHERE u.email = $1 ORDER BY m.organization")).bind(email);
+    one(&rows.fetch_all(tx).await?)
+}
+
+/// The user with this id.
+pub(super) async fn find_id(tx: &mut PgConnection, id: UserId) -> Result<Option<User>, RecordError> {
+    let rows = sqlx::query(select_users!("WHERE u.id = $1 ORDER BY m.organization")).bind(id.0);
+    one(&rows.fetch_all(tx).await?)
+}
+
+fn one(rows: &[PgRow]) -> Result<Option<User>, RecordError> {
     let mut users = Vec::with_capacity(1);
-    for row in &rows {
+    for row in rows {
         gather(&mut users, &Columns(row))?;
     }
     Ok(users.pop())
+}
+
+async fn told(
+    tx: &mut PgConnection,
+    what: &'static str,
+    before: Option<&User>,
+    after: &User,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<(), RecordError> {
+    let told = Told {
+        what,
+        subject: &after.id.to_string(),
+        organization: None,
+        before: before.map(snapshot::user),
+        after: Some(snapshot::user(after)),
+    };
+    tell(tx, told, actor, now).await
 }
 
 /// Adds one row of users and members, ordered by user, to `users`.
@@ -156,26 +324,16 @@ fn gather(users: &mut Vec<User>, row: &Columns<'_>) -> Result<(), RecordError> {
             id,
             email: row.text("email")?,
             operator: row.flag("operator")?,
+            personal: row.org("personal")?,
             memberships: Vec::new(),
             created_at: row.instant("created_at")?,
         },
     };
-    if let Some(role) = row.opt_text("role")? {
-        let role = Role::named(&role).ok_or_else(|| unreadable("members.role"))?;
-        user.memberships.push((row.org("organization")?, role));
+    if let Some(org) = row.opt_org("organization")? {
+        user.memberships.push((org, row.role("role")?));
     }
     users.push(user);
     Ok(())
-}
-
-fn session(row: &Columns<'_>) -> Result<Session, RecordError> {
-    Ok(Session {
-        id: row.uuid("id")?,
-        user: UserId(row.uuid("user_id")?),
-        created_at: row.instant("created_at")?,
-        expires_at: row.instant("expires_at")?,
-        revoked_at: row.opt_instant("revoked_at")?,
-    })
 }
 
 fn unknown(email: &str) -> RecordError {

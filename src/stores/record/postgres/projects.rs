@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresRecord;
-use super::columns::{Columns, micros};
+use super::columns::{Columns, int, micros};
+use super::is_still;
 use super::organizations;
 use super::trail::{Told, tell};
 use crate::domain::id::{OrgId, ProjectId};
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, ProjectRecord, RecordError, snapshot};
+use crate::stores::record::{Actor, Page, ProjectRecord, RecordError, Seen, seen_project, snapshot};
 
 #[async_trait]
 impl ProjectRecord for PostgresRecord {
@@ -31,6 +32,7 @@ impl ProjectRecord for PostgresRecord {
             let told = Told {
                 what: "project.create",
                 subject: id.as_str(),
+                organization: Some(org),
                 before: None,
                 after: Some(snapshot::project(&project)),
             };
@@ -53,6 +55,71 @@ impl ProjectRecord for PostgresRecord {
         })
         .await
     }
+
+    async fn projects_page(&self, org: &OrgId, page: &Page<ProjectId>) -> Result<Vec<Project>, RecordError> {
+        self.within(async {
+            let rows =
+                sqlx::query("SELECT * FROM projects WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3")
+                    .bind(org.as_str())
+                    .bind(page.after.as_ref().map_or("", ProjectId::as_str))
+                    .bind(int(page.most as u64))
+                    .fetch_all(&self.pool)
+                    .await?;
+            rows.iter().map(|row| project(&Columns(row))).collect()
+        })
+        .await
+    }
+
+    async fn project(&self, id: &ProjectId) -> Result<Project, RecordError> {
+        self.within(async {
+            find(&mut *self.pool.acquire().await?, id).await
+        })
+        .await
+    }
+
+    async fn rename_project(
+        &self,
+        id: &ProjectId,
+        name: &str,
+        seen: Option<&Seen>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Project, RecordError> {
+        self.within(async {
+            let mut tx = self.write().await?;
+            let before = find(&mut tx, id).await?;
+            is_still(seen, &seen_project(&before), || format!("the project `{id}`"))?;
+            if before.name == name {
+                return Ok(before);
+            }
+            let after = Project { name: name.to_owned(), ..before.clone() };
+            is_free(&mut tx, &after).await?;
+            sqlx::query("UPDATE projects SET name = $1 WHERE id = $2")
+                .bind(name)
+                .bind(id.as_str())
+                .execute(&mut *tx)
+                .await?;
+            let told = Told {
+                what: "project.rename",
+                subject: id.as_str(),
+                organization: Some(&before.organization),
+                before: Some(snapshot::project(&before)),
+                after: Some(snapshot::project(&after)),
+            };
+            tell(&mut tx, told, actor, now).await?;
+            tx.commit().await?;
+            Ok(after)
+        })
+        .await
+    }
+}
+
+async fn find(tx: &mut PgConnection, id: &ProjectId) -> Result<Project, RecordError> {
+    let row = sqlx::query("SELECT * FROM projects WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
+    row.map_or_else(
+        || Err(RecordError::NotFound(format!("there is no project `{id}`"))),
+        |row| project(&Columns(&row)),
+    )
 }
 
 /// Writes a project down; its organization has at most one that is the default.
@@ -61,23 +128,13 @@ pub(super) async fn insert(
     project: &Project,
     is_default: bool,
 ) -> Result<(), RecordError> {
-    let taken = sqlx::query("SELECT id FROM projects WHERE id = $1 OR (organization = $2 AND name = $3)")
-        .bind(project.id.as_str())
-        .bind(project.organization.as_str())
-        .bind(&project.name)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if let Some(row) = taken {
-        let text = if Columns(&row).project("id")? == project.id {
-            format!("there is a project `{}` already: choose another id", project.id)
-        } else {
-            format!(
-                "`{}` has a project named `{}` already: choose another name",
-                project.organization, project.name
-            )
-        };
-        return Err(RecordError::Conflict(text));
+    if is_taken(tx, &project.id).await? {
+        return Err(RecordError::Conflict(format!(
+            "there is a project `{}` already: choose another id",
+            project.id
+        )));
     }
+    is_free(tx, project).await?;
     sqlx::query(
         "INSERT INTO projects (id, organization, name, is_default, created_at) VALUES ($1, $2, $3, $4, $5)",
     )
@@ -89,6 +146,27 @@ pub(super) async fn insert(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+async fn is_taken(tx: &mut PgConnection, id: &ProjectId) -> Result<bool, RecordError> {
+    let row = sqlx::query("SELECT 1 FROM projects WHERE id = $1").bind(id.as_str()).fetch_optional(tx);
+    Ok(row.await?.is_some())
+}
+
+/// Whether no other project of the organization has this name.
+async fn is_free(tx: &mut PgConnection, project: &Project) -> Result<(), RecordError> {
+    let taken = sqlx::query("SELECT 1 FROM projects WHERE organization = $1 AND name = $2 AND id <> $3")
+        .bind(project.organization.as_str())
+        .bind(&project.name)
+        .bind(project.id.as_str())
+        .fetch_optional(tx)
+        .await?;
+    taken.map_or(Ok(()), |_| {
+        Err(RecordError::Conflict(format!(
+            "`{}` has a project named `{}` already: choose another name",
+            project.organization, project.name
+        )))
+    })
 }
 
 /// The project of this id in `org`, or `org`'s default project.

@@ -8,12 +8,14 @@ use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, AuditEntry, AuditRecord, RecordError};
+use crate::stores::record::{Actor, AuditEntry, AuditFilter, AuditRecord, Page, RecordError};
 
 /// One change, as the audit trail tells it.
 pub(super) struct Told<'a> {
     pub what: &'static str,
     pub subject: &'a str,
+    /// Whose that is.
+    pub organization: Option<&'a OrgId>,
     pub before: Option<Value>,
     pub after: Option<Value>,
 }
@@ -26,13 +28,15 @@ pub(super) async fn tell(
     now: Timestamp,
 ) -> Result<(), RecordError> {
     sqlx::query(
-        "INSERT INTO audit (at, who, origin, what, subject, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO audit (at, who, origin, what, subject, organization, before, after)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(micros(now))
     .bind(&actor.who)
     .bind(&actor.from)
     .bind(told.what)
     .bind(told.subject)
+    .bind(told.organization.map(OrgId::as_str))
     .bind(told.before.map(|value| value.to_string()))
     .bind(told.after.map(|value| value.to_string()))
     .execute(tx)
@@ -68,13 +72,24 @@ pub(super) async fn organization_changed(
     Ok(())
 }
 
+/// `$1` the organization, `$2` the subject, `$3` the last entry seen, `$4` how many. Statements of their own, so
+/// that each goes by an index.
+const OF_EVERYTHING: &str =
+    "SELECT * FROM audit WHERE ($1 IS NULL) AND ($2 IS NULL OR subject = $2) AND id < $3
+     ORDER BY id DESC LIMIT $4";
+const OF_ORGANIZATION: &str = "SELECT * FROM audit WHERE organization = $1 AND ($2 IS NULL OR subject = $2)
+     AND id < $3 ORDER BY id DESC LIMIT $4";
+
 #[async_trait]
 impl AuditRecord for PostgresRecord {
-    async fn audit_before(&self, before: Option<i64>, most: usize) -> Result<Vec<AuditEntry>, RecordError> {
+    async fn audit(&self, filter: &AuditFilter, page: &Page<i64>) -> Result<Vec<AuditEntry>, RecordError> {
         self.within(async {
-            let rows = sqlx::query("SELECT * FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2")
-                .bind(before.unwrap_or(i64::MAX))
-                .bind(int(most as u64))
+            let statement = if filter.organization.is_some() { OF_ORGANIZATION } else { OF_EVERYTHING };
+            let rows = sqlx::query(statement)
+                .bind(filter.organization.as_ref().map(OrgId::as_str))
+                .bind(filter.subject.as_deref())
+                .bind(page.after.unwrap_or(i64::MAX))
+                .bind(int(page.most as u64))
                 .fetch_all(&self.pool)
                 .await?;
             rows.iter().map(|row| entry(&Columns(row))).collect()
@@ -90,6 +105,7 @@ fn entry(row: &Columns<'_>) -> Result<AuditEntry, RecordError> {
         actor: Actor { who: row.text("who")?, from: row.text("origin")? },
         what: row.text("what")?,
         subject: row.text("subject")?,
+        organization: row.opt_org("organization")?,
         before: row.opt_text("before")?,
         after: row.opt_text("after")?,
     })

@@ -9,7 +9,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
-use super::packed::{self, Bytes};
+use crate::stores::record::packed::{self, Bytes};
 
 /// Rows in a block, at most. Fewer make pages far behind slower, more make writing slower.
 pub(super) const BLOCK_ROWS: usize = 256;

@@ -10,6 +10,7 @@
 use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _};
 
+pub(super) use crate::stores::record::parts::Name;
 use crate::domain::id::KeyId;
 
 /// Texts of one kind that get a number.
@@ -44,13 +45,6 @@ impl Kind {
         Self::Target,
         Self::UserAgent,
     ];
-}
-
-/// A text as a row holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Name<'a> {
-    Number(u32),
-    Text(&'a str),
 }
 
 /// The number of the scope that every row is in.

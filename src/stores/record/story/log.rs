@@ -78,13 +78,13 @@ pub(crate) async fn a_carried_admission_stays_until_its_row_arrives([one, two]: 
     };
     let carry = Shipment { carried: vec![admission(1), admission(2)], ..Shipment::default() };
     one.ship(&carry).await.unwrap();
-    assert_eq!(two.carried().await.unwrap(), [admission(1), admission(2)]);
+    assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [admission(1), admission(2)]);
     let end =
         Shipment { rows: vec![row(1, None, true, 1)], finished: vec![id(1, at(1)).0], ..Shipment::default() };
     one.ship(&end).await.unwrap();
     // The first batch again must not bring the ended one back.
     one.ship(&carry).await.unwrap();
-    assert_eq!(two.carried().await.unwrap(), [admission(2)]);
+    assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [admission(2)]);
 }
 
 /// Ids share their milliseconds, and what a store may have shortened them to.
@@ -111,7 +111,7 @@ pub(crate) async fn rows_of_one_instant_are_told_apart([one, two]: Handles) {
         estimate: Cost::default(),
     };
     one.ship(&Shipment { carried: (3..=5).map(carried).collect(), ..Shipment::default() }).await.unwrap();
-    assert_eq!(two.carried().await.unwrap(), [carried(5)]);
+    assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [carried(5)]);
 }
 
 pub(crate) async fn a_request_counts_when_it_was_admitted([one, two]: Handles) {

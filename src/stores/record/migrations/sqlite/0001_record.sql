@@ -105,7 +105,6 @@ CREATE TABLE sessions (
     revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_of_user ON sessions (user);
-CREATE INDEX sessions_by_end ON sessions (expires_at);
 
 -- What a request that names itself (Idempotency-Key) was answered, so that its repetition is answered the same.
 CREATE TABLE idempotency (
@@ -272,6 +271,12 @@ CREATE TABLE key_usage (
     last_used_at INTEGER                     -- last admitted
 ) STRICT, WITHOUT ROWID;
 
+-- Directories of spools, each a gateway's, and the second in which it last said that it lives.
+CREATE TABLE spools (
+    id      BLOB    NOT NULL PRIMARY KEY,
+    seen_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE spool_cursors (
     segment TEXT    NOT NULL PRIMARY KEY,
     bytes   INTEGER NOT NULL
@@ -280,6 +285,7 @@ CREATE TABLE spool_cursors (
 -- Admissions without a row yet, from segments of the spool that are gone.
 CREATE TABLE open_admissions (
     id           BLOB    NOT NULL PRIMARY KEY,
+    spool        BLOB    NOT NULL,           -- whose it is to end
     at           INTEGER NOT NULL,
     key          BLOB,
     organization TEXT,

@@ -11,6 +11,7 @@ use super::*;
 use crate::config::{Masked, Record, RecordUrl};
 use crate::domain::id::ProjectId;
 use crate::stores::record::story::{self, Handles};
+use crate::stores::record::upkeep::UpkeepRecord as _;
 use crate::stores::record::{Actor, Change, GrantRecord as _, NewOrganization, OrganizationRecord as _};
 
 fn settings(url: &str) -> Record {
@@ -56,11 +57,29 @@ chapters! {
     a_batch_moved_twice_counts_once
     cursors_only_advance_and_are_forgotten
     a_carried_admission_stays_until_its_row_arrives
+    an_admission_is_ended_by_the_spool_that_left_it_open
     rows_of_one_instant_are_told_apart
     a_request_counts_when_it_was_admitted
     a_row_of_any_shape_is_taken
+    sums_are_those_of_the_rows
+    made_up_names_make_no_sum_larger_and_every_row_is_kept
+    pages_are_the_rows_in_the_order_of_arrival
+    who_follows_the_log_sees_each_row_once_also_late_ones
+    old_rows_go_and_their_sums_stay
+    what_has_ended_is_dropped_and_nothing_else
+    sums_are_verified_against_rows
     sixty_four_at_once_make_one_key_of_a_name
     a_follower_misses_no_change_of_two_writers
+    an_organization_keeps_an_owner
+    an_invitation_is_accepted_once_by_whom_it_is_for
+    a_session_ends_by_hand_and_by_a_new_password
+    an_outside_subject_is_one_user
+    a_named_request_is_done_once
+    the_audit_trail_is_walked_by_organization
+    a_key_is_changed_only_as_it_was_seen
+    keys_are_listed_part_by_part_in_the_order_of_their_making
+    keys_are_imported_all_or_none
+    a_sealed_copy_is_of_the_present_secret
 }
 
 fn actor() -> Actor {
@@ -318,4 +337,5 @@ async fn several_shippers_add_to_the_same_sums() {
     assert_eq!(cells.iter().map(|cell| cell.admitted).sum::<u64>(), 4 * EACH * 50);
     assert_eq!(totals.iter().map(|(.., total)| total).sum::<u64>(), 4 * EACH * 50);
     assert_eq!(record.cursors().await.unwrap().len(), 4);
+    assert_eq!(record.verify(false).await.unwrap().drifted, 0);
 }

@@ -87,6 +87,27 @@ pub(crate) async fn a_carried_admission_stays_until_its_row_arrives([one, two]: 
     assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [admission(2)]);
 }
 
+pub(crate) async fn an_admission_is_ended_by_the_spool_that_left_it_open([one, two]: Handles) {
+    let admission = |n: u64| Admission {
+        id: id(n, at(n)),
+        at: at(n),
+        key: None,
+        organization: Some("acme".into()),
+        project: None,
+        estimate: Cost::default(),
+    };
+    let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for (record, spool, n) in [(&one, own, 1), (&two, other, 2)] {
+        let shipment = Shipment { spool, carried: vec![admission(n)], ..Shipment::default() };
+        record.ship(&shipment).await.unwrap();
+    }
+    // Whoever asks: one that lives keeps its own, also while the other one starts again and again.
+    for record in [&one, &two, &one] {
+        assert_eq!(record.carried(own).await.unwrap(), [admission(1)]);
+        assert_eq!(record.carried(other).await.unwrap(), [admission(2)]);
+    }
+}
+
 /// Ids share their milliseconds, and what a store may have shortened them to.
 pub(crate) async fn rows_of_one_instant_are_told_apart([one, two]: Handles) {
     // The numbers differ in their 30th bit and above only.

@@ -6,6 +6,10 @@
 
 mod support;
 
+#[path = "durability/aborts.rs"]
+mod aborts;
+#[path = "durability/disk.rs"]
+mod disk;
 #[path = "durability/full.rs"]
 mod full;
 #[path = "durability/kill.rs"]

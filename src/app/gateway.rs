@@ -22,7 +22,7 @@ use crate::api::own_usage;
 use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, changes};
-use crate::logs::{self, Shipper, Spool};
+use crate::logs::{self, Shipper, Spool, retention};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -125,6 +125,7 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
+        background.spawn(retain(Arc::clone(&shared), record.clone(), told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
         let live = Arc::clone(&shared);
         let answering = Control {
@@ -293,6 +294,12 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
         tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
     }
+}
+
+/// Drops what is older than it is kept; `logs.retention` is read anew each time.
+async fn retain(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+    let keep = || retention::keep_at(clock::now(), shared.live.load().config.logs.retention);
+    retention::run(record, keep, stop).await;
 }
 
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.

@@ -107,7 +107,10 @@ impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Self {
         let failure = Self::failed(error.to_string());
         match error {
-            RecordError::NotFound(_) | RecordError::Conflict(_) | RecordError::Stale(_) => failure,
+            RecordError::NotFound(_)
+            | RecordError::Conflict(_)
+            | RecordError::Stale(_)
+            | RecordError::Refused(_) => failure,
             RecordError::Unavailable(_) | RecordError::Corrupt(_) => failure
                 .advice("see that `record.url` in the configuration names the right place, and try again"),
         }

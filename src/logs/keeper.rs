@@ -1,8 +1,9 @@
-//! The spool's background thread: everything that waits for a disk and must not happen on an I/O thread.
+//! The spool's background threads: everything that waits for a disk and must not happen on an I/O thread.
 //!
-//! It keeps a spare segment or more ready for every writer, and forces what was written to disk in groups,
-//! at most `logs.sync_every` apart and only where something was. It is woken when a writer took a spare or room
-//! became free; a full disk is tried again at every beat.
+//! One keeps a spare segment or more ready for every writer; it is woken when a writer took a spare or room became
+//! free, and tries a full disk again at every beat. The other forces what was written to disk in groups, at most
+//! `logs.sync_every` apart and only where something was. They are two, as forcing can take seconds on a slow disk
+//! and a writer that waits for a spare meanwhile would turn requests away.
 //!
 //! **Fairness:** every writer has its first spare before any gets a second one. So each always has two segments
 //! at least, begun, spare or waiting for the shipper, and a thread with many open requests cannot starve it.
@@ -91,7 +92,7 @@ impl Slot {
         self.gone.load(Ordering::Acquire)
     }
 
-    fn spares(&self) -> usize {
+    pub fn spares(&self) -> usize {
         self.ready_count.load(Ordering::Acquire) + self.held.load(Ordering::Acquire)
     }
 
@@ -106,12 +107,13 @@ impl Slot {
     }
 }
 
-/// The thread; ends when this is dropped.
+/// The threads; they end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Keeper {
     stop: Arc<AtomicBool>,
-    thread: Thread,
-    join: Option<JoinHandle<()>>,
+    /// The one that makes segments.
+    supplier: Thread,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Keeper {
@@ -119,24 +121,30 @@ impl Keeper {
     /// Where the system gives no thread.
     pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let join = thread::Builder::new()
+        let (told, supplied) = (Arc::clone(&stop), Arc::clone(&shared));
+        let supplier = thread::Builder::new()
             .name("log-keeper".into())
-            .spawn(move || Rounds { shared, starved: false, unsynced: false }.run(&told))?;
-        Ok(Self { stop, thread: join.thread().clone(), join: Some(join) })
+            .spawn(move || Supplier { shared: supplied, starved: false }.run(&told))?;
+        let mut keeper = Self { stop, supplier: supplier.thread().clone(), threads: vec![supplier] };
+        let told = Arc::clone(&keeper.stop);
+        let syncer = thread::Builder::new()
+            .name("log-sync".into())
+            .spawn(move || Syncer { shared, failing: false }.run(&told))?;
+        keeper.threads.push(syncer);
+        Ok(keeper)
     }
 
-    /// Wakes it: one system call at most, and none where it is at work.
+    /// Wakes the one that makes segments: one system call at most, and none where it is at work.
     pub fn wake(&self) {
-        self.thread.unpark();
+        self.supplier.unpark();
     }
 
-    /// Ends it, with everything on disk.
+    /// Ends both, with everything on disk.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.wake();
-        if let Some(join) = self.join.take() {
-            let _ = join.join();
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            let _ = thread.join();
         }
     }
 }
@@ -147,27 +155,19 @@ impl Drop for Keeper {
     }
 }
 
-struct Rounds {
+/// Makes segments.
+struct Supplier {
     shared: Arc<Shared>,
     /// Whether the last segment could not be made, so that it is said once.
     starved: bool,
-    /// Whether the last sync failed, so that it is said once.
-    unsynced: bool,
 }
 
-impl Rounds {
+impl Supplier {
     fn run(&mut self, stop: &AtomicBool) {
-        let mut synced = Instant::now();
         while !stop.load(Ordering::Acquire) {
             self.supply();
-            let since = synced.elapsed();
-            if since >= self.shared.sync_every {
-                synced = Instant::now();
-                self.sync();
-            }
-            thread::park_timeout(self.shared.sync_every.saturating_sub(synced.elapsed()));
+            thread::park_timeout(self.shared.sync_every);
         }
-        self.sync();
     }
 
     /// Makes the spares that are wanted and fit.
@@ -202,6 +202,24 @@ impl Rounds {
             tracing::error!(dir, %error, "no further segment of the log spool can be made; trying on");
         }
     }
+}
+
+/// Forces what was written to disk.
+struct Syncer {
+    shared: Arc<Shared>,
+    /// Whether the last attempt failed, so that it is said once.
+    failing: bool,
+}
+
+impl Syncer {
+    fn run(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Acquire) {
+            let began = Instant::now();
+            self.sync();
+            thread::park_timeout(self.shared.sync_every.saturating_sub(began.elapsed()));
+        }
+        self.sync();
+    }
 
     fn sync(&mut self) {
         let segments: Vec<_> = self.shared.segments.lock().values().cloned().collect();
@@ -213,13 +231,13 @@ impl Rounds {
             }
         }
         match failed {
-            Some(error) if !self.unsynced => {
+            Some(error) if !self.failing => {
                 let dir = self.shared.dir.display().to_string();
                 tracing::error!(dir, %error, "the log spool cannot be forced to disk; a power cut would cost rows");
-                self.unsynced = true;
+                self.failing = true;
             }
             Some(_) => {}
-            None => self.unsynced = false,
+            None => self.failing = false,
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! I/O thread ── SpoolWriter ──> mapped segment files ── Shipper ──> record (rows, cursor: one transaction)
-//!                                    │ keeper thread: makes and forces segments
+//!                                    │ keeper: one thread makes segments, one forces them to disk
 //!                                    └ recover(): what an earlier process left, before this one serves
 //! ```
 //!
@@ -19,7 +19,9 @@
 //! |---|---|
 //! | the process dies | the next start ships what is in the spool; admissions without a row become rows that say so |
 //! | the machine dies | as above, less at most `logs.sync_every` |
+//! | the disk is slow to have what is written | nobody waits: segments are made without it |
 //! | the record is away | the spool grows to `logs.spool_bytes_max`; the shipper retries, and says so once |
+//! | the record refuses a row for what it holds | the row is counted as lost, and said; the others of its batch are taken |
 //! | the record took a batch and could not say so | the batch is sent again and changes nothing |
 //! | the spool is full, or the disk | [`SpoolWriter::has_room`] says no before anything is claimed; a row without room is counted as dropped |
 //! | a frame is damaged | the frames before it are kept, the file is set aside as `*.damaged`, reported and counted |
@@ -29,10 +31,12 @@
 
 mod batch;
 mod codec;
+mod deliver;
 mod frame;
 mod keeper;
 mod mapping;
 mod recovery;
+pub mod retention;
 mod segment;
 mod shipper;
 mod spool;

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use super::batch::{Batch, Stop, read_piece};
 use super::codec;
+use super::deliver::deliver;
 use super::frame::{self, Damage};
 use super::segment;
 use super::spool::Spool;
@@ -194,11 +195,13 @@ impl Work<'_> {
     }
 
     async fn ship(&mut self, shipment: Shipment<'_>) -> Result<(), RecordError> {
-        self.record.ship(&shipment).await?;
         let rows = shipment.rows.len() as u64;
+        let lost = deliver(self.record, shipment).await?;
         self.found.rows += rows;
-        self.spool.shared.accounts.recovered.fetch_add(rows, Ordering::Release);
-        self.spool.shared.accounts.shipped.fetch_add(rows, Ordering::Release);
+        let accounts = &self.spool.shared.accounts;
+        accounts.recovered.fetch_add(rows, Ordering::Release);
+        accounts.refused.fetch_add(lost, Ordering::Release);
+        accounts.shipped.fetch_add(rows - lost, Ordering::Release);
         Ok(())
     }
 }

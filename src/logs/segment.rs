@@ -46,6 +46,8 @@ pub(super) struct Segment {
 struct Unsynced {
     /// Bytes known to be on disk.
     synced: u64,
+    /// Whether the file's name and blocks are, too.
+    named: bool,
     /// Dropped, and with it the mapping, once a closed segment is on disk.
     flusher: Option<Flusher>,
 }
@@ -60,17 +62,16 @@ pub(super) struct Blank {
 }
 
 impl Segment {
-    /// Makes a segment of `bytes` bytes with every block handed out, named durably. A file that cannot be
-    /// completed is removed again.
+    /// Makes a segment of `bytes` bytes with every block handed out. A file that cannot be completed is removed
+    /// again. Nothing here waits for the disk to have it: a writer may be waiting for this segment, and until
+    /// [`Segment::sync`] none of its rows is promised to survive the machine.
     ///
     /// # Errors
     /// Those of the file system: most of all `ENOSPC`.
     pub fn create(dir: &Path, boot: &str, place: Place, bytes: u64) -> io::Result<Blank> {
         let name = format!("{boot}-{:03}-{:06}{SUFFIX}", place.0, place.1);
         let path = dir.join(&name);
-        let made = allocate(&path, bytes)
-            .and_then(|file| mapping::map(&file, bytes as usize))
-            .and_then(|ends| sync_dir(dir).map(|()| ends));
+        let made = allocate(&path, bytes).and_then(|file| mapping::map(&file, bytes as usize));
         let (mapping, flusher) = match made {
             Ok(ends) => ends,
             Err(error) => {
@@ -86,7 +87,7 @@ impl Segment {
             written: AtomicU64::new(frame::FIRST),
             rows: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            unsynced: Mutex::new(Unsynced { synced: frame::FIRST, flusher: Some(flusher) }),
+            unsynced: Mutex::new(Unsynced { synced: frame::FIRST, named: false, flusher: Some(flusher) }),
         });
         Ok(Blank { segment, mapping })
     }
@@ -124,7 +125,7 @@ impl Segment {
     /// Forces what is new to disk; whether anything was. Unmaps a segment that needs it no more.
     ///
     /// # Errors
-    /// Those of `msync(2)`.
+    /// Those of `msync(2)` and `fsync(2)`.
     pub fn sync(&self) -> io::Result<bool> {
         let mut unsynced = self.unsynced.lock();
         let closed = self.is_closed();
@@ -135,10 +136,38 @@ impl Segment {
             flusher.flush(unsynced.synced, written + frame::CLOSED_BYTES as u64)?;
             unsynced.synced = written;
         }
+        if new && !unsynced.named {
+            self.name_durably()?;
+            unsynced.named = true;
+        }
         if closed {
             unsynced.flusher = None;
         }
         Ok(new)
+    }
+}
+
+impl Segment {
+    /// Forces the file's blocks and its name to disk.
+    fn name_durably(&self) -> io::Result<()> {
+        match File::open(&self.path).and_then(|file| file.sync_all()) {
+            // Shipped and deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.path.parent().map_or(Ok(()), sync_dir),
+        }
+    }
+
+    /// Whether the disk may not have all of it.
+    #[cfg(test)]
+    pub fn unsynced(&self) -> bool {
+        self.unsynced.try_lock().is_none_or(|unsynced| unsynced.synced < self.written())
+    }
+
+    /// Until what is returned is dropped, forcing this segment to disk takes as long as on a disk that stands still.
+    #[cfg(test)]
+    pub fn stand_still(&self) -> impl Drop + '_ {
+        self.unsynced.lock()
     }
 }
 
@@ -151,7 +180,6 @@ fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
         Err(errno) => return Err(errno.into()),
     }
     file.write_all_at(&frame::MAGIC, 0)?;
-    file.sync_all()?;
     Ok(file)
 }
 
@@ -167,7 +195,7 @@ fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Makes the names in `dir` durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

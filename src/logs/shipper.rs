@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Stop, read_piece};
 use super::codec;
+use super::deliver::deliver;
 use super::frame::{self, Damage};
 use super::segment::{self, Place, Segment};
 use super::spool::Spool;
@@ -180,7 +181,8 @@ impl Shipper {
         }
         if self.told.elapsed() >= TELL_EVERY {
             let spool = self.spool.shared.id;
-            self.ship_to_record(&Shipment { spool, ..Shipment::default() }).await?;
+            self.record.0.ship(&Shipment { spool, ..Shipment::default() }).await?;
+            self.told = Instant::now();
         }
         Ok(())
     }
@@ -218,12 +220,14 @@ impl Shipper {
         };
         let batch = Batch::read(&bytes, from, self.spool.shared.batch_rows_max);
         let (next, stop, rows) = (batch.next, batch.stop, batch.rows.len() as u64);
-        self.send(segment, batch).await?;
+        let lost = self.send(segment, batch).await?;
         if let Some(progress) = self.progress.get_mut(&segment.place) {
             progress.offset = next;
             progress.rows += rows;
         }
-        self.spool.shared.accounts.shipped.fetch_add(rows, Ordering::Release);
+        let accounts = &self.spool.shared.accounts;
+        accounts.refused.fetch_add(lost, Ordering::Release);
+        accounts.shipped.fetch_add(rows - lost, Ordering::Release);
         self.buffer = bytes;
         match stop {
             Stop::Damaged(reason) => self.damaged(segment, next, reason),
@@ -235,14 +239,9 @@ impl Shipper {
         Ok(false)
     }
 
-    async fn ship_to_record(&mut self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        self.record.0.ship(shipment).await?;
-        self.told = Instant::now();
-        Ok(())
-    }
-
-    /// Hands a batch to the record, and then takes note of what began and ended in it.
-    async fn send(&mut self, segment: &Segment, batch: Batch<'_>) -> Result<(), RecordError> {
+    /// Hands a batch to the record, and then takes note of what began and ended in it; how many rows were refused.
+    async fn send(&mut self, segment: &Segment, batch: Batch<'_>) -> Result<u64, RecordError> {
+        let mut lost = 0;
         if !batch.rows.is_empty() {
             let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
             let shipment = Shipment {
@@ -252,7 +251,8 @@ impl Shipper {
                 cursor: Some((segment.name.clone(), batch.next)),
                 ..Shipment::default()
             };
-            self.ship_to_record(&shipment).await?;
+            lost = deliver(&*self.record.0, shipment).await?;
+            self.told = Instant::now();
         }
         for id in &batch.ended {
             self.open.remove(id);
@@ -260,7 +260,7 @@ impl Shipper {
         }
         let opened = batch.opened.into_iter();
         self.open.extend(opened.map(|(id, admission)| (id, (segment.place, codec::owned(admission)))));
-        Ok(())
+        Ok(lost)
     }
 
     /// Takes a segment that is shipped to its end from the spool.
@@ -276,7 +276,7 @@ impl Shipper {
         if progress.is_some_and(|progress| progress.offset > frame::FIRST) {
             let forgotten = vec![segment.name.clone()];
             let spool = self.spool.shared.id;
-            self.ship_to_record(&Shipment { spool, carried, forgotten, ..Shipment::default() }).await?;
+            self.record.0.ship(&Shipment { spool, carried, forgotten, ..Shipment::default() }).await?;
         }
         for id in ids {
             self.open.remove(&id);

@@ -66,6 +66,8 @@ pub(super) struct Accounts {
     pub shipped: AtomicU64,
     /// Rows that were written and could not be read back.
     pub damaged: AtomicU64,
+    /// Rows that the record refuses for what they hold.
+    pub refused: AtomicU64,
     /// Failed attempts to force the spool to disk.
     pub sync_failures: AtomicU64,
     /// Failed attempts to make a segment.
@@ -75,7 +77,7 @@ pub(super) struct Accounts {
     caught_up: AtomicU64,
 }
 
-/// Rows so far, in this process. `written = shipped + damaged + pending` at every instant.
+/// Rows so far, in this process. `written = shipped + damaged + refused + pending` at every instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Rows that reached the spool, those found by recovery too.
@@ -84,6 +86,8 @@ pub struct Counts {
     pub shipped: u64,
     /// Rows that were written and could not be read back: the disk, not the gateway.
     pub damaged: u64,
+    /// Rows that the record refused for what they hold.
+    pub refused: u64,
     /// Rows that never reached the spool, as it had no room.
     pub dropped: u64,
     /// Failed attempts to force the spool to disk.
@@ -95,12 +99,12 @@ pub struct Counts {
 impl Counts {
     /// Rows in the spool that the record does not have yet.
     pub fn pending(&self) -> u64 {
-        self.written.saturating_sub(self.shipped + self.damaged)
+        self.written.saturating_sub(self.shipped + self.damaged + self.refused)
     }
 
     /// Rows that will never be in the record: the state `lost` of `tollgate_log_rows_total`.
     pub fn lost(&self) -> u64 {
-        self.damaged + self.dropped
+        self.damaged + self.refused + self.dropped
     }
 }
 
@@ -189,6 +193,7 @@ impl Spool {
         let mut counts = Counts {
             shipped: accounts.shipped.load(Ordering::Acquire),
             damaged: accounts.damaged.load(Ordering::Acquire),
+            refused: accounts.refused.load(Ordering::Acquire),
             sync_failures: accounts.sync_failures.load(Ordering::Relaxed),
             segment_failures: accounts.segment_failures.load(Ordering::Relaxed),
             ..Counts::default()
@@ -267,6 +272,7 @@ impl Accounts {
             recovered: AtomicU64::new(0),
             shipped: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             sync_failures: AtomicU64::new(0),
             segment_failures: AtomicU64::new(0),
             opened: Instant::now(),

@@ -22,7 +22,6 @@ use crate::pipeline::admit::Gate;
 
 use super::deadline::Deadlines;
 use super::ids::RequestIds;
-use super::upload::Upload;
 use super::upstream::balance::Balancers;
 use super::upstream::pool::Pool;
 
@@ -62,7 +61,7 @@ pub struct Core {
     /// What every thread shares.
     pub shared: Arc<Shared>,
     /// Connections to upstreams.
-    pub pool: Pool<Upload>,
+    pub pool: Pool,
     /// Coarse timeouts.
     pub deadlines: Deadlines,
     spool: RefCell<SpoolWriter>,
@@ -79,7 +78,7 @@ impl Core {
     pub fn new(
         shared: Arc<Shared>,
         thread: usize,
-        pool: Pool<Upload>,
+        pool: Pool,
         deadlines: Deadlines,
     ) -> std::io::Result<Rc<Self>> {
         Ok(Rc::new(Self {

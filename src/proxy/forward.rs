@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -31,16 +31,16 @@ use super::service::Peer;
 use super::strict::Handle;
 use super::tunnel;
 use super::upload::Upload;
+use super::upstream::answer::AnswerBody;
 use super::upstream::balance::Target;
-use super::upstream::pool::{Lease, SendError};
+use super::upstream::pool::SendError;
 
 /// As many are set on a request at most: room is made for them at once.
 const IDENTITY_HEADERS_MAX: usize = 10;
 
 /// An answer's head, and what it came by.
 struct Answered {
-    response: Response<Incoming>,
-    lease: Lease<Upload>,
+    response: Response<AnswerBody<Upload>>,
     target: Arc<Target>,
 }
 
@@ -82,9 +82,6 @@ pub async fn forward(
     };
     match answered {
         Err(refusal) => refuse::respond(exchange, refusal, version),
-        Ok(Answered { response, .. }) if !headers::is_decoded(response.headers()) => {
-            refuse::respond(exchange, Refusal::UpstreamUnreachable, version)
-        }
         Ok(answered) => {
             let now = clock::now();
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
@@ -100,7 +97,7 @@ async fn send(
     exchange: &Exchange,
     index: usize,
     upstream: &Upstream,
-    mut request: Request<Upload>,
+    mut request: Request<Option<Upload>>,
     upgrade: bool,
 ) -> Result<Answered, Refusal> {
     let mut tried: Vec<SocketAddr> = Vec::new();
@@ -113,13 +110,13 @@ async fn send(
             });
         };
         let target = Arc::clone(target);
-        match exchange.core().pool.send(&target, upstream, request, upgrade).await {
-            Ok((response, lease)) => return Ok(Answered { response, lease, target }),
-            Err(SendError::Unsent { request: unsent, .. }) if tried.len() < upstream.retries => {
-                tried.push(target.address());
-                request = *unsent;
+        match exchange.core().pool.send(&target, upstream, &mut request, upgrade).await {
+            Ok(response) => return Ok(Answered { response, target }),
+            Err(SendError::Unsent(_)) if tried.len() < upstream.retries => tried.push(target.address()),
+            Err(error) => {
+                tracing::debug!(%error, target = target.text(), request = %exchange.id, "no answer");
+                return Err(exchange.uploaded.trouble().unwrap_or(Refusal::UpstreamUnreachable));
             }
-            Err(_) => return Err(exchange.uploaded.trouble().unwrap_or(Refusal::UpstreamUnreachable)),
         }
     }
 }
@@ -134,7 +131,7 @@ fn outbound(
     upstream: &Upstream,
     (answer_due, answer_timeout): (&Watch, Duration),
     upgrade: bool,
-) -> Option<Request<Upload>> {
+) -> Option<Request<Option<Upload>>> {
     let (mut parts, body) = request.into_parts();
     let config = &exchange.live.config;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
@@ -148,14 +145,6 @@ fn outbound(
     let credential = exchange.caller().map(|caller| &caller.credential);
     let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
     headers::clean_request(&mut parts.headers, upgrade);
-    if parts.version == Version::HTTP_2
-        && !body.is_end_stream()
-        && !parts.headers.contains_key(CONTENT_LENGTH)
-    {
-        // HTTP/2 frames a body without saying so in a header, and hyper sends none with a GET or HEAD unless a
-        // header says that there is one.
-        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
@@ -171,18 +160,19 @@ fn outbound(
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let stall_timeout = config.data.stall_timeout;
-    let body = Upload::new(
-        body,
-        std::rc::Rc::clone(&exchange.uploaded),
-        route.body_bytes_max,
-        peer.filter.clone(),
-        (exchange.core().deadlines.watch(stall_timeout), stall_timeout),
-        (answer_due.clone(), answer_timeout),
-    );
+    let body = (!body.is_end_stream()).then(|| {
+        Upload::new(
+            body,
+            std::rc::Rc::clone(&exchange.uploaded),
+            route.body_bytes_max,
+            peer.filter.clone(),
+            (exchange.core().deadlines.watch(stall_timeout), stall_timeout),
+            (answer_due.clone(), answer_timeout),
+        )
+    });
     let mut outbound = Request::new(body);
     *outbound.method_mut() = parts.method;
     *outbound.uri_mut() = parts.uri;
-    *outbound.version_mut() = Version::HTTP_11;
     *outbound.headers_mut() = parts.headers;
     Some(outbound)
 }
@@ -241,19 +231,16 @@ fn answer(
     filter: Option<&Handle>,
     stall: Duration,
 ) -> Response<Answer> {
-    let Answered { mut response, lease, .. } = answered;
+    let Answered { response, .. } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let upstream = switching.then(|| hyper::upgrade::on(&mut response));
     let (mut parts, body) = response.into_parts();
     headers::clean_response(&mut parts.headers, switching);
     parts.headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
     if let Some(standing) = &exchange.known.standing {
         ratelimit::set(&mut parts.headers, standing, exchange.started);
     }
-    parts.extensions.clear();
-    parts.version = Version::HTTP_11;
-    if let Some(upstream) = upstream {
-        let (Some(client), Some(filter)) = (upgrade, filter) else {
+    if switching {
+        let (Some(client), Some(filter), Some(upstream)) = (upgrade, filter, body.into_tunnel()) else {
             // Nobody asked this upstream to switch.
             return refuse::respond(exchange, Refusal::UpstreamUnreachable, Version::HTTP_11);
         };
@@ -263,14 +250,13 @@ fn answer(
     }
     if body.is_end_stream() {
         exchange.finish(Ending::Whole);
-        lease.give_back();
         return Response::from_parts(parts, Answer::empty());
     }
     if exchange.known.route.as_ref().is_some_and(|(_, route)| reads_body(route)) && is_json(&parts.headers) {
         exchange.inspect_body();
     }
     let watch = exchange.core().deadlines.watch(stall);
-    let relay = Relay::new(body, exchange, lease, (watch, stall));
+    let relay = Relay::new(body, exchange, (watch, stall));
     Response::from_parts(parts, Answer::relay(relay))
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::pipeline::verdict::Ending;
 
@@ -15,7 +14,7 @@ use super::exchange::Exchange;
 use super::headers;
 use super::strict::InService;
 use super::upload::Upload;
-use super::upstream::pool::Lease;
+use super::upstream::answer::AnswerBody;
 
 /// What the client's connection reads.
 #[derive(Debug)]
@@ -58,12 +57,11 @@ impl Answer {
 /// The upstream's body, and the exchange that ends with it.
 #[derive(Debug)]
 pub struct Relay {
-    body: Incoming,
+    body: AnswerBody<Upload>,
     exchange: Box<Exchange>,
-    /// Goes back to the pool when the body has been read whole.
-    lease: Option<Lease<Upload>>,
     stall: Watch,
     stall_timeout: Duration,
+    broken: bool,
 }
 
 /// An answer broke off; the client's connection is closed so that it can tell.
@@ -74,37 +72,37 @@ pub struct BrokeOff;
 impl Relay {
     /// The body of an answer whose head is on its way.
     pub fn new(
-        body: Incoming,
+        body: AnswerBody<Upload>,
         exchange: Box<Exchange>,
-        lease: Lease<Upload>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {
-        Self { body, exchange, lease: Some(lease), stall, stall_timeout }
+        Self { body, exchange, stall, stall_timeout, broken: false }
     }
 
-    fn end(&mut self, ending: Ending) {
-        self.exchange.finish(ending);
-        match (self.lease.take(), ending) {
-            (Some(lease), Ending::Whole) => lease.give_back(),
-            (lease, _) => drop(lease),
-        }
+    /// The answer breaks off. What has come of it is written first: hyper, told of the failure in the same turn,
+    /// would throw it away.
+    fn break_off(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        self.exchange.finish(Ending::UpstreamError);
+        self.broken = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BrokeOff)));
+        }
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(None) => {
-                self.end(Ending::Whole);
+                self.exchange.finish(Ending::Whole);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => {
-                self.end(Ending::UpstreamError);
-                return Poll::Ready(Some(Err(BrokeOff)));
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, request = %self.exchange.id, "the answer broke off");
+                return self.break_off(cx);
             }
-            Poll::Pending if self.stall.poll_expired(cx) => {
-                self.end(Ending::UpstreamError);
-                return Poll::Ready(Some(Err(BrokeOff)));
-            }
+            Poll::Pending if self.stall.poll_expired(cx) => return self.break_off(cx),
             Poll::Pending => return Poll::Pending,
         };
         self.stall.extend(self.stall_timeout);
@@ -119,7 +117,7 @@ impl Relay {
             },
         };
         if self.body.is_end_stream() {
-            self.end(Ending::Whole);
+            self.exchange.finish(Ending::Whole);
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -2,11 +2,14 @@
 //!
 //! The exchange, and with it the concurrency slot, lasts as long as the tunnel; its row is written at its end.
 
+use std::io;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::pipeline::verdict::Ending;
 
@@ -16,17 +19,22 @@ use super::exchange::Exchange;
 /// One direction's buffer, in bytes.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Joins the two upgraded connections in a task of its own. A tunnel in which neither side has sent anything
+/// Joins the two connections, and what the upstream has said already, in a task of its own. A tunnel in which neither side has sent anything
 /// for `stall` is closed.
-pub fn open(exchange: Box<Exchange>, client: OnUpgrade, upstream: OnUpgrade, stall: Duration) {
+pub fn open(exchange: Box<Exchange>, client: OnUpgrade, upstream: (TcpStream, BytesMut), stall: Duration) {
     tokio::task::spawn_local(run(exchange, client, upstream, stall));
 }
 
-async fn run(mut exchange: Box<Exchange>, client: OnUpgrade, upstream: OnUpgrade, stall: Duration) {
-    let Ok(upstream) = upstream.await else { return exchange.finish(Ending::UpstreamError) };
+async fn run(
+    mut exchange: Box<Exchange>,
+    client: OnUpgrade,
+    (upstream, said): (TcpStream, BytesMut),
+    stall: Duration,
+) {
     let Ok(client) = client.await else { return exchange.finish(Ending::ClientAborted) };
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
-    let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
+    let (upstream_read, upstream_write) = upstream.into_split();
+    let upstream_read = io::Cursor::new(said).chain(upstream_read);
     let quiet = exchange.core().deadlines.watch(stall);
     let mut down_bytes = 0;
     let ending = tokio::select! {
@@ -50,7 +58,7 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     (quiet, stall): (&Watch, Duration),
     mut passed: impl FnMut(&[u8]),
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;

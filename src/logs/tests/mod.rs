@@ -45,6 +45,13 @@ fn spool(dir: &TempDir, segments_max: u64) -> Arc<Spool> {
     Spool::open(&settings(dir.path(), SMALL, segments_max)).unwrap()
 }
 
+/// As the gateway makes them.
+pub(super) fn id_at(at: Timestamp, number: u64) -> RequestId {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    let random = [0, 0, a, b, c, d, e, f, g, h];
+    RequestId(uuid::Builder::from_unix_timestamp_millis(at.micros() / 1_000, &random).into_uuid())
+}
+
 fn id(number: u128) -> RequestId {
     RequestId(Uuid::from_u128(number))
 }
@@ -60,7 +67,7 @@ fn admission(id: RequestId) -> Admission<'static> {
     }
 }
 
-fn row(id: RequestId) -> Row<'static> {
+pub(super) fn row(id: RequestId) -> Row<'static> {
     Row {
         id,
         at: Timestamp::from_seconds(1_800_000_000),

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub cursors: BTreeMap<String, u64>,
     pub refused: u64,
     pub largest_batch: usize,
+    /// Requests whose rows it refuses.
+    pub poison: BTreeSet<Uuid>,
     /// Batches that it still takes; `None` is no bound.
     pub left: Option<u64>,
     calls: u64,
@@ -69,6 +71,9 @@ impl LogRecord for MemoryRecord {
     async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
         let mut state = self.state.lock();
         state.calls += 1;
+        if shipment.rows.iter().any(|row| state.poison.contains(&row.id.0)) {
+            return Err(RecordError::Refused("poison".into()));
+        }
         let take = match state.mood {
             Mood::Up => state.left != Some(0),
             Mood::Down => false,

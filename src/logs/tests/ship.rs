@@ -232,3 +232,32 @@ async fn damage_under_a_running_gateway_is_counted() {
     assert!(files(dir.path())[0].to_str().unwrap().ends_with(".damaged"));
     assert_eq!(spool.bytes(), super::SMALL, "what is set aside still counts");
 }
+
+#[tokio::test]
+async fn a_row_that_the_record_refuses_is_lost_and_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 8);
+    let record = MemoryRecord::new();
+    record.state.lock().poison = [0, 17, 18, 250].map(|number| id(number).0).into();
+    let mut shipper = shipper(&spool, &record);
+    let mut writer = spool.writer(0).unwrap();
+    for number in 0..300 {
+        write_pair(&mut writer, number);
+    }
+    shipper.drain(LONG).await.unwrap();
+    let counts = spool.counts();
+    assert_eq!((counts.written, counts.shipped, counts.refused, counts.lost()), (300, 296, 4, 4));
+    assert_eq!(record.rows(), 296);
+    // Nor does it hold up a start.
+    record.state.lock().poison.insert(id(301).0);
+    for number in 300..303 {
+        write_pair(&mut writer, number);
+    }
+    let left = as_killed(dir.path());
+    let spool = super::spool(&left, 8);
+    assert_eq!(recover(&spool, &*record).await.unwrap().damaged, []);
+    let counts = spool.counts();
+    assert_eq!((counts.written, counts.shipped, counts.refused), (3, 2, 1));
+    assert!(record.state.lock().rows.contains_key(&id(302).0));
+    assert!(record.state.lock().cursors.is_empty() && files(left.path()).is_empty());
+}

@@ -20,16 +20,12 @@ pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 /// Makes a request's fields fit to be sent on: removes what ends at this hop and every spelling of what only
 /// the gateway may say ([`super::Forwarded::set`] and the caller set those after).
 ///
-/// `TE` is kept as `trailers`, `Transfer-Encoding` as `chunked` (the body is framed anew; the field tells
-/// hyper that a GET has one), `Upgrade` only with `upgrade`. `Expect` goes: the gateway has met it itself.
+/// `TE` is kept as `trailers`, `Upgrade` only with `upgrade`. `Transfer-Encoding` goes: the body is framed anew.
+/// `Expect` goes: the gateway has met it itself.
 pub fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
     let trailers = headers.contains_key(TE) && has_option(headers, &TE, b"trailers");
     remove_named_by_connection(headers);
     remove_where(headers, |name| ends_here(name) || name == "expect" || is_identity(name));
-    if chunked {
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -72,13 +68,6 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
     if headers.contains_key(RETRY_AFTER) {
         bound_retry_after(headers);
     }
-}
-
-/// Whether an answer's body has been decoded whole: of transfer codings only `chunked` was, and no other was
-/// offered to the upstream. A body in another would reach the client without the field that says so.
-pub fn is_decoded(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(TRANSFER_ENCODING);
-    codings.into_iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// A date, or more than a minute, crashes or parks client libraries that take it at its word.

@@ -17,7 +17,7 @@ mod identity;
 use http::{HeaderMap, HeaderName};
 
 pub use forwarded::{Forwarded, one as address_value};
-pub use hop::{asks_for_upgrade, clean_request, clean_response, clean_trailers, is_decoded, join_cookies};
+pub use hop::{asks_for_upgrade, clean_request, clean_response, clean_trailers, join_cookies};
 pub use identity::{KEY_ID, ORGANIZATION, PLAN, PROJECT, REQUEST_ID};
 
 /// Removes every field whose name `goes` says has to go.

@@ -1,7 +1,8 @@
 //! The chunked transfer coding, read strictly (RFC 9112 section 7.1). Pure.
 //!
-//! hyper decodes the same bytes again; whatever it forgives (whitespace around sizes, anything at all in
-//! extensions) is refused here, so that both always agree where a body ends.
+//! Of a client's request hyper decodes the same bytes again; whatever it forgives (whitespace around sizes,
+//! anything at all in extensions) is refused here, so that both always agree where a body ends. Of an answer
+//! this is the only reader.
 
 use super::Violation;
 use super::fields::is_token;
@@ -53,21 +54,42 @@ impl Chunked {
     /// [`Violation::BadRequest`] at the first byte that does not fit.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut rest = bytes;
-        while self.at != At::Trailers {
-            if self.at == At::Data {
-                let some = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
-                self.left -= some as u64;
-                rest = rest.get(some..).unwrap_or_default();
-                if self.left > 0 {
-                    break;
-                }
-                self.at = At::DataCr;
-            }
-            let Some((byte, after)) = rest.split_first() else { break };
-            self.at = self.step(*byte)?;
-            rest = after;
+        while !rest.is_empty() && !self.is_at_trailers() {
+            let lines = self.lines(rest)?;
+            rest = rest.get(lines..).unwrap_or_default();
+            let data = self.data(rest);
+            rest = rest.get(data..).unwrap_or_default();
         }
         Ok(bytes.len() - rest.len())
+    }
+
+    /// Reads on, up to the next byte of data or the trailer section: how many of `bytes` only frame.
+    ///
+    /// # Errors
+    /// [`Violation::BadRequest`] at the first byte that does not fit.
+    pub fn lines(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let mut taken = 0;
+        for byte in bytes {
+            if matches!(self.at, At::Data | At::Trailers) {
+                break;
+            }
+            self.at = self.step(*byte)?;
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// How many of `bytes`, which come behind [`Self::lines`], are data of the present chunk.
+    pub fn data(&mut self, bytes: &[u8]) -> usize {
+        if self.at != At::Data {
+            return 0;
+        }
+        let some = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        self.left -= some as u64;
+        if self.left == 0 {
+            self.at = At::DataCr;
+        }
+        some
     }
 
     fn step(&mut self, byte: u8) -> Result<At, Violation> {

@@ -144,7 +144,7 @@ fn end_of_section<'b>(rest: &mut &'b [u8]) -> Result<Line<'b>, Violation> {
 /// How many bytes from the front may stand in a header value: anything but controls, and tabs (RFC 9110
 /// section 5.5). Bytes above ASCII pass as the opaque data they are.
 #[inline]
-fn text_run(bytes: &[u8]) -> usize {
+pub fn text_run(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let mut from = 0;
@@ -206,6 +206,11 @@ impl<'b> Field<'b> {
         } else {
             Ok(None)
         }
+    }
+
+    /// The name as it came.
+    pub const fn name(&self) -> &'b [u8] {
+        self.name
     }
 
     /// The value without whitespace around it.

@@ -257,7 +257,7 @@ impl<'b> Seen<'b> {
 }
 
 /// Digits only: no sign, no list, nothing that has to be ignored.
-fn content_length(value: &[u8]) -> Result<u64, Violation> {
+pub(super) fn content_length(value: &[u8]) -> Result<u64, Violation> {
     let number = value.iter().try_fold(0_u64, |number, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)

@@ -22,12 +22,15 @@
 //! | idle for too long | end of the stream | a closed connection |
 //! | client gone | end of the stream | |
 //!
+//! The other way, [`answer`] holds what an upstream says to the same rules.
+//!
 //! Deliberately absent: rules about paths ([`crate::domain::path`]), header meaning beyond framing, HTTP/2.
 //!
 //! Everything of one connection runs in one task. [`Handle`] is atomic all the same because hyper asks that a
 //! connection which may be upgraded be `Send`; its loads and stores are relaxed, which costs nothing.
 
-mod chunked;
+pub mod answer;
+pub mod chunked;
 mod deadline;
 mod ending;
 mod fields;
@@ -46,7 +49,7 @@ use crate::domain::refusal::Refusal;
 
 pub use ending::{Ended, linger, refuse};
 pub use handle::{Handle, InService};
-pub use head::{Framing, Head, check};
+pub use head::{Framing, Head, check, check_trailers};
 pub use io::StrictIo;
 
 /// Bounds of a request head (contract section 4, check 1).

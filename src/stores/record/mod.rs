@@ -60,6 +60,9 @@ pub enum RecordError {
     /// The store could not be asked, or did not answer.
     #[error("the record cannot be reached: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The store will never take this, for what it holds.
+    #[error("the record refuses it: {0}")]
+    Refused(String),
     /// The store holds something this program cannot read.
     #[error("the record holds something unreadable: {0}")]
     Corrupt(String),

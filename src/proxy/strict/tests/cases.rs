@@ -7,7 +7,7 @@ use crate::proxy::strict::head::{check, check_trailers};
 use crate::proxy::strict::{Framing, HeadLimits, Violation};
 
 /// Every case of `file` whose outcome is not what `outcome` says of its input.
-fn failures(file: &str, outcome: impl Fn(&[u8]) -> String) -> Vec<String> {
+pub fn failures(file: &str, outcome: impl Fn(&[u8]) -> String) -> Vec<String> {
     let cases = file.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     cases
         .filter_map(|line| {
@@ -18,7 +18,7 @@ fn failures(file: &str, outcome: impl Fn(&[u8]) -> String) -> Vec<String> {
         .collect()
 }
 
-fn said(violation: Violation) -> String {
+pub fn said(violation: Violation) -> String {
     match violation {
         Violation::BadRequest(rule) => format!("400 {rule}"),
         other => other.refusal().status().to_string(),

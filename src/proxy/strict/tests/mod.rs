@@ -1,5 +1,6 @@
 //! The rules as text cases, then the filter before a real hyper server.
 
+mod answers;
 mod cases;
 mod clock;
 mod differential;

@@ -83,7 +83,7 @@ impl LogWriter {
             Some(writing) => writing,
             None => self.open().await?,
         };
-        writing.take(shipment).await?;
+        writing.take(shipment).await.map_err(refused)?;
         *kept = Some(writing);
         Ok(())
     }
@@ -144,6 +144,19 @@ impl Writing {
                 .await?;
         }
         Ok(tx.commit().await?)
+    }
+}
+
+/// Data that can be in no table is no outage: whoever ships is to leave it out (SQLSTATE classes 22 and 23).
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn refused(error: RecordError) -> RecordError {
+    match &error {
+        RecordError::Unavailable(sqlx::Error::Database(cause))
+            if cause.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
+        {
+            RecordError::Refused(cause.message().to_owned())
+        }
+        _ => error,
     }
 }
 

@@ -269,8 +269,8 @@ async fn a_row_is_read_as_it_was_written() {
     let int = |name: &str| seen.try_get::<i64, _>(name).unwrap();
     let short = |name: &str| seen.try_get::<i16, _>(name).unwrap();
     let text = |name: &str| seen.try_get::<Option<String>, _>(name).unwrap();
-    assert_eq!(seen.get::<uuid::Uuid, _>("id"), row.id.0);
-    assert_eq!(seen.get::<uuid::Uuid, _>("key"), row.key.unwrap().0);
+    assert_eq!(seen.get::<Uuid, _>("id"), row.id.0);
+    assert_eq!(seen.get::<Uuid, _>("key"), row.key.unwrap().0);
     assert!(seen.get::<bool, _>("admitted"));
     let numbers = [
         ("at", row.at.micros()),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, Statement, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::SqliteRecord;
@@ -191,6 +191,14 @@ impl From<rusqlite::Error> for RecordError {
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Corrupt(error.to_string()),
+            rusqlite::Error::SqliteFailure(failure, text)
+                if matches!(
+                    failure.code,
+                    ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig
+                ) =>
+            {
+                Self::Refused(text.unwrap_or_else(|| failure.to_string()))
+            }
             other => Self::Unavailable(sqlx::Error::Io(io::Error::other(other))),
         }
     }
@@ -280,7 +288,7 @@ impl<'a> Taken<'a> {
 }
 
 fn no_place(id: RequestId) -> RecordError {
-    RecordError::Corrupt(format!("{PLACES_MAX} rows of other requests stand where that of {id} belongs"))
+    RecordError::Refused(format!("{PLACES_MAX} rows of other requests stand where that of {id} belongs"))
 }
 
 /// Keeps an admission whose frame is about to be deleted. One whose row is there already has ended: that is

@@ -104,8 +104,8 @@ pub(crate) async fn what_has_ended_is_dropped_and_nothing_else([one, two]: Handl
         one.create_session(session, &actor(), at(0)).await.unwrap();
     }
     let key = one.create_key(&new_key("acme", "first"), &actor(), at(1)).await.unwrap();
-    one.rotate_key(key.id, digest("second"), "2222", Some(at(10)), &actor(), at(2)).await.unwrap();
-    one.rotate_key(key.id, digest("third"), "3333", Some(at(100)), &actor(), at(3)).await.unwrap();
+    one.rotate_key(key.id, &secret("second", "2222", Some(at(10))), &actor(), at(2)).await.unwrap();
+    one.rotate_key(key.id, &secret("third", "3333", Some(at(100))), &actor(), at(3)).await.unwrap();
     let last = two.last_change().await.unwrap();
     let keep = Keep { ended_since: at(50), changes_since: at(3), ..keep_from(0) };
     let dropped = pruned(&one, &keep).await;
@@ -120,7 +120,8 @@ pub(crate) async fn what_has_ended_is_dropped_and_nothing_else([one, two]: Handl
     assert!(two.changes_after(0, 100).await.unwrap().iter().all(|change| change.at >= at(3)));
     assert_eq!(pruned(&one, &Keep { changes_since: at(60), ..keep }).await.ended, 0);
     assert_eq!((two.changes_after(0, 100).await.unwrap().len(), two.last_change().await.unwrap()), (0, last));
-    one.set_plan(&slug("acme"), "pro", Caps::default(), &actor(), at(70)).await.unwrap();
+    let edit = OrganizationEdit { plan: Some("pro".into()), ..OrganizationEdit::default() };
+    one.edit_organization(&slug("acme"), &edit, &actor(), at(70)).await.unwrap();
     assert_eq!(two.changes_after(last, 100).await.unwrap().len(), 1);
 }
 

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::LIMITS;
-use super::cases::{failures, said, unescape};
+use super::cases::{failures, said};
+use super::escapes::unescape;
 use crate::proxy::strict::answer::{AnswerFraming, find, read};
 
 const CASES: &str = include_str!("answers.txt");

@@ -44,9 +44,14 @@ impl Context {
 
 /// The configuration of `file`, under the environment.
 pub(super) fn configuration(file: Option<&Path>) -> Result<Config, Failure> {
+    configuration_with(file, &[])
+}
+
+/// The configuration of `file`, under the environment and these settings (dotted key, value).
+pub(super) fn configuration_with(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, Failure> {
     // Variables that are no UTF-8 cannot be settings.
     let environment: HashMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(load::load(file, &environment, &[])?)
+    Ok(load::load(file, &environment, flags)?)
 }

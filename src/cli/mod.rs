@@ -15,6 +15,7 @@ mod context;
 mod failure;
 mod key;
 mod key_change;
+mod migrate;
 mod org;
 mod output;
 mod project;
@@ -58,6 +59,8 @@ enum Command {
     Serve,
     /// Check the configuration; prints every mistake in it.
     Check,
+    /// Move a record from SQLite to PostgreSQL. Stop the gateway first; run it again where it was broken off.
+    MigrateRecord(migrate::MigrateRecord),
     #[command(flatten)]
     Administer(Administer),
 }
@@ -124,8 +127,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             let text = format!("{name}: ok");
             Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
         }
+        Command::MigrateRecord(command) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(migrate::run(command, config.as_deref()))?.print(json)
+        }
         Command::Administer(command) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(administer(command, config.as_deref()))?.print(json)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +20,6 @@ use super::writer::SpoolWriter;
 use crate::config;
 
 const LOCK: &str = "lock";
-/// The file that tells whose spool this is, over all processes that ever use it.
-const IDENTITY: &str = "id";
 /// The smallest segment: a handful of rows of the longest kind.
 const SEGMENT_BYTES_MIN: u64 = 16 * ROW_FRAME_MAX as u64;
 
@@ -125,7 +123,7 @@ impl Spool {
         }
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(about)?;
         let lock = lock(dir)?;
-        let id = identity(dir).map_err(about)?;
+        let id = identity(&lock).map_err(about)?;
         let (old, bytes) = survey(dir).map_err(about)?;
         let shared = Arc::new(Shared {
             dir: dir.clone(),
@@ -290,7 +288,7 @@ impl Accounts {
 /// Takes the directory for this process. The lock is the kernel's: it ends with the process, however that ends.
 fn lock(dir: &Path) -> io::Result<File> {
     let path = dir.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
         let error = io::Error::from(errno);
         let text = if error.kind() == io::ErrorKind::WouldBlock {
@@ -306,25 +304,18 @@ fn lock(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads whose spool this is, or says so from now on.
-fn identity(dir: &Path) -> io::Result<Uuid> {
-    let path = dir.join(IDENTITY);
-    match fs::read_to_string(&path) {
-        Ok(text) => Uuid::try_parse(text.trim()).map_err(|_| {
-            let text = format!("{} does not hold the id that was written there", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id = Uuid::new_v4();
-            let new = dir.join("id.new");
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-            writeln!(file, "{id}")?;
-            file.sync_all()?;
-            fs::rename(new, path)?;
-            Ok(id)
-        }
-        Err(error) => Err(error),
+/// Whose spool this is, over all processes that ever use it: what its lock file holds, from now on where it holds nothing.
+fn identity(mut lock: &File) -> io::Result<Uuid> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text)?;
+    if text.is_empty() {
+        let id = Uuid::new_v4();
+        writeln!(lock, "{id}")?;
+        lock.sync_all()?;
+        return Ok(id);
     }
+    Uuid::try_parse(text.trim())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its lock file holds something else than an id"))
 }
 
 /// Segments that are there, oldest first (their names sort so), and the bytes of everything that counts.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 /// How long a server may take to start on a busy machine.
@@ -136,6 +136,16 @@ impl Postgres {
     /// Stops every process of it where it stands (SIGSTOP): connections stay open, and nothing answers.
     pub fn freeze(&self) {
         self.child.iter().for_each(|child| signal(child, Signal::STOP));
+    }
+
+    /// Lets no file of it grow beyond `bytes`, as a full disk would not; `None` gives it room again. Files of its write-ahead
+    /// log have 1 MiB.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        for process in self.child.iter().map(Pid::from_child).flat_map(|pid| children(pid).into_iter().chain([pid])) {
+            // One that has just ended writes no more.
+            let _ = prlimit(Some(process), Resource::Fsize, limit.clone());
+        }
     }
 
     /// Lets it go on (SIGCONT).

@@ -11,6 +11,7 @@
 //! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
 mod cells;
+pub mod migrate;
 pub mod open;
 mod orders;
 mod packed;

@@ -43,6 +43,7 @@ mod tests;
 mod trail;
 mod upkeep;
 
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,20 +86,24 @@ impl PostgresRecord {
     /// # Errors
     /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
     pub async fn open(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
-        let options = PgConnectOptions::from_str(&url.0)?.application_name("tollgate");
-        let pool = || PgPoolOptions::new().acquire_timeout(settings.connect_timeout);
-        // Without the bounds below: sqlx lets one of all gateways do it at a time, and the others wait for that.
-        let making = pool().max_connections(1).connect_with(options.clone()).await?;
-        MIGRATIONS.run(&making).await.map_err(unmigrated)?;
-        let fsync = sqlx::query("SHOW fsync").fetch_one(&making).await?;
+        Self::make_tables(url, settings).await?;
+        let options = connect_options(url)?;
+        let mut connection = connect(&options, settings.connect_timeout).await?;
+        let fsync = sqlx::query("SHOW fsync").fetch_one(&mut connection).await?;
         if fsync.try_get::<String, _>(0)? == "off" {
-            tracing::warn!(
-                "the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed"
-            );
+            tracing::warn!("the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed");
         }
-        making.close().await;
+        let half = sqlx::query("SELECT 1 FROM migration WHERE NOT whole").fetch_optional(&mut connection).await?;
+        if half.is_some() {
+            return Err(RecordError::Corrupt(
+                "a migration into it has not ended: run `tollgate migrate-record` again, which goes on where it was"
+                    .into(),
+            ));
+        }
+        connection.close().await?;
         let answer_timeout = settings.answer_timeout;
-        let pool = pool()
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(settings.connect_timeout)
             .max_connections(settings.connections_max)
             .test_before_acquire(false)
             .after_connect(move |connection, _| Box::pin(set_up(connection, answer_timeout)))
@@ -107,6 +112,43 @@ impl PostgresRecord {
             .connect_lazy_with(options.clone());
         let log = Arc::new(LogWriter::new(options, settings.connect_timeout));
         Ok(Self { pool, answer_timeout, log })
+    }
+
+    /// Brings the tables of the server at `url` up to date, where it is empty from nothing.
+    pub(super) async fn make_tables(url: &config::Masked, settings: &config::Record) -> Result<(), RecordError> {
+        // Without the bounds of other connections: sqlx lets one of all gateways do it at a time, and the others wait for
+        // that as long as it takes.
+        let making = PgPoolOptions::new()
+            .acquire_timeout(settings.connect_timeout)
+            .max_connections(1)
+            .connect_with(connect_options(url)?)
+            .await?;
+        MIGRATIONS.run(&making).await.map_err(unmigrated)?;
+        making.close().await;
+        Ok(())
+    }
+
+    /// A connection for what takes its time: without a bound on statements.
+    pub(super) async fn unbounded(
+        url: &config::Masked,
+        settings: &config::Record,
+    ) -> Result<PgConnection, RecordError> {
+        let mut connection = connect(&connect_options(url)?, settings.connect_timeout).await?;
+        set_up(&mut connection, Duration::ZERO).await?;
+        Ok(connection)
+    }
+
+    /// The day whose partition a row's place lies in.
+    pub(super) const fn day_of(place: i64) -> i64 {
+        partitions::day_of(place)
+    }
+
+    /// Makes the partitions of some days, where they are not there.
+    pub(super) async fn make_partitions(
+        connection: &mut PgConnection,
+        days: &BTreeSet<i64>,
+    ) -> Result<(), RecordError> {
+        partitions::make(connection, days, &mut BTreeSet::new()).await
     }
 
     /// Ends every connection.
@@ -139,6 +181,10 @@ async fn within<T>(
 fn hanging(after: Duration) -> sqlx::Error {
     let text = format!("PostgreSQL has not answered for {after:?}");
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+}
+
+fn connect_options(url: &config::Masked) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(&url.0)?.application_name("tollgate"))
 }
 
 async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, sqlx::Error> {

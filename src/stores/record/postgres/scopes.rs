@@ -94,6 +94,7 @@ fn names(row: &Row<'_>) -> Option<[(i16, Uuid, String); 2]> {
 pub(super) async fn number_of(db: &mut PgConnection, scope: &Scope) -> Result<Option<i32>, RecordError> {
     let query = match scope {
         Scope::Everything => return Ok(Some(EVERYTHING)),
+        Scope::Key(key) if key.0.is_nil() => return Ok(None),
         Scope::Key(key) => sqlx::query("SELECT number FROM scopes WHERE kind = 0 AND key = $1 AND organization <> ''")
             .bind(key.0),
         Scope::Organization(organization) => {

@@ -260,7 +260,7 @@ CREATE TABLE key_usage (
 -- Directories of spools, each a gateway's, and when it last said that it lives.
 CREATE TABLE spools (
     id      UUID        NOT NULL PRIMARY KEY,
-    seen_at TIMESTAMPTZ NOT NULL
+    seen_at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 
 CREATE TABLE spool_cursors (
@@ -278,4 +278,17 @@ CREATE TABLE open_admissions (
     project      TEXT COLLATE "C",
     credits      BIGINT NOT NULL,
     microcents   BIGINT NOT NULL
+);
+
+-- Where this record was migrated from, if it was, and how far that is. One that is not whole is not used.
+CREATE TABLE migration (
+    source BYTEA   NOT NULL,                 -- what tells the source from any other
+    whole  BOOLEAN NOT NULL
+);
+CREATE TABLE migration_steps (
+    name     TEXT    NOT NULL PRIMARY KEY,   -- the table
+    rows     BIGINT  NOT NULL,
+    checksum NUMERIC NOT NULL,               -- of what was sent
+    last     BIGINT  NOT NULL,               -- of the log: the source's place that was reached
+    done     BOOLEAN NOT NULL
 );

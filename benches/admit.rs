@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
 use tollgate::config::{Config, load};
+use tollgate::domain::id::ProjectId;
 use tollgate::domain::limit::Quotas;
 use tollgate::domain::secret::Digest;
 use tollgate::domain::time::Timestamp;
@@ -28,7 +29,9 @@ use tollgate::pipeline::facts::Facts;
 use tollgate::pipeline::guard::Guard;
 use tollgate::stores::counters::Counters;
 use tollgate::stores::counters::memory::MemoryCounters;
+use tollgate::stores::jobs::Jobs;
 use tollgate::stores::keyring::Keyring;
+use tollgate::stores::record::{JobRecord, RecordError};
 
 use support::{Endless, secret};
 
@@ -78,6 +81,16 @@ struct World {
     step: Duration,
 }
 
+/// No route of this bench names a job.
+struct Jobless;
+
+#[async_trait::async_trait]
+impl JobRecord for Jobless {
+    async fn job_owner(&self, _: &str) -> Result<Option<ProjectId>, RecordError> {
+        Ok(None)
+    }
+}
+
 impl World {
     fn new(record: Endless) -> Self {
         let config = load::load_text(Some(("bench", SETTINGS)), &HashMap::new(), &[]).unwrap();
@@ -85,6 +98,7 @@ impl World {
             keyring: Arc::new(Keyring::new(Arc::new(record), &config.keys)),
             counters: Arc::new(Counters::Memory(MemoryCounters::new(config.counters.keys_max))),
             guard: Guard::new(&config.ip_guard),
+            jobs: Jobs::new(Arc::new(Jobless), config.systems.jobs_max),
         };
         let mut head = HeaderMap::new();
         for (name, value) in

@@ -86,6 +86,7 @@ fn row(n: u64, rows: u64) -> Row<'static> {
         bytes_out: random % 100_000,
         target: (!refused).then_some("127.0.0.1:3000".into()),
         user_agent: Some("python-httpx/0.28.1".into()),
+        job: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::config::{Logs, WhenFull};
+use tollgate::config::{Export, Logs, WhenFull};
 use tollgate::domain::cost::{Cost, CostSource, Outcome};
 use tollgate::domain::id::{KeyId, RequestId};
 use tollgate::domain::row::{Admission, Row};
@@ -33,6 +33,7 @@ fn settings(dir: &Path) -> Logs {
         sync_every: Duration::from_secs(1),
         ship_every: Duration::from_millis(200),
         batch_rows_max: std::env::var("SHIP_BATCH").map_or(5_000, |text| text.parse().expect("a number")),
+        export: Export::default(),
     }
 }
 
@@ -90,6 +91,7 @@ fn row<'a>(number: u64, organization: &'a str, project: &'a str, key: KeyId) -> 
         bytes_out: 1024,
         target: Some(Cow::Borrowed("127.0.0.1:3000")),
         user_agent: Some(Cow::Borrowed("python-httpx/0.28.1")),
+        job: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tollgate::config::{Logs, WhenFull};
+use tollgate::config::{Export, Logs, WhenFull};
 use tollgate::domain::cost::{Cost, CostSource, Outcome};
 use tollgate::domain::id::{KeyId, RequestId};
 use tollgate::domain::row::{Admission, Row};
@@ -27,6 +27,7 @@ fn settings(dir: &Path) -> Logs {
         sync_every: Duration::from_secs(1),
         ship_every: Duration::from_millis(200),
         batch_rows_max: 1000,
+        export: Export::default(),
     }
 }
 
@@ -65,6 +66,7 @@ fn row(number: u128) -> Row<'static> {
         bytes_out: 1024,
         target: Some(Cow::Borrowed("127.0.0.1:3000")),
         user_agent: Some(Cow::Borrowed("python-httpx/0.28.1")),
+        job: None,
     }
 }
 

@@ -21,12 +21,14 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// The present instant.
 pub fn now() -> Timestamp {
-    let start = START.get_or_init(|| {
-        WALL_AT_START_MICROS.store(wall_micros(), Ordering::Release);
-        Instant::now()
-    });
+    let start = START.get_or_init(start);
     let wall = WALL_AT_START_MICROS.load(Ordering::Acquire);
     Timestamp::from_micros(wall + start.elapsed().as_micros() as u64)
+}
+
+/// The time since an arbitrary instant of this process, by a clock that never jumps.
+pub fn monotonic() -> Duration {
+    START.get_or_init(start).elapsed()
 }
 
 /// Follows the wall clock where it was stepped by more than a second; returns how far, in microseconds
@@ -39,6 +41,11 @@ pub fn resync() -> Option<i64> {
     }
     WALL_AT_START_MICROS.fetch_add(step as u64, Ordering::AcqRel);
     Some(step)
+}
+
+fn start() -> Instant {
+    WALL_AT_START_MICROS.store(wall_micros(), Ordering::Release);
+    Instant::now()
 }
 
 fn wall_micros() -> u64 {

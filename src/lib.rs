@@ -26,8 +26,8 @@
 //! 1. [`proxy::server`] accepts on one of several listeners on the same port (`SO_REUSEPORT`): one thread per
 //!    core, each with its own single-threaded runtime, upstream connections and log writer. No request waits
 //!    for another thread, and none is handed to one.
-//! 2. [`proxy::strict`] reads the head before hyper does, and lets it through only where it can be read in one
-//!    way (RFC 9112 section 11). What is forwarded is always serialised anew.
+//! 2. [`proxy::http1`] reads the head by the rules of [`proxy::strict`], which let it through only where it can be
+//!    read in one way (RFC 9112 section 11). What is forwarded is always serialised anew. HTTP/2 is hyper's.
 //! 3. [`pipeline::admit`] is the page with every check in its order. It sees
 //!    [`Facts`](pipeline::facts::Facts), not an engine, and answers with a
 //!    [`Permit`](pipeline::permit::Permit) or a [`Refused`](pipeline::permit::Refused). The key comes from the

@@ -116,6 +116,8 @@ async fn each_is_a_row_of_no_key_and_is_not_admitted() {
         assert_eq!((&row["status"], &row["code"]), (&json!(status), &json!(code)), "{row}");
         assert_eq!((&row["path"], &row["method"]), (&json!(path), &json!("GET")), "{row}");
         assert_eq!((&row["admitted"], &row["key"]), (&json!(0), &Value::Null), "{row}");
+        let outcome = if status == 200 { json!("success") } else { Value::Null };
+        assert_eq!(row["outcome"], outcome, "{row}");
         assert_eq!(row["bytes_out"], answer.body.len(), "{row}");
         assert_eq!((row["credits"].clone(), row["cost_source"].clone()), (json!(0), json!("free")), "{row}");
     }

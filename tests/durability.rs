@@ -45,10 +45,23 @@ upstream = \"scraper\"
     )
 }
 
+/// Every sum of the record is that of its rows.
+async fn no_drift(gateway: &Gateway) {
+    let verified = gateway.cli(&["verify"]).await;
+    assert_eq!((&verified["ok"], &verified["drifted"]), (&true.into(), &0.into()), "{verified}");
+}
+
 /// A gateway with the one organization `acme` and its key: the key's id and secret.
 async fn start(config: &str) -> (Gateway, String, String) {
     let gateway = Gateway::start(config).await;
     gateway.cli(&["org", "create", "acme", "--plan", "wide"]).await;
     let (id, key) = gateway.key("acme", "k", &["--daily", "1000000"]).await;
     (gateway, id, key)
+}
+
+/// The memory of its own that a process has now; files mapped are not its own.
+fn memory(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

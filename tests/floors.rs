@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Libraries that only these modules may name, and why.
-const HOMES: [(&str, &[&str], &str); 12] = [
+const HOMES: [(&str, &[&str], &str); 14] = [
     ("hyper", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("hyper_util", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("axum", &["api", "app", "dashboard"], "HTTP of the control side belongs to its dialects"),
@@ -35,6 +35,8 @@ const HOMES: [(&str, &[&str], &str); 12] = [
     ("pingora_load_balancing", &["proxy"], "balancing is the engine's"),
     ("rusqlite", &["stores"], "the record is asked in words of the domain"),
     ("sqlx", &["stores"], "the record is asked in words of the domain"),
+    ("redis", &["stores"], "live limits are asked in words of the domain"),
+    ("deadpool_redis", &["stores"], "as redis"),
     ("reqwest", &["app"], "only the scrape service of `demo` fetches pages"),
     ("toml_edit", &["config"], "behind the configuration nothing parses a setting"),
     ("clap", &["cli", "main"], "arguments are the command line's"),

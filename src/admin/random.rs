@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::AdminError;
 use crate::domain::secret::Secret;
 
-fn fill(bytes: &mut [u8]) -> Result<(), AdminError> {
+/// Fills `bytes`.
+pub(super) fn fill(bytes: &mut [u8]) -> Result<(), AdminError> {
     getrandom::fill(bytes).map_err(|error| AdminError::Machine(format!("no randomness: {error}")))
 }
 

@@ -37,6 +37,16 @@ impl Seal {
         Self::new(&key)
     }
 
+    /// With a key that nobody else has.
+    ///
+    /// # Errors
+    /// [`AdminError::Machine`] where there is no randomness.
+    pub fn random() -> Result<Self, AdminError> {
+        let mut key = [0; SEAL_BYTES];
+        super::random::fill(&mut key)?;
+        Self::new(&key)
+    }
+
     /// Seals `plain`, which is about `about`: nonce, ciphertext, tag.
     ///
     /// # Errors

@@ -1,19 +1,33 @@
 //! The operators' listener: `/metrics`, `/healthz`, `/readyz`, and the systems that the gateway answers itself.
+//!
+//! | what is too much | answer |
+//! |---|---|
+//! | `control.requests_max` are at work | 503 `overloaded`; metrics and health are answered all the same |
+//! | an answer takes longer than `control.timeout` | 503 `overloaded`; what the handler had begun to write is written |
+//! | a body is larger than `control.body_max` | reading it fails, which systems answer with 413 |
+//!
+//! No answer may be framed, sniffed, or read by a page of another origin (there is no CORS); those of systems are
+//! not kept by caches unless they say so themselves.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http_body_util::Limited;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::config::{Config, Dialect};
+use crate::config::{self, Config, Dialect};
 use crate::domain::address::client_ip;
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
@@ -47,6 +61,26 @@ pub struct Control {
     pub gate: Arc<Gate>,
     /// What is answered besides.
     pub systems: Arc<[System]>,
+    /// How much at one time.
+    pub limits: Limits,
+}
+
+/// What calls of systems may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    slots: Arc<Semaphore>,
+    body_bytes_max: usize,
+    timeout: Duration,
+}
+
+impl From<&config::Control> for Limits {
+    fn from(settings: &config::Control) -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(settings.requests_max)),
+            body_bytes_max: usize::try_from(settings.body_bytes_max).unwrap_or(usize::MAX),
+            timeout: settings.timeout,
+        }
+    }
 }
 
 impl fmt::Debug for Control {
@@ -63,6 +97,23 @@ pub fn router(control: Control) -> Router {
         .route("/readyz", get(ready))
         .fallback(system)
         .with_state(control)
+        .layer(map_response(secured))
+}
+
+/// What browsers are told of every answer; a system that shows pages says more itself.
+async fn secured(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// A system's answer, as on the data listener: an address that is blocked is refused, failed authentications
@@ -82,10 +133,23 @@ async fn system(
     let mut response = match system::owner(&control.systems, request.method(), request.uri().path()) {
         None => arrival.refuse(Refusal::NoRoute, Dialect::Native),
         Some(_) if guard.check(client, at).is_err() => arrival.refuse(Refusal::IpBlocked, Dialect::Native),
-        Some(system) => {
-            request.extensions_mut().insert(arrival);
-            system.answer(request).await
-        }
+        Some(system) => match Arc::clone(&control.limits.slots).try_acquire_owned() {
+            Err(_) => arrival.refuse(Refusal::Overloaded, Dialect::Native),
+            Ok(slot) => {
+                request.extensions_mut().insert(arrival.clone());
+                let bounded = |body| Body::new(Limited::new(body, control.limits.body_bytes_max));
+                // A task of its own: a client that goes away, or a clock, stops no handler between two writes.
+                let (system, request) = (system.clone(), request.map(bounded));
+                let answering = tokio::spawn(async move {
+                    let _slot = slot;
+                    system.answer(request).await
+                });
+                match tokio::time::timeout(control.limits.timeout, answering).await {
+                    Ok(Ok(response)) => response,
+                    _ => arrival.refuse(Refusal::Overloaded, Dialect::Native),
+                }
+            }
+        },
     };
     let refusal = response.extensions().get::<Refusal>();
     if refusal.is_some_and(|refusal| refusal.is_failed_authentication()) {

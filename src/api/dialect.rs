@@ -30,7 +30,7 @@ pub fn refusal_body(dialect: Dialect, refusal: Refusal, request: RequestId) -> B
 }
 
 /// The word of AzScraper's list (contract section 9) that comes nearest.
-const fn azscraper_code(refusal: Refusal) -> &'static str {
+pub(super) const fn azscraper_code(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Limited(Limit::KeyBudget(_) | Limit::OrgBudget(_), _) => "INSUFFICIENT_CREDITS",
         Refusal::Limited(..) => "RATE_LIMIT_EXCEEDED",

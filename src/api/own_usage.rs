@@ -55,11 +55,7 @@ pub fn system(gate: Arc<Gate>, record: Arc<dyn KeyRecord>) -> System {
     System::new(&["/_tollgate/*"], router)
 }
 
-async fn usage(
-    State(own): State<OwnUsage>,
-    Extension(arrival): Extension<Arrival>,
-    head: Parts,
-) -> Response {
+async fn usage(State(own): State<OwnUsage>, Extension(arrival): Extension<Arrival>, head: Parts) -> Response {
     let caller = match own.caller(&arrival, &head).await {
         Ok(caller) => caller,
         Err(refusal) => return arrival.refuse(refusal, Dialect::Native),
@@ -67,7 +63,7 @@ async fn usage(
     let grant = &caller.key.grant;
     let named = timeout(NAME_WITHIN, own.record.key(grant.id)).await;
     let (name, hint) = named.ok().and_then(Result::ok).map(|key| (key.name, key.hint)).unzip();
-    let in_use = own.gate.counters.used(&caller.organization.id, grant.id, arrival.at);
+    let in_use = own.gate.counters.used(&caller.organization.id, grant.id, arrival.at).await;
     let answer = Usage {
         at: text(arrival.at),
         key: OwnKey {

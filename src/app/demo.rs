@@ -13,13 +13,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::admin::{Admin, KeyOrder, Settings, UserOrder};
+use crate::admin::{Admin, KeyOrder, UserOrder};
 use crate::clock;
 use crate::config::load::load;
 use crate::domain::key::Key;
 use crate::domain::people::Role;
 use crate::domain::secret::Secret;
-use crate::stores::record::{Actor, SharedRecord};
+use crate::stores::record::Actor;
 
 use super::gateway::Gateway;
 use super::serve::{environment, say};
@@ -64,7 +64,6 @@ pub fn demo(told: &Demo) -> Result<ExitCode> {
     let file = write_configuration(&directory.path, told, scraper_addr)?;
     let reread = || load(Some(&file), &environment(), &[]).map_err(|problems| problems.to_string());
     let config = load(Some(&file), &environment(), &[])?;
-    let settings = Settings::from(&config);
     let gateway = Gateway::start(config)?;
     let signals = gateway.signals()?;
     gateway.background().spawn(async move {
@@ -75,14 +74,13 @@ pub fn demo(told: &Demo) -> Result<ExitCode> {
             ::tracing::error!(%error, "the scrape service failed");
         }
     });
-    let made = gateway.background().block_on(make(gateway.record.clone(), settings))?;
+    let made = gateway.background().block_on(make(gateway.admin.clone()))?;
     say(&announcement(told, &gateway, &made, &directory, scraper_addr))?;
     gateway.run_until_told(signals, &reread)?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn make(record: SharedRecord, settings: Settings) -> Result<Made> {
-    let admin = Admin::new(record, settings);
+async fn make(admin: Admin) -> Result<Made> {
     let actor = Actor { who: "demo".to_owned(), from: String::new() };
     let now = clock::now();
     admin.create_organization(ORGANIZATION, ORGANIZATION, &actor, now).await?;
@@ -132,7 +130,7 @@ fn announcement(
         "Tollgate is ready; Ctrl-C ends it.
 
   clients    {data_url}
-  operators  {control_url}/metrics
+  operators  {control_url}/docs (the API), {control_url}/metrics
   key        {key}
   operator   {OPERATOR}, password {}
   data       {data}{}

@@ -7,22 +7,23 @@
 //! log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use crate::api::control::{self, Control};
+use crate::admin::{Admin, Settings};
+use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
-use crate::api::own_usage;
-use crate::api::system::System;
+use crate::api::desk::Desk;
+use crate::api::native::Native;
 use crate::clock;
-use crate::config::{Config, changes};
-use crate::logs::{self, Shipper, Spool, retention};
+use crate::config::{Config, CountersEngine, changes};
+use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -33,12 +34,16 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
+use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::{SharedRecord, open};
+use crate::stores::record::{SharedRecord, UsageRecord, open};
 
-use super::listen;
+use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
+use super::systems::Systems;
+use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
@@ -46,6 +51,9 @@ const BACKGROUND_THREADS: usize = 2;
 /// How long the log of this run may take to get into the record before the process ends all the same; what is
 /// left is shipped at the next start.
 const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
+
+/// The same for what is exported of it.
+const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
 
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -60,6 +68,8 @@ pub struct Gateway {
     pub control_addr: SocketAddr,
     /// The record, for callers that also manage it.
     pub record: SharedRecord,
+    /// What people may do, for callers that do it beside the gateway.
+    pub admin: Admin,
     background: Runtime,
     shared: Arc<Shared>,
     tls: Option<Arc<Acceptor>>,
@@ -70,6 +80,8 @@ pub struct Gateway {
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
     shipper: tokio::task::JoinHandle<()>,
+    /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
+    exporter: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -93,6 +105,9 @@ impl Gateway {
             format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
         })?;
         let counters = background.block_on(restore(&config, &spool, &record))?;
+        let exporter = background
+            .block_on(Exporter::open(&config.logs, record.clone(), Arc::clone(&metrics)))
+            .context("cannot export the request log (logs.export)")?;
         let balancers = background.block_on(Balancers::start(&config.upstreams, None))?;
         let tls = config.data.tls.as_ref().map(Acceptor::load).transpose()?.map(Arc::new);
         let (data_addr, listeners) = listen::data(config.data.listen, config.data.threads)?;
@@ -101,56 +116,74 @@ impl Gateway {
 
         let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
         let guard = Guard::new(&config.ip_guard);
-        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard });
-        let shared = Arc::new(Shared {
-            local: Local::new(
-                data_systems(&gate, &record),
-                background.handle().clone(),
-                config.data.own_requests_max,
-            ),
-            gate: Arc::clone(&gate),
-            live: ArcSwap::from_pointee(Live {
-                config: Arc::new(config),
-                balancers: Arc::new(balancers),
-                generation: 1,
-            }),
-            metrics: Arc::clone(&metrics),
-            spool: Arc::clone(&spool),
-            connections: 0.into(),
-            log_full_at: 0.into(),
+        let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
+        let admin = administration(&record, &keyring, &config)?;
+        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard, jobs });
+        let native = Native::new(admin.clone(), Arc::clone(&gate), &config)?;
+        let config = Arc::new(config);
+        let mut made = None;
+        // What is answered here asks how the whole is, of which it is a part.
+        let shared = Arc::new_cyclic(|shared| {
+            let status = Arc::new(GatewayStatus::new(Weak::clone(shared)));
+            let desk = Desk {
+                admin: admin.clone(),
+                gate: Arc::clone(&gate),
+                record: record.clone(),
+                status: Arc::clone(&status) as _,
+            };
+            let systems = Systems::new(&config, &desk, native);
+            let local =
+                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
+            made = Some((status, systems.control));
+            Shared {
+                local,
+                gate: Arc::clone(&gate),
+                live: ArcSwap::from_pointee(Live {
+                    config: Arc::clone(&config),
+                    balancers: Arc::new(balancers),
+                    generation: 1,
+                }),
+                metrics: Arc::clone(&metrics),
+                spool: Arc::clone(&spool),
+                connections: 0.into(),
+                log_full_at: 0.into(),
+            }
         });
-        let status = Arc::new(GatewayStatus::new(Arc::clone(&shared)));
+        let (status, systems) = made.context("the parts of the gateway were not made")?;
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
         background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        background.spawn(retain(Arc::clone(&shared), record.clone(), told(&stopping)));
+        let exported = exporter.as_ref().map(Exporter::reached);
+        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
         let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
+        let exporter = exporter.map(|exporter| {
+            let (stop, stopped) = oneshot::channel();
+            (stop, background.spawn(export(exporter, stopped)))
+        });
         let live = Arc::clone(&shared);
+        let live_config = Arc::clone(&shared.live.load().config);
         let answering = Control {
             metrics,
             status: Arc::clone(&status) as _,
             config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            systems: control_systems(&gate, &record).into(),
+            limits: Limits::from(&live_config.control),
+            systems: systems.into(),
             gate,
         };
-        background.spawn(serve_control(control, control::router(answering), told(&stopping)));
-        let threads = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                let (shared, tls, draining) = (Arc::clone(&shared), tls.clone(), draining.clone());
-                std::thread::Builder::new()
-                    .name(format!("tollgate-io-{number}"))
-                    .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-                    .context("cannot start an I/O thread")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        background.spawn(serve_control(
+            control,
+            control::router(answering),
+            Arc::clone(&live_config),
+            told(&stopping),
+        ));
+        let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
             control_addr,
             record,
+            admin,
             background,
             shared,
             tls,
@@ -159,6 +192,7 @@ impl Gateway {
             drain,
             stop,
             shipper,
+            exporter,
         })
     }
 
@@ -220,6 +254,7 @@ impl Gateway {
             return tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
         }
         self.shared.gate.guard.reconfigure(&config.ip_guard);
+        self.admin.reconfigure(Settings::from(&config));
         let generation = live.generation + 1;
         self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
         tracing::info!("the configuration was reloaded");
@@ -239,23 +274,50 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
+        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
+        if self.background.block_on(async { told.await.is_err() }) {
+            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
+        }
         if self.background.block_on(self.shipper).is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
+        }
+        if let Some((stop, exporter)) = self.exporter {
+            drop(stop);
+            // What is not exported by then is at the next start.
+            let _ = self.background.block_on(async { tokio::time::timeout(EXPORT_AT_EXIT, exporter).await });
         }
         self.background.shutdown_timeout(SHIP_AT_EXIT);
         ended
     }
 }
 
-/// What clients are answered by the gateway itself: the first system that owns a path has it, and routes come
-/// after all of them.
-fn data_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
+/// Serves the operators' listener until it is told to stop.
+async fn serve_control(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    config: Arc<Config>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(error) = listener::serve(listener, router, &config.control, stop).await {
+        tracing::error!(%error, "the control listener failed");
+    }
 }
 
-/// What the operators' listener answers beside metrics and health.
-fn control_systems(gate: &Arc<Gate>, record: &SharedRecord) -> Vec<System> {
-    vec![own_usage::system(Arc::clone(gate), record.clone())]
+/// Starts an I/O thread for each listener.
+fn start_threads(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<Acceptor>>,
+    draining: &watch::Receiver<Drain>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |(number, listener)| {
+        let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
+        std::thread::Builder::new()
+            .name(format!("tollgate-io-{number}"))
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
+            .context("cannot start an I/O thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {
@@ -271,6 +333,17 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
         logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
+    }
+    if let CountersEngine::Redis(url) = &config.counters.engine {
+        let settings = RedisSettings {
+            url: url.0.clone(),
+            timeout: config.counters.timeout,
+            on_outage: config.counters.on_outage,
+            keys_max: config.counters.keys_max,
+        };
+        let usage: Arc<dyn UsageRecord> = record.clone();
+        let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;
+        return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
     }
     let now = clock::now();
     let counters = MemoryCounters::new(config.counters.keys_max);
@@ -296,9 +369,26 @@ async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
     }
 }
 
+async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
+    exporter
+        .run(async {
+            // Nothing is ever sent: that the sender is gone is the news.
+            let _ = stopped.await;
+        })
+        .await;
+}
+
 /// Drops what is older than it is kept; `logs.retention` is read anew each time.
-async fn retain(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
-    let keep = || retention::keep_at(clock::now(), shared.live.load().config.logs.retention);
+async fn retain(
+    shared: Arc<Shared>,
+    record: SharedRecord,
+    exported: Option<Reached>,
+    stop: impl Future<Output = ()>,
+) {
+    let keep = || {
+        let retention = shared.live.load().config.logs.retention;
+        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
+    };
     retention::run(record, keep, stop).await;
 }
 
@@ -320,28 +410,12 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
             }
             looks += 1;
             if looks.is_multiple_of(LOOKS_PER_SWEEP) {
-                let Counters::Memory(memory) = &shared.gate.counters.as_ref();
-                memory.sweep(clock::now());
+                shared.gate.counters.sweep(clock::now());
             }
         }
     };
     tokio::select! {
         () = stop => {}
         () = look => {}
-    }
-}
-
-async fn serve_control(
-    listener: std::net::TcpListener,
-    router: axum::Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
-    let served = async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).with_graceful_shutdown(stop).await
-    };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the control listener failed");
     }
 }

@@ -1,12 +1,15 @@
 //! Wiring: the commands that run a gateway.
 
+mod control;
 pub mod demo;
 pub mod gateway;
 mod listen;
+mod people;
 pub mod scrape;
 pub mod serve;
 mod signals;
 mod status;
+mod systems;
 pub mod tracing;
 
 pub use demo::{Demo, demo};

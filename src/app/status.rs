@@ -1,6 +1,6 @@
 //! What `/readyz` and `/metrics` ask of the running gateway.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 /// Readiness, and the metrics that are read from the parts when they are asked for.
 #[derive(Debug)]
 pub struct GatewayStatus {
-    shared: Arc<Shared>,
+    /// Which answers `/health` by this, and so must not be kept by it.
+    shared: Weak<Shared>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
     /// The status of a gateway that is ready.
-    pub const fn new(shared: Arc<Shared>) -> Self {
+    pub const fn new(shared: Weak<Shared>) -> Self {
         Self { shared, draining: AtomicBool::new(false) }
     }
 
@@ -34,33 +35,36 @@ impl GatewayStatus {
         self.draining.store(true, Ordering::Release);
     }
 
-    fn record_is_up(&self) -> bool {
-        self.shared.gate.keyring.following().is_up()
-    }
 }
 
 impl Status for GatewayStatus {
     fn refresh(&self) {
-        let metrics = &self.shared.metrics;
-        let counts = self.shared.spool.counts();
+        let Some(shared) = self.shared.upgrade() else { return };
+        let metrics = &shared.metrics;
+        let counts = shared.spool.counts();
         for (state, rows) in
-            [("written", counts.written), ("shipped", counts.shipped), ("lost", counts.lost())]
+            [("written", counts.left()), ("shipped", counts.shipped), ("lost", counts.lost())]
         {
             bring(&metrics.log_rows.with_label_values(&[state]), rows);
         }
-        metrics.log_lag_seconds.set(self.shared.spool.lag().as_secs_f64());
+        metrics.log_lag_seconds.set(shared.spool.lag().as_secs_f64());
 
-        let keyring = &self.shared.gate.keyring;
+        let keyring = &shared.gate.keyring;
         let lookups = keyring.lookups();
         for (tier, answered) in [("l1", lookups.l1), ("absent", lookups.absent), ("record", lookups.record)] {
             bring(&metrics.key_lookups.with_label_values(&[tier]), answered);
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
-        bring(&metrics.overflows.with_label_values(&["ip_guard"]), self.shared.gate.guard.evicted());
+        bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());
+        bring(&metrics.overflows.with_label_values(&["jobs"]), shared.gate.jobs.evicted());
         bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
-        metrics.dependency_up.with_label_values(&["record"]).set(self.record_is_up().into());
+        bring(&metrics.ledger_round_trips, shared.gate.counters.round_trips());
+        if let Some((name, is_up)) = shared.gate.counters.dependency() {
+            metrics.dependency_up.with_label_values(&[name]).set(is_up.into());
+        }
+        metrics.dependency_up.with_label_values(&["record"]).set(keyring.following().is_up().into());
 
-        let live = self.shared.live.load();
+        let live = shared.live.load();
         for (upstream, targets) in live.balancers.targets() {
             for target in targets {
                 metrics
@@ -76,15 +80,19 @@ impl Status for GatewayStatus {
         if self.draining.load(Ordering::Acquire) {
             failing.push(("gateway", "stopping".to_owned()));
         }
+        let Some(shared) = self.shared.upgrade() else {
+            failing.push(("gateway", "stopped".to_owned()));
+            return failing;
+        };
         // A record that is lost later does not keep known keys from being served.
-        if self.shared.gate.keyring.following().read_at().is_none() {
+        if shared.gate.keyring.following().read_at().is_none() {
             failing.push(("record", "has not been asked for changes yet".to_owned()));
         }
-        let full_at = Timestamp::from_micros(self.shared.log_full_at.load(Ordering::Relaxed));
+        let full_at = Timestamp::from_micros(shared.log_full_at.load(Ordering::Relaxed));
         if clock::now().since(full_at) < FULL_FOR {
             failing.push(("logs", "the spool is full, and logs.when_full is `refuse`".to_owned()));
         }
-        let live = self.shared.live.load();
+        let live = shared.live.load();
         let serves = |targets: &[Arc<Target>]| targets.iter().any(|target| target.is_healthy());
         if !live.balancers.targets().any(|(_, targets)| serves(targets)) {
             failing.push(("upstreams", "no target of any upstream is healthy".to_owned()));

@@ -24,6 +24,10 @@ pub(super) struct Named {
 }
 
 impl Named {
+    pub(super) fn new(key: &str, org: Option<&str>) -> Self {
+        Self { key: key.to_owned(), org: org.map(str::to_owned) }
+    }
+
     pub(super) async fn find(&self, context: &Context) -> Result<Key, Failure> {
         let found = context.admin.key(&self.key, self.org.as_deref()).await;
         found.map_err(|error| match self.org {

@@ -4,8 +4,8 @@
 //! configuration. What was asked for goes to standard output; errors go to standard error, in few lines, and
 //! say what to do. A command writes to the record once or not at all, so nothing is ever half written.
 //!
-//! With `--json` both are JSON: a thing as an object, a list as an array, an error as
-//! `{"error", "advice"?, "problems"?}`.
+//! With `--json` both are JSON: a thing as an object, a list as an array (but rows of the log as a line each), an
+//! error as `{"error", "advice"?, "problems"?}`.
 //!
 //! **Deliberately absent:** rules (they are in [`admin`](crate::admin)) and the running gateway (in
 //! [`app`]). A command changes the record, and a running gateway follows it.
@@ -15,12 +15,14 @@ mod context;
 mod failure;
 mod key;
 mod key_change;
+mod logs;
 mod migrate;
 mod org;
 mod output;
 mod project;
 mod session;
 mod user;
+mod verify;
 mod wire;
 
 use std::net::SocketAddr;
@@ -63,6 +65,10 @@ enum Command {
     MigrateRecord(migrate::MigrateRecord),
     #[command(flatten)]
     Administer(Administer),
+    /// Show the request log.
+    Logs(logs::Logs),
+    /// Compare the sums of the request log with its rows.
+    Verify(verify::Verify),
 }
 
 /// The commands that need the record.
@@ -128,14 +134,28 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
         }
         Command::MigrateRecord(command) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(migrate::run(command, config.as_deref()))?.print(json)
+            runtime()?.block_on(migrate::run(command, config.as_deref()))?.print(json)
         }
         Command::Administer(command) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(administer(command, config.as_deref()))?.print(json)
+            runtime()?.block_on(administer(command, config.as_deref()))?.print(json)
         }
+        Command::Logs(asked) => runtime()?.block_on(async {
+            let context = Context::open(config.as_deref()).await?;
+            let ended = logs::run(asked, &context, json).await;
+            context.close().await;
+            ended
+        }),
+        Command::Verify(asked) => runtime()?.block_on(async {
+            let context = Context::open(config.as_deref()).await?;
+            let ended = verify::run(asked, &context, json).await;
+            context.close().await;
+            ended
+        }),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().build()
 }
 
 async fn administer(command: Administer, config: Option<&Path>) -> Result<Output, Failure> {

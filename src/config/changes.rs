@@ -6,7 +6,6 @@ use super::Config;
 ///
 /// These are what is built once: sockets, threads, stores, the spool, and whatever is sized when it is made.
 pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let counters = |config: &Config| (config.counters.engine, config.counters.on_outage);
     let differs = [
         ("data.listen", old.data.listen != new.data.listen),
         ("data.tls", old.data.tls != new.data.tls),
@@ -23,9 +22,10 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("control.timeout", old.control.timeout != new.control.timeout),
         // With the other settings of the issuer, which mean nothing without its keys.
         ("session.jwks_url", old.session.outside != new.session.outside),
-        ("counters.url", counters(old).0 != counters(new).0),
-        ("counters.on_outage", counters(old).1 != counters(new).1),
+        ("counters.url", old.counters.engine != new.counters.engine),
+        ("counters.on_outage", old.counters.on_outage != new.counters.on_outage),
         ("counters.keys_max", old.counters.keys_max != new.counters.keys_max),
+        ("counters.timeout", old.counters.timeout != new.counters.timeout),
         ("logs.dir", old.logs.dir != new.logs.dir),
         ("logs.spool_bytes_max", old.logs.spool_bytes_max != new.logs.spool_bytes_max),
         ("logs.segment_bytes", old.logs.segment_bytes != new.logs.segment_bytes),
@@ -33,10 +33,17 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("logs.sync_every", old.logs.sync_every != new.logs.sync_every),
         ("logs.ship_every", old.logs.ship_every != new.logs.ship_every),
         ("logs.batch_rows_max", old.logs.batch_rows_max != new.logs.batch_rows_max),
+        ("logs.export.to", old.logs.export.to != new.logs.export.to),
+        ("logs.export.rotate_bytes", old.logs.export.rotate_bytes != new.logs.export.rotate_bytes),
+        ("logs.export.files_max", old.logs.export.files_max != new.logs.export.files_max),
         ("keys.cache_max", old.keys.cache_max != new.keys.cache_max),
         ("keys.cache_absent_max", old.keys.cache_absent_max != new.keys.cache_absent_max),
         ("keys.cache_absent_for", old.keys.cache_absent_for != new.keys.cache_absent_for),
         ("keys.follow_every", old.keys.follow_every != new.keys.follow_every),
+        ("systems.alterlab", old.systems.alterlab != new.systems.alterlab),
+        ("systems.azscraper", old.systems.azscraper != new.systems.azscraper),
+        ("systems.piloterr", old.systems.piloterr != new.systems.piloterr),
+        ("systems.jobs_max", old.systems.jobs_max != new.systems.jobs_max),
         ("ip_guard.addresses_max", old.ip_guard.addresses_max != new.ip_guard.addresses_max),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

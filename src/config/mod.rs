@@ -59,6 +59,8 @@ pub struct Config {
     pub keys: Keys,
     /// Blocking of addresses that guess keys.
     pub ip_guard: IpGuard,
+    /// The published key systems whose paths are answered here.
+    pub systems: Systems,
     /// Money.
     pub billing: Billing,
     /// Plans by name, in the order of the file; never empty.
@@ -157,13 +159,27 @@ pub struct Counters {
     pub on_outage: OnOutage,
     /// Keys with live counts; a request of one more is refused as overloaded.
     pub keys_max: usize,
+    /// How long a call to an engine outside of this process may take.
+    pub timeout: Duration,
 }
 
 /// Where limits are counted.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CountersEngine {
     /// In this process.
     Memory,
+    /// In one Redis, at this URL.
+    Redis(RedisUrl),
+}
+
+/// Where Redis is. It may hold a password, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub String);
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redis://…")
+    }
 }
 
 /// What happens while the counters are out of reach.
@@ -194,6 +210,28 @@ pub struct Logs {
     pub ship_every: Duration,
     /// Rows moved in one transaction.
     pub batch_rows_max: usize,
+    /// Rows as JSON lines.
+    pub export: Export,
+}
+
+/// `[logs.export]`
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Export {
+    /// Where lines go; `None` is nowhere.
+    pub to: Option<ExportTo>,
+    /// A file is rotated away when it has become this long.
+    pub rotate_bytes: u64,
+    /// Files kept, the present one and those rotated away.
+    pub files_max: usize,
+}
+
+/// Where exported lines go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExportTo {
+    /// A file, appended to.
+    File(PathBuf),
+    /// Standard output, behind the line that says that the gateway is ready.
+    Stdout,
 }
 
 /// What happens to requests when the spool is full.
@@ -312,6 +350,21 @@ pub struct IpGuard {
     pub block_for: Duration,
     /// Addresses watched at one time.
     pub addresses_max: usize,
+}
+
+/// `[systems]`: each on or off, whatever the file said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Systems {
+    /// AlterLab's.
+    pub alterlab: bool,
+    /// AzScraper's.
+    pub azscraper: bool,
+    /// Piloterr's.
+    pub piloterr: bool,
+    /// Jobs kept in memory, of those that routes remember.
+    pub jobs_max: usize,
+    /// Whether AzScraper's `POST /auth/register` makes accounts.
+    pub register: bool,
 }
 
 /// `[billing]`

@@ -11,7 +11,7 @@ use crate::domain::path::Pattern;
 /// `[[routes]]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// The path pattern; a parameter `{project}` locks keys to that project.
+    /// The path pattern; a parameter `{project}` locks keys to that project, `{job}` to the one that made the job.
     pub path: Pattern,
     /// Methods it takes; empty is every method.
     pub methods: Vec<Method>,
@@ -45,6 +45,8 @@ pub struct Route {
     pub success: Vec<u16>,
     /// Outcomes that are charged.
     pub charge: Vec<Outcome>,
+    /// Where a JSON answer (RFC 6901) names what it made, so that it is remembered which project it belongs to.
+    pub remember: Option<String>,
     /// How much of a JSON answer is looked into; a longer one is streamed on unread.
     pub inspect_bytes_max: usize,
 }

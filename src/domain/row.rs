@@ -78,6 +78,9 @@ pub struct Row<'a> {
     pub target: Option<Cow<'a, str>>,
     /// The client's user agent.
     pub user_agent: Option<Cow<'a, str>>,
+    /// The id of what the answer made, where the route remembers whose it is. On its way only: it is kept beside the
+    /// log, not in it.
+    pub job: Option<Cow<'a, str>>,
 }
 
 /// The longest prefix of `text` that is at most [`TEXT_BYTES_MAX`] bytes and whole characters.

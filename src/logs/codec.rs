@@ -30,7 +30,7 @@ const COST_BYTES_MAX: usize = 2 * VARINT_BYTES_MAX;
 pub(super) const ADMISSION_BYTES_MAX: usize = HEAD_BYTES + 1 + 16 + 2 * (2 + SLUG_BYTES_MAX) + COST_BYTES_MAX;
 
 /// Longest payload of a row: head, flags, key, organization, project, method, code, path, status, outcome,
-/// source, times and sizes, address, cost, and four more texts.
+/// source, times and sizes, address, cost, and five more texts.
 pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES
     + 2
     + 16
@@ -42,7 +42,7 @@ pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES
     + 4 * VARINT_BYTES_MAX
     + 16
     + COST_BYTES_MAX
-    + 4 * (2 + TEXT_BYTES_MAX);
+    + 5 * (2 + TEXT_BYTES_MAX);
 
 const HAS_KEY: u16 = 1;
 const HAS_ORGANIZATION: u16 = 1 << 1;
@@ -54,8 +54,9 @@ const HAS_TIER: u16 = 1 << 6;
 const HAS_DOMAIN: u16 = 1 << 7;
 const HAS_TARGET: u16 = 1 << 8;
 const HAS_USER_AGENT: u16 = 1 << 9;
+const HAS_JOB: u16 = 1 << 10;
 const ADMISSION_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
-const ROW_FLAGS: u16 = (1 << 10) - 1;
+const ROW_FLAGS: u16 = (1 << 11) - 1;
 
 /// One payload, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +90,8 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
         | flag(HAS_TIER, row.tier.is_some())
         | flag(HAS_DOMAIN, row.domain.is_some())
         | flag(HAS_TARGET, row.target.is_some())
-        | flag(HAS_USER_AGENT, row.user_agent.is_some());
+        | flag(HAS_USER_AGENT, row.user_agent.is_some())
+        | flag(HAS_JOB, row.job.is_some());
     out.extend_from_slice(&flags.to_le_bytes());
     put_owner(out, row.key, &row.organization, &row.project);
     put_text(out, &row.method, WORD_BYTES_MAX);
@@ -109,7 +111,7 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
     out.push(row.cost_source as u8);
     put_varint(out, row.bytes_in);
     put_varint(out, row.bytes_out);
-    for text in [&row.tier, &row.domain, &row.target, &row.user_agent].into_iter().flatten() {
+    for text in [&row.tier, &row.domain, &row.target, &row.user_agent, &row.job].into_iter().flatten() {
         put_text(out, text, TEXT_BYTES_MAX);
     }
 }
@@ -170,6 +172,7 @@ fn read_row<'a>(bytes: &mut Bytes<'a>) -> Option<Row<'a>> {
         domain: bytes.optional(has(HAS_DOMAIN), Bytes::text)?,
         target: bytes.optional(has(HAS_TARGET), Bytes::text)?,
         user_agent: bytes.optional(has(HAS_USER_AGENT), Bytes::text)?,
+        job: bytes.optional(has(HAS_JOB), Bytes::text)?,
     })
 }
 

@@ -5,6 +5,7 @@
 //! I/O thread ── SpoolWriter ──> mapped segment files ── Shipper ──> record (rows, cursor: one transaction)
 //!                                    │ keeper: one thread makes segments, one forces them to disk
 //!                                    └ recover(): what an earlier process left, before this one serves
+//! record ── Exporter ──> JSON lines in a file or on standard output, where that is configured
 //! ```
 //!
 //! **Invariants**
@@ -13,7 +14,7 @@
 //! - A segment is deleted only after the record has everything in it: its rows, and its admissions without a
 //!   row as *carried* ones.
 //! - Everything sent to the record may be sent again: rows are known by the id of their request.
-//! - `written = shipped + lost + pending` ([`Counts`]).
+//! - What requests left is shipped, lost or pending, at every instant ([`Counts::left`]).
 //!
 //! | what fails | what happens |
 //! |---|---|
@@ -32,8 +33,10 @@
 mod batch;
 mod codec;
 mod deliver;
+mod export;
 mod frame;
 mod keeper;
+mod line;
 mod mapping;
 mod recovery;
 pub mod retention;
@@ -44,7 +47,9 @@ mod spool;
 mod tests;
 mod writer;
 
+pub use export::{ExportError, Exporter, Reached};
 pub use frame::Damage;
+pub use line::Line;
 pub use recovery::{CRASHED_CODE, Recovered, RecoveryError, recover};
 pub use shipper::{Shipper, Undrained};
 pub use spool::{Counts, Spool};

@@ -231,6 +231,7 @@ fn crashed<'a>(admission: &'a Admission<'static>) -> Row<'a> {
         bytes_out: 0,
         target: None,
         user_agent: None,
+        job: None,
     }
 }
 

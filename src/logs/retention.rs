@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::domain::time::{Period, Timestamp};
 use crate::stores::record::RecordError;
-use crate::stores::record::reports::CELLS_KEPT;
+use crate::stores::record::reports::{Arrived, CELLS_KEPT};
 use crate::stores::record::upkeep::{Keep, Pruned, UpkeepRecord};
 
 /// How often what has become old is dropped.
@@ -23,13 +23,14 @@ const CHANGES_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// For so long a secret whose grace has ended is called expired; later it is unknown.
 const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-/// What is kept at an instant, with rows kept for `retention`.
-pub fn keep_at(now: Timestamp, retention: Duration) -> Keep {
+/// What is kept at an instant, with rows kept for `retention`; and what an export has not read, where there is one.
+pub fn keep_at(now: Timestamp, retention: Duration, exported: Option<Arrived>) -> Keep {
     // Whole days, so that no sum of a day lacks some of its cells.
     let (midnight, _) = Period::Daily.bounds(now.minus(CELLS_KEPT));
     Keep {
         rows_since: now.minus(retention),
         news_since: now.minus(NEWS_KEPT),
+        news_read: exported,
         cells_since: midnight,
         changes_since: now.minus(CHANGES_KEPT),
         ended_since: now.minus(ENDED_KEPT),
@@ -97,7 +98,7 @@ mod tests {
     fn what_limits_are_rebuilt_from_is_always_kept() {
         use crate::stores::counters::memory::HISTORY;
         for retention in [3_600, 90 * 86_400, 3_660 * 86_400].map(Duration::from_secs) {
-            let keep = keep_at(NOW, retention);
+            let keep = keep_at(NOW, retention, None);
             assert_eq!(keep.rows_since, NOW.minus(retention));
             assert!(
                 keep.cells_since <= NOW.minus(HISTORY) && keep.cells_since.seconds().is_multiple_of(86_400)
@@ -115,7 +116,7 @@ mod tests {
             Row { at, ..row(id_at(at, n)) }
         };
         record.ship(&Shipment { rows: (0..5_000).map(row).collect(), ..Shipment::default() }).await.unwrap();
-        let keep = keep_at(NOW, Duration::from_secs(3_600));
+        let keep = keep_at(NOW, Duration::from_secs(3_600), None);
         assert_eq!(drop_old(&record, &keep).await.unwrap().rows, 1_400);
         assert_eq!(drop_old(&record, &keep).await.unwrap(), Pruned::default());
         let left = record.log_numbered(&LogFilter::all(Scope::Everything), 1, 1).await.unwrap();

@@ -100,6 +100,12 @@ impl Counts {
         self.written.saturating_sub(self.shipped + self.damaged + self.refused)
     }
 
+    /// Rows that requests left, wherever they are now: the state `written` of `tollgate_log_rows_total`. Always
+    /// `shipped + lost + pending`.
+    pub fn left(&self) -> u64 {
+        self.written + self.dropped
+    }
+
     /// Rows that will never be in the record: the state `lost` of `tollgate_log_rows_total`.
     pub fn lost(&self) -> u64 {
         self.damaged + self.refused + self.dropped

@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::HeaderName;
+use percent_encoding::percent_decode_str;
 
 use crate::config::{Auth, Config, Route};
 use crate::domain::account::Claim;
 use crate::domain::address::client_ip;
 use crate::domain::cost::Cost;
+use crate::domain::id::ProjectId;
 use crate::domain::key::Scope;
 use crate::domain::path::is_unambiguous;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::stores::counters::{Counters, Unclaimed};
+use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Entry, Keyring, Known as KnownKey};
 
 use super::credentials;
@@ -36,6 +39,8 @@ pub struct Gate {
     pub counters: Arc<Counters>,
     /// Addresses that guess keys.
     pub guard: Guard,
+    /// Whose the jobs are that paths name.
+    pub jobs: Jobs,
 }
 
 impl Gate {
@@ -85,6 +90,10 @@ impl Gate {
             route.path.parameter(facts.path, "project"),
         )?;
 
+        if let Some(job) = route.path.parameter(facts.path, "job") {
+            // Boxed: rare, and every request would carry the room for it.
+            Box::pin(self.made_by(&grant.project, job)).await?;
+        }
         let organization = &caller.organization;
         let claim = Claim {
             key: Some(grant.id),
@@ -94,7 +103,12 @@ impl Gate {
             org_limit: organization.limit.as_ref(),
             estimate: estimate(config, &route),
         };
-        match self.counters.claim(&organization.id, &claim, now) {
+        let answer = match self.counters.at_once(&organization.id, &claim, now) {
+            Some(answer) => answer,
+            // Boxed: rare, and every request would carry the room for it.
+            None => Box::pin(self.counters.ask(&organization.id, &claim, now)).await,
+        };
+        match answer {
             Ok((claimed, standing)) => {
                 known.standing = Some(standing);
                 Ok(Some(Hold::new(Arc::clone(&self.counters), organization.id.clone(), claimed)))
@@ -104,6 +118,7 @@ impl Gate {
                 Err(Refusal::Limited(denial.limit, denial.retry_at))
             }
             Err(Unclaimed::Full) => Err(Refusal::Overloaded),
+            Err(Unclaimed::Unavailable) => Err(Refusal::StoreUnavailable),
         }
     }
 
@@ -125,6 +140,16 @@ impl Gate {
         let key = self.key(&credential.digest, now).await?;
         let organization = key.organization.0.load_full();
         Ok(Caller { key, organization, credential })
+    }
+
+    /// Check 8, where the path names no project: a job is its project's, and what is nobody's is not for anybody.
+    async fn made_by(&self, project: &ProjectId, job: &str) -> Result<(), Refusal> {
+        let Ok(job) = percent_decode_str(job).decode_utf8() else { return Err(Refusal::ProjectLocked) };
+        match self.jobs.owner(&job).await {
+            Ok(Some(owner)) if owner == *project => Ok(()),
+            Ok(_) => Err(Refusal::ProjectLocked),
+            Err(_) => Err(Refusal::StoreUnavailable),
+        }
     }
 
     /// Known and not revoked. A store that cannot be asked is 503, never 401.

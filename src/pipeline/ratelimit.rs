@@ -4,6 +4,8 @@
 //! RFC 9651): every policy that applies, `t` being the seconds until something of it becomes free again.
 //! `X-RateLimit-*` is the per-minute plan cap with its reset in Unix seconds, as older clients read it.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -24,37 +26,43 @@ const HEADERS_MAX: usize = 8;
 /// Room for the longest list of policies with everyday numbers.
 const TEXT_BYTES: usize = 160;
 
+/// What the policies of a caller say: their caps, in the order of the header.
+type Caps = [Option<u64>; POLICIES];
+
+const POLICIES: usize = 6;
+const NAMES: [&str; POLICIES] =
+    ["\"second\"", "\"minute\"", "\"total\"", "\"daily\"", "\"weekly\"", "\"monthly\""];
+const WINDOWS: [&str; POLICIES] = [";w=1", ";w=60", "", ";w=86400", ";w=604800", ";w=2592000"];
+
+thread_local! {
+    /// The policies told last: callers of one plan with like quotas are told the same.
+    static TOLD: RefCell<(Caps, Option<HeaderValue>)> = const { RefCell::new(([None; POLICIES], None)) };
+}
+
 /// Sets every header that `standing` gives rise to.
 pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     headers.reserve(HEADERS_MAX);
-    let mut policy = String::with_capacity(TEXT_BYTES);
-    let mut state = String::with_capacity(TEXT_BYTES);
     let [total, daily, weekly, monthly] = &standing.quotas;
-    for (gauge, begins, window) in [
-        (&standing.second, "\"second\"", ";w=1"),
-        (&standing.minute, "\"minute\"", ";w=60"),
-        (total, "\"total\"", ""),
-        (daily, "\"daily\"", ";w=86400"),
-        (weekly, "\"weekly\"", ";w=604800"),
-        (monthly, "\"monthly\"", ";w=2592000"),
-    ] {
-        let Some(gauge) = gauge else { continue };
-        if !policy.is_empty() {
-            policy.push_str(", ");
-            state.push_str(", ");
+    let gauges = [&standing.second, &standing.minute, total, daily, weekly, monthly];
+    let caps = gauges.map(|gauge| gauge.as_ref().map(|gauge| gauge.cap));
+    let policies = TOLD.with_borrow_mut(|(told, text)| {
+        if *told != caps {
+            (*told, *text) = (caps, policies(&caps));
         }
-        policy.push_str(begins);
-        push(&mut policy, ";q=", gauge.cap);
-        policy.push_str(window);
-        state.push_str(begins);
-        push(&mut state, ";r=", gauge.remaining);
-        if let Some(at) = gauge.resets_at {
-            push(&mut state, ";t=", at.micros().saturating_sub(now.micros()).div_ceil(1_000_000));
+        text.clone()
+    });
+    if let Some(policies) = policies {
+        headers.insert(POLICY, policies);
+        let mut state = String::with_capacity(TEXT_BYTES);
+        for (name, gauge) in NAMES.into_iter().zip(gauges) {
+            let Some(gauge) = gauge else { continue };
+            begin(&mut state, name);
+            push(&mut state, ";r=", gauge.remaining);
+            if let Some(at) = gauge.resets_at {
+                push(&mut state, ";t=", at.micros().saturating_sub(now.micros()).div_ceil(1_000_000));
+            }
         }
-    }
-    if !policy.is_empty() {
-        insert(headers, POLICY, policy);
-        insert(headers, RATE_LIMIT, state);
+        headers.extend(value(state).map(|state| (RATE_LIMIT, state)));
     }
     if let Some(minute) = &standing.minute {
         headers.insert(LIMIT, minute.cap.into());
@@ -68,16 +76,33 @@ pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
     }
 }
 
+/// The policies as a header's value; `None` where there is none.
+fn policies(caps: &Caps) -> Option<HeaderValue> {
+    let mut text = String::with_capacity(TEXT_BYTES);
+    for ((name, window), cap) in NAMES.into_iter().zip(WINDOWS).zip(caps) {
+        let Some(cap) = cap else { continue };
+        begin(&mut text, name);
+        push(&mut text, ";q=", *cap);
+        text.push_str(window);
+    }
+    if text.is_empty() { None } else { value(text) }
+}
+
+fn begin(list: &mut String, name: &str) {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+    list.push_str(name);
+}
+
 /// Formatting through `fmt` costs several times as much, on every answer.
 fn push(text: &mut String, label: &str, number: u64) {
     text.push_str(label);
     text.push_str(itoa::Buffer::new().format(number));
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-        headers.insert(name, value);
-    }
+fn value(text: String) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 #[cfg(test)]

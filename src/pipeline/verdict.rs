@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::config::{Config, Finder, Route};
 use crate::domain::cost::{Cost, CostSource, Outcome};
+use crate::domain::row::TEXT_BYTES_MAX;
 
 /// The largest amount that is believed, as large as a price may be: what is more is a mistake, and sums of it
 /// would leave the numbers that a record can hold.
@@ -36,6 +37,8 @@ pub struct Verdict {
     pub source: CostSource,
     /// The tier of service, where the upstream named one.
     pub tier: Option<String>,
+    /// The id of what the answer made, where the route remembers it.
+    pub job: Option<String>,
 }
 
 /// The head of an answer, reduced to what the route's finders asked of it, so that headers can go on to the
@@ -52,7 +55,7 @@ fn finders(route: &Route) -> impl Iterator<Item = &Finder> {
 
 /// Whether judging answers of `route` needs their JSON bodies.
 pub fn reads_body(route: &Route) -> bool {
-    finders(route).any(|finder| matches!(finder, Finder::Json(_)))
+    route.remember.is_some() || finders(route).any(|finder| matches!(finder, Finder::Json(_)))
 }
 
 impl Heard {
@@ -73,6 +76,7 @@ impl Heard {
         let credits = self.first(&route.cost, body, |text| amount(&text));
         let microcents = self.first(&route.cost_microcents, body, |text| amount(&text));
         let tier = self.first(&route.tier, body, Some).map(|(text, _)| text);
+        let job = self.made(route, body);
         let status = self
             .first(&route.outcome, body, |text| text.parse().ok())
             .map_or(self.status, |(status, _)| status);
@@ -84,7 +88,7 @@ impl Heard {
             Ending::Whole => Outcome::Failure,
         };
         if !route.charge.contains(&outcome) {
-            return Verdict { outcome, cost: Cost::default(), source: CostSource::Free, tier };
+            return Verdict { outcome, cost: Cost::default(), source: CostSource::Free, tier, job };
         }
         let rate = config.billing.microcents_per_credit;
         let (credits, microcents, source) = match (credits, microcents) {
@@ -94,7 +98,13 @@ impl Heard {
             (None, Some((microcents, source))) => (microcents.div_ceil(rate), microcents, source),
             (None, None) => (route.price, route.price.saturating_mul(rate), CostSource::Unknown),
         };
-        Verdict { outcome, cost: Cost { credits, microcents }, source, tier }
+        Verdict { outcome, cost: Cost { credits, microcents }, source, tier, job }
+    }
+
+    /// What an answer says it has made: only one of 2xx has made anything, and a name that would have to be cut is none.
+    fn made(&self, route: &Route, body: Option<&Value>) -> Option<String> {
+        let pointer = route.remember.as_deref().filter(|_| (200..300).contains(&self.status))?;
+        json_text(body?.pointer(pointer)?).filter(|job| (1..=TEXT_BYTES_MAX).contains(&job.len()))
     }
 
     /// The first place of `list` that holds something `read` can read.

@@ -1,4 +1,4 @@
-//! One client connection: TLS where configured, then HTTP/1.1 behind the strict filter, or HTTP/2.
+//! One client connection: TLS where configured, then HTTP/1.1 or HTTP/2.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -7,8 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,12 +21,14 @@ use crate::clock;
 use crate::domain::address::client_ip;
 use crate::pipeline::permit::Known;
 
+use super::body::RequestBody;
 use super::core::Core;
 use super::exchange::Exchange;
+use super::http1::{self, Ended, Inbound, Socket};
 use super::refuse;
 use super::server::{self, Drain};
 use super::service::{self, Peer};
-use super::strict::{self, Handle, HeadLimits, Limits, StrictIo, Violation};
+use super::strict::{HeadLimits, Limits, Violation};
 use super::tls::{self, Acceptor};
 
 /// Streams that one HTTP/2 connection may have open (RFC 9113 section 5.1.2).
@@ -45,7 +49,7 @@ pub async fn serve(
     drain: watch::Receiver<Drain>,
 ) {
     match tls {
-        None => http1(core, peer, socket, drain).await,
+        None => http1(core, peer, Socket::Plain(socket), drain).await,
         // Boxed, as is the stream: a plain connection does not keep room for what only an encrypted one needs.
         Some(acceptor) => Box::pin(https(core, peer, socket, acceptor, drain)).await,
     }
@@ -61,55 +65,21 @@ async fn https(
     let within = core.shared.live.load().config.data.head_timeout;
     match acceptor.accept(socket, within).await {
         Ok(stream) if tls::speaks_h2(&stream) => http2(core, peer, Box::new(stream), drain).await,
-        Ok(stream) => http1(core, peer, Box::new(stream), drain).await,
+        Ok(stream) => http1(core, peer, Socket::Other(Box::new(stream)), drain).await,
         Err(error) => tracing::debug!(%error, "TLS handshake failed"),
     }
 }
 
-async fn http1<S>(core: Rc<Core>, mut peer: Peer, socket: S, mut drain: watch::Receiver<Drain>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let handle = Handle::new();
-    peer.filter = Some(handle.clone());
-    let limits = limits(&core);
-    let io = TokioIo::new(StrictIo::new(socket, limits, handle.clone()));
-    let service = {
-        let (core, peer, handle) = (Rc::clone(&core), peer.clone(), handle.clone());
-        service_fn(move |request| {
-            let in_service = handle.serve();
-            let (core, peer) = (Rc::clone(&core), peer.clone());
-            // Boxed, so that an idle connection does not keep room for a request's whole state.
-            Box::pin(async move {
-                let started = clock::now();
-                let answer = service::serve(core, peer, request, started).await;
-                Ok::<_, Infallible>(answer.map(|answer| answer.in_service(in_service)))
-            }) as Pin<Box<dyn Future<Output = _>>>
-        })
+async fn http1(core: Rc<Core>, peer: Peer, socket: Socket, drain: watch::Receiver<Drain>) {
+    let service = |request: Request<Inbound>, started| {
+        service::serve(&core, &peer, request.map(RequestBody::Http1), started)
     };
-    let mut connection = http1::Builder::new()
-        .max_headers(limits.head.headers_max)
-        .serve_connection(io, service)
-        .with_upgrades();
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => ended,
-        () = server::told(&mut drain, Drain::Gracefully) => {
-            handle.close_when_idle();
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::trace!(%error, "connection ended");
-    }
-    let Some(parts) = connection.into_parts() else { return };
-    match parts.io.into_inner().into_ended() {
-        Some(strict::Ended { socket, answer: Some(violation), bodiless }) => {
+    match http1::serve(socket, limits(&core), drain, service).await {
+        Some(Ended { socket, answer: Some(violation), bodiless }) => {
             let response = refusal_of(&core, &peer, violation, bodiless);
-            strict::refuse(socket, &response).await;
+            http1::refuse(socket, &response).await;
         }
-        Some(strict::Ended { socket, answer: None, .. }) => strict::linger(socket).await,
+        Some(Ended { socket, answer: None, .. }) => http1::linger(socket).await,
         None => {}
     }
 }
@@ -143,11 +113,12 @@ async fn http2<S>(core: Rc<Core>, peer: Peer, socket: S, mut drain: watch::Recei
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (core, peer) = (Rc::clone(&core), peer.clone());
         Box::pin(async move {
             let started = clock::now();
-            Ok::<_, Infallible>(service::serve(core, peer, request, started).await)
+            let request = request.map(RequestBody::Http2);
+            Ok::<_, Infallible>(service::serve(&core, &peer, request, started).await)
         }) as Pin<Box<dyn Future<Output = _>>>
     });
     let mut connection = http2::Builder::new(OnThisThread)

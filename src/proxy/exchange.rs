@@ -19,6 +19,7 @@ use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
 use crate::domain::row::{Admission, Row, bounded};
+use crate::domain::target;
 use crate::domain::time::Timestamp;
 use crate::pipeline::permit::{Caller, Hold, Known};
 use crate::pipeline::verdict::{Ending, Heard, Verdict};
@@ -180,6 +181,7 @@ impl Exchange {
             cost: Cost::default(),
             source: CostSource::Free,
             tier: None,
+            job: None,
         };
         let verdict = if self.admitted { self.verdict(Ending::UpstreamError) } else { nothing };
         self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
@@ -192,8 +194,13 @@ impl Exchange {
         if let Some(refusal) = refusal {
             self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
         }
+        let outcome = match refusal {
+            Some(_) => None,
+            None if status < 400 => Some(Outcome::Success),
+            None => Some(Outcome::Failure),
+        };
         let nothing = self.verdict(Ending::Whole);
-        self.close(status, refusal.map_or("", Refusal::code), None, &nothing);
+        self.close(status, refusal.map_or("", Refusal::code), outcome, &nothing);
     }
 
     fn verdict(&self, ending: Ending) -> Verdict {
@@ -203,6 +210,7 @@ impl Exchange {
                 cost: Cost::default(),
                 source: CostSource::Free,
                 tier: None,
+                job: None,
             };
         };
         let body = self.answer.inspected.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -231,6 +239,10 @@ impl Exchange {
         let plan = caller.map(|caller| caller.organization.plan.as_str());
         self.core.count(&self.live, self.known.route.as_ref().map(|(at, _)| *at), plan, status);
 
+        let made = caller.zip(verdict.job.as_deref());
+        if let Some((caller, job)) = made {
+            self.core.shared.gate.jobs.made(job, &caller.key.grant.project);
+        }
         let row = Row {
             id: self.id,
             at: admitted_at,
@@ -249,7 +261,7 @@ impl Exchange {
             cost: verdict.cost,
             cost_source: verdict.source,
             tier: verdict.tier.as_deref().map(|tier| Cow::Borrowed(bounded(tier))),
-            domain: None,
+            domain: self.target_domain().map(Cow::Owned),
             bytes_in: self.uploaded.bytes(),
             bytes_out: self.answer.bytes,
             target: self.answer.target.as_ref().map(|target| Cow::Borrowed(target.text())),
@@ -258,9 +270,16 @@ impl Exchange {
                 .as_ref()
                 .and_then(|value| value.to_str().ok())
                 .map(|text| Cow::Borrowed(bounded(text))),
+            job: made.map(|(_, job)| Cow::Borrowed(job)),
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
         let _ = self.core.spool().borrow_mut().finished(&row);
+    }
+
+    /// The site that the request is about, by its query or else by its body. Nothing else of a target is kept.
+    fn target_domain(&self) -> Option<String> {
+        let query = self.head.as_ref().and_then(|(_, uri)| uri.query());
+        query.and_then(target::in_query).or_else(|| self.uploaded.domain())
     }
 
     /// The thread that this request runs on.

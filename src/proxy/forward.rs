@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::clock;
 use crate::config::{Route, Upstream, UpstreamCredential};
@@ -20,15 +19,17 @@ use crate::pipeline::credentials::{self, Query};
 use crate::pipeline::ratelimit;
 use crate::pipeline::verdict::{Ending, Heard, reads_body};
 
+use super::body::RequestBody;
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
 use super::headers::{Forwarded, REQUEST_ID};
+use super::http1::OnUpgrade;
 use super::ids;
 use super::refuse;
 use super::relay::{Answer, Relay};
 use super::service::Peer;
-use super::strict::Handle;
+use super::soft;
 use super::tunnel;
 use super::upload::Upload;
 use super::upstream::answer::AnswerBody;
@@ -48,7 +49,7 @@ struct Answered {
 pub async fn forward(
     mut exchange: Box<Exchange>,
     peer: &Peer,
-    mut request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Answer> {
     let version = request.version();
     let live = Arc::clone(&exchange.live);
@@ -56,8 +57,9 @@ pub async fn forward(
         return refuse::respond(exchange, Refusal::NoRoute, version);
     };
     let upstream = &live.config.upstreams[route.upstream];
-    let upgrade = (route.upgrade && headers::asks_for_upgrade(request.headers()))
-        .then(|| hyper::upgrade::on(&mut request));
+    let wants_upgrade = route.upgrade && headers::asks_for_upgrade(request.headers());
+    let upgrade = wants_upgrade.then(|| request.body().on_upgrade()).flatten();
+    let softly = soft::is_asked(&route, request.uri().query());
     let answer_timeout = route.answer_timeout.unwrap_or(upstream.answer_timeout);
     let answer_due = exchange.core().deadlines.watch(answer_timeout);
     let Some(outbound) = outbound(
@@ -87,7 +89,13 @@ pub async fn forward(
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
             let heard = Heard::of(&route, answered.response.status().as_u16(), answered.response.headers());
             exchange.answered(Arc::clone(&answered.target), heard, answered.response.status().as_u16(), now);
-            answer(exchange, answered, upgrade, peer.filter.as_ref(), upstream.stall_timeout)
+            if softly && soft::is_failure(&answered.response) {
+                return match soft::collect(&exchange, answered.response, upstream.stall_timeout).await {
+                    Some(response) => soften(exchange, response),
+                    None => refuse::respond(exchange, Refusal::UpstreamUnreachable, version),
+                };
+            }
+            answer(exchange, answered, upgrade, upstream.stall_timeout)
         }
     }
 }
@@ -126,7 +134,7 @@ async fn send(
 fn outbound(
     exchange: &Exchange,
     peer: &Peer,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     route: &Route,
     upstream: &Upstream,
     (answer_due, answer_timeout): (&Watch, Duration),
@@ -143,7 +151,9 @@ fn outbound(
         &config.data.trusted_proxies,
     );
     let credential = exchange.caller().map(|caller| &caller.credential);
+    let softly = soft::is_asked(route, parts.uri.query());
     let query = credentials::strip(&mut parts.headers, parts.uri.query(), &config.keys, credential);
+    let query = if softly { soft::strip(parts.uri.query(), query) } else { query };
     headers::clean_request(&mut parts.headers, upgrade);
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
@@ -155,9 +165,12 @@ fn outbound(
     parts.headers.reserve(IDENTITY_HEADERS_MAX);
     forwarded.set(&mut parts.headers);
     set_identity(&mut parts.headers, exchange)?;
-    if reads_body(route) {
+    if softly || reads_body(route) {
         // A compressed answer could not be looked into.
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    if !body.is_end_stream() && is_json(&parts.headers) && !parts.headers.contains_key(CONTENT_ENCODING) {
+        exchange.uploaded.look_for_target(route.inspect_bytes_max);
     }
     let stall_timeout = config.data.stall_timeout;
     let body = (!body.is_end_stream()).then(|| {
@@ -165,7 +178,6 @@ fn outbound(
             body,
             std::rc::Rc::clone(&exchange.uploaded),
             route.body_bytes_max,
-            peer.filter.clone(),
             (exchange.core().deadlines.watch(stall_timeout), stall_timeout),
             (answer_due.clone(), answer_timeout),
         )
@@ -223,28 +235,37 @@ fn set_identity(headers: &mut HeaderMap, exchange: &Exchange) -> Option<()> {
     Some(())
 }
 
+/// A 404 as a client sees it that wants it softly.
+fn soften(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Answer> {
+    clean(&exchange, response.headers_mut(), false);
+    soft::answer(exchange, response)
+}
+
+/// The answer's headers as the client sees them.
+fn clean(exchange: &Exchange, headers: &mut HeaderMap, switching: bool) {
+    headers::clean_response(headers, switching);
+    headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
+    if let Some(standing) = &exchange.known.standing {
+        ratelimit::set(headers, standing, exchange.started);
+    }
+}
+
 /// The answer as the client sees it.
 fn answer(
     mut exchange: Box<Exchange>,
     answered: Answered,
     upgrade: Option<OnUpgrade>,
-    filter: Option<&Handle>,
     stall: Duration,
 ) -> Response<Answer> {
     let Answered { response, .. } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let (mut parts, body) = response.into_parts();
-    headers::clean_response(&mut parts.headers, switching);
-    parts.headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
-    if let Some(standing) = &exchange.known.standing {
-        ratelimit::set(&mut parts.headers, standing, exchange.started);
-    }
+    clean(&exchange, &mut parts.headers, switching);
     if switching {
-        let (Some(client), Some(filter), Some(upstream)) = (upgrade, filter, body.into_tunnel()) else {
+        let (Some(client), Some(upstream)) = (upgrade, body.into_tunnel()) else {
             // Nobody asked this upstream to switch.
             return refuse::respond(exchange, Refusal::UpstreamUnreachable, Version::HTTP_11);
         };
-        filter.tunnel();
         tunnel::open(exchange, client, upstream, stall);
         return Response::from_parts(parts, Answer::empty());
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use crate::api::arrival::Arrival;
 use crate::domain::path::is_unambiguous;
@@ -17,28 +16,27 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::pipeline::permit::Known;
 
+use super::body::RequestBody;
 use super::core::{Core, Live};
 use super::exchange::Exchange;
 use super::headers::REQUEST_ID;
 use super::ids;
 use super::refuse;
 use super::relay::Answer;
-use super::service::Peer;
 use super::strict::Violation;
 
 /// Answers `request`, of which `known` holds the client.
 pub async fn serve(
     core: &Rc<Core>,
     live: Arc<Live>,
-    peer: &Peer,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     known: Known,
     started: Timestamp,
 ) -> Response<Answer> {
     let version = request.version();
     let mut exchange = Exchange::new(core, live, started, &request, known);
     let answered = match checked(&exchange, &request) {
-        Ok(()) => answer(&exchange, peer, request).await,
+        Ok(()) => answer(&exchange, request).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
@@ -55,7 +53,7 @@ pub async fn serve(
 }
 
 /// Checks 2, as far as it is about the path, and 3.
-fn checked(exchange: &Exchange, request: &Request<Incoming>) -> Result<(), Refusal> {
+fn checked(exchange: &Exchange, request: &Request<RequestBody>) -> Result<(), Refusal> {
     if !is_unambiguous(request.uri().path(), false) {
         return Err(Refusal::BadRequest);
     }
@@ -64,8 +62,7 @@ fn checked(exchange: &Exchange, request: &Request<Incoming>) -> Result<(), Refus
 
 async fn answer(
     exchange: &Exchange,
-    peer: &Peer,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Bytes>, Refusal> {
     let (parts, body) = request.into_parts();
     let arrival = Arrival {
@@ -77,7 +74,7 @@ async fn answer(
     let due = exchange.core().deadlines.watch(arrival.config.data.stall_timeout);
     let body = tokio::select! {
         biased;
-        collected = collect(body, arrival.config.data.own_body_max, peer) => collected?,
+        collected = collect(body, arrival.config.data.own_body_max) => collected?,
         // Not from piece to piece, as on the way to an upstream: these bodies are small.
         () = due.expired() => return Err(Refusal::BodyTimeout),
     };
@@ -86,17 +83,14 @@ async fn answer(
 }
 
 /// A whole body of at most `most` bytes.
-async fn collect(mut body: Incoming, most: usize, peer: &Peer) -> Result<Bytes, Refusal> {
+async fn collect(mut body: RequestBody, most: usize) -> Result<Bytes, Refusal> {
     let declared = http_body::Body::size_hint(&body).lower();
     if declared > most as u64 {
         return Err(Refusal::BodyTooLarge);
     }
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            let violation = peer.filter.as_ref().and_then(super::strict::Handle::violation);
-            violation.map_or(Refusal::BadRequest, Violation::refusal)
-        })?;
+        let frame = frame.map_err(|broken| broken.0.map_or(Refusal::BadRequest, Violation::refusal))?;
         // Trailers say nothing here.
         let Ok(data) = frame.into_data() else { continue };
         if collected.len() + data.len() > most {

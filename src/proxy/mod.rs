@@ -4,9 +4,10 @@
 //! One thread per core, each with a current-thread runtime, a listener (SO_REUSEPORT), an upstream pool and a
 //! log writer of its own ([`core`]); no request waits for another thread.
 //!
-//! A request's way: [`server`] accepts, [`strict`] lets only unambiguous heads through, [`service`] asks the
+//! A request's way: [`server`] accepts, [`http1`] reads heads by the rules of [`strict`], [`service`] asks the
 //! gate, [`forward`] sends, [`relay`] hands the answer back, [`exchange`] settles and logs.
 
+pub mod body;
 pub mod connection;
 pub mod core;
 pub mod deadline;
@@ -14,12 +15,15 @@ pub mod exchange;
 pub mod forward;
 mod gather;
 pub mod headers;
+pub mod http1;
 pub mod ids;
 pub mod local;
+pub mod message;
 pub mod refuse;
 pub mod relay;
 pub mod server;
 pub mod service;
+mod soft;
 pub mod strict;
 pub mod thread;
 pub mod tls;

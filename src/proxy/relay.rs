@@ -12,17 +12,12 @@ use crate::pipeline::verdict::Ending;
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
-use super::strict::InService;
 use super::upload::Upload;
 use super::upstream::answer::AnswerBody;
 
 /// What the client's connection reads.
 #[derive(Debug)]
-pub struct Answer {
-    content: Content,
-    /// On HTTP/1 the next request is looked at when this is dropped.
-    _in_service: Option<InService>,
-}
+pub struct Answer(Content);
 
 #[derive(Debug)]
 enum Content {
@@ -35,22 +30,17 @@ enum Content {
 impl Answer {
     /// Text of our own.
     pub const fn text(text: Bytes) -> Self {
-        Self { content: Content::Own(Some(text)), _in_service: None }
+        Self(Content::Own(Some(text)))
     }
 
     /// No body.
     pub const fn empty() -> Self {
-        Self { content: Content::Own(None), _in_service: None }
+        Self(Content::Own(None))
     }
 
     /// The upstream's body.
     pub fn relay(relay: Relay) -> Self {
-        Self { content: Content::Relay(Box::new(relay)), _in_service: None }
-    }
-
-    /// The same, whose request is in service until the last of it has been taken.
-    pub fn in_service(self, in_service: InService) -> Self {
-        Self { _in_service: Some(in_service), ..self }
+        Self(Content::Relay(Box::new(relay)))
     }
 }
 
@@ -131,21 +121,21 @@ impl Body for Answer {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-        match &mut self.get_mut().content {
+        match &mut self.get_mut().0 {
             Content::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Relay(relay) => relay.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
+        match &self.0 {
             Content::Own(text) => text.is_none(),
             Content::Relay(relay) => relay.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        match &self.0 {
             Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Content::Relay(relay) => relay.body.size_hint(),
         }

@@ -107,12 +107,8 @@ fn spawn(
     }
     // Without it small answers wait for the client's acknowledgement.
     let _ = socket.set_nodelay(true);
-    let peer = Peer {
-        address,
-        text: headers::address_value(address.ip().to_canonical()),
-        tls: tls.is_some(),
-        filter: None,
-    };
+    let peer =
+        Peer { address, text: headers::address_value(address.ip().to_canonical()), tls: tls.is_some() };
     let (core, tls, drain) = (Rc::clone(core), tls.cloned(), drain.clone());
     tokio::task::spawn_local(async move {
         let metrics = Arc::clone(&core.shared.metrics);

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use http::header::{HOST, HeaderValue};
 use http::{Method, Request, Response, Version};
-use hyper::body::Incoming;
 
 use crate::config::{Config, WhenFull};
 use crate::domain::refusal::Refusal;
@@ -15,13 +14,13 @@ use crate::pipeline::admit::at_first_sight;
 use crate::pipeline::facts::Facts;
 use crate::pipeline::permit::{Known, Permit, Refused};
 
+use super::body::RequestBody;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::forward;
 use super::local;
 use super::refuse;
 use super::relay::Answer;
-use super::strict::Handle;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone)]
@@ -32,15 +31,13 @@ pub struct Peer {
     pub text: HeaderValue,
     /// Whether it is encrypted.
     pub tls: bool,
-    /// On HTTP/1: the filter in front of hyper.
-    pub filter: Option<Handle>,
 }
 
 /// Answers one request whose head was complete at `started`.
 pub async fn serve(
-    core: Rc<Core>,
-    peer: Peer,
-    request: Request<Incoming>,
+    core: &Rc<Core>,
+    peer: &Peer,
+    request: Request<RequestBody>,
     started: Timestamp,
 ) -> Response<Answer> {
     let version = request.version();
@@ -53,25 +50,25 @@ pub async fn serve(
         peer: peer.address.ip(),
     };
     let for_us = core.shared.local.owns(facts.method, facts.path);
-    let admitted = if must_refuse_all(&core, &live.config, started) {
+    let admitted = if must_refuse_all(core, &live.config, started) {
         Err(Refused { refusal: Refusal::Overloaded, known: at_first_sight(&live.config, &facts) })
     } else if let Err(refusal) = check_h2_head(&request, &live.config) {
         Err(Refused { refusal, known: at_first_sight(&live.config, &facts) })
     } else if for_us {
         let known = Known { route: None, ..at_first_sight(&live.config, &facts) };
-        return Box::pin(local::serve(&core, live, &peer, request, known, started)).await;
+        return Box::pin(local::serve(core, live, request, known, started)).await;
     } else {
         core.shared.gate.admit(&live.config, &facts, started).await
     };
     match admitted {
         Err(Refused { refusal, known }) => {
-            let exchange = Exchange::new(&core, live, started, &request, known);
+            let exchange = Exchange::new(core, live, started, &request, known);
             refuse::respond(exchange, refusal, version)
         }
         Ok(Permit { known, claim }) => {
-            let mut exchange = Exchange::new(&core, live, started, &request, known);
+            let mut exchange = Exchange::new(core, live, started, &request, known);
             match exchange.admit(claim) {
-                Ok(()) => forward::forward(exchange, &peer, request).await,
+                Ok(()) => forward::forward(exchange, peer, request).await,
                 Err(refusal) => refuse::respond(exchange, refusal, version),
             }
         }
@@ -89,7 +86,7 @@ fn must_refuse_all(core: &Core, config: &Config, now: Timestamp) -> bool {
 
 /// Checks 1 and 2 for heads that came in HTTP/2's frames; those of HTTP/1 were made where bytes are read.
 /// The host is in `:authority`, and a `Host` beside it must say the same (RFC 9113 section 8.3.1).
-fn check_h2_head(request: &Request<Incoming>, config: &Config) -> Result<(), Refusal> {
+fn check_h2_head<B>(request: &Request<B>, config: &Config) -> Result<(), Refusal> {
     if request.version() < Version::HTTP_2 {
         return Ok(());
     }

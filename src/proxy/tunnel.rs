@@ -6,8 +6,6 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -15,6 +13,7 @@ use crate::pipeline::verdict::Ending;
 
 use super::deadline::Watch;
 use super::exchange::Exchange;
+use super::http1::OnUpgrade;
 
 /// One direction's buffer, in bytes.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -31,8 +30,10 @@ async fn run(
     (upstream, said): (TcpStream, BytesMut),
     stall: Duration,
 ) {
-    let Ok(client) = client.await else { return exchange.finish(Ending::ClientAborted) };
-    let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
+    let Ok((client, asked)) = client.await else { return exchange.finish(Ending::ClientAborted) };
+    // What either side said right behind its head comes first.
+    let (client_read, client_write) = tokio::io::split(client);
+    let client_read = io::Cursor::new(asked).chain(client_read);
     let (upstream_read, upstream_write) = upstream.into_split();
     let upstream_read = io::Cursor::new(said).chain(upstream_read);
     let quiet = exchange.core().deadlines.watch(stall);

@@ -3,7 +3,9 @@
 //! - [`record`]: durable truth about organizations, people, keys, and the request log.
 //! - [`counters`]: live limits.
 //! - [`keyring`]: digest to grant, found fast and gone at once.
+//! - [`jobs`]: which project made what an answer named.
 
 pub mod counters;
+pub mod jobs;
 pub mod keyring;
 pub mod record;

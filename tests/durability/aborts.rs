@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::config;
 use super::support::{Answer, Entries, Gateway, SOON, Upstream, get, metrics, wait_until};
+use super::{config, no_drift};
 
 const ABORTS: usize = 20_000;
 const CLIENTS: usize = 16;
@@ -166,4 +166,5 @@ async fn clients_that_hang_up_at_any_byte_leak_nothing_and_are_charged_once() {
     }
     let lost = metrics(gateway.control).await["tollgate_log_rows_total{state=\"lost\"}"];
     assert_eq!(lost, 0.0);
+    no_drift(&gateway).await;
 }

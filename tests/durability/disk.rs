@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::config;
 use super::support::{Answer, Entries, Gateway, Kept, SOON, Upstream, metrics, wait_until};
+use super::{config, memory, no_drift};
 
 /// A file system in memory; gone when dropped.
 struct SmallDisk(PathBuf);
@@ -44,13 +44,6 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
-}
-
-/// The memory of its own that a process has now; files mapped are not its own.
-fn memory(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test]
@@ -116,5 +109,6 @@ async fn traffic_goes_on_while_the_records_disk_is_full_and_its_rows_are_there_a
     })
     .await;
     assert_eq!(gateway.cli(&["key", "show", &id]).await["requests"], asked);
+    no_drift(&gateway).await;
     assert_eq!(gateway.stop().await.code(), Some(0));
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::support::{Answer, Entries, Entry, Gateway, Kept, SOON, Upstream, wait_until};
-use super::{config, start};
+use super::{config, no_drift, start};
 
 /// Rounds; `TOLLGATE_KILL_ROUNDS` asks for more.
 const ROUNDS: usize = 20;
@@ -92,6 +92,7 @@ async fn nothing_received_whole_is_forgotten_and_nothing_is_counted_twice() {
     assert_eq!(entries.number("SELECT sum(requests) FROM key_usage").await, admitted);
     assert_eq!(entries.number("SELECT sum(admitted) FROM usage_5m").await, admitted);
     assert_eq!(entries.number("SELECT count(*) FROM open_admissions").await, 0);
+    no_drift(&gateway).await;
     gateway.start_again().await;
     assert_eq!(gateway.cli(&["key", "show", &id]).await["requests"], admitted);
     let reply = Kept::new().get(gateway.data, "/last", &key).await.unwrap();

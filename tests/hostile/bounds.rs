@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 
 use super::start;
-use super::support::{Answer, Kept, SOON, Upstream, Wire, get, metrics, raw, wait_until};
+use super::support::{Answer, Entries, Kept, SOON, Upstream, Wire, get, metrics, raw, wait_until};
 
 fn code_of(answer: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(answer);
@@ -117,4 +117,13 @@ async fn a_hundred_thousand_paths_add_no_series() {
     assert_eq!(samples["tollgate_request_seconds_count"], (PATHS + 20) as f64);
     assert_eq!(samples.len(), before, "{samples:?}");
     assert_eq!(get(gateway.control, "/healthz", &[]).await.status, 200);
+
+    let entries = Entries::of(&gateway).await;
+    let rows = (PATHS + 20) as i64;
+    wait_until("every request is in the record", SOON, async || {
+        entries.number("SELECT count(*) FROM requests").await >= rows
+    })
+    .await;
+    assert_eq!(entries.number("SELECT count(*) FROM requests").await, rows);
+    assert_eq!(entries.number("SELECT count(DISTINCT path) FROM request_log").await, rows);
 }

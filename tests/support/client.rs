@@ -31,6 +31,12 @@ impl Response {
         String::from_utf8(self.body.to_vec()).unwrap()
     }
 
+    /// The status, and the body as JSON (`null` where there is none).
+    pub fn into_parts(self) -> (u16, Value) {
+        let body = if self.body.is_empty() { Value::Null } else { self.json() };
+        (self.status, body)
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {:?}", self.body))
     }

@@ -43,9 +43,7 @@ fn finder(field: &Field<'_>, check: Check) -> Option<Finder> {
         return headers::name(field, name).map(Finder::Header);
     }
     if let Some(pointer) = text.strip_prefix("json:") {
-        return is_pointer(pointer).then(|| Finder::Json(pointer.to_owned())).or_else(|| {
-            field.is_not("a JSON pointer (RFC 6901)", Some("write it as json:/billing/total_credits"))
-        });
+        return pointer_as(field, pointer, "json:/billing/total_credits").map(Finder::Json);
     }
     let class = text.split_once("xx=").and_then(|(class, value)| match class.parse::<u8>() {
         Ok(digit @ 1..=5) if class.len() == 1 => Some((digit, value)),
@@ -59,6 +57,18 @@ fn finder(field: &Field<'_>, check: Check) -> Option<Finder> {
         Ok(()) => Some(Finder::Status(digit, value.to_owned())),
         Err(reason) => field.wrong(reason, "write it as 2xx=1"),
     }
+}
+
+/// A JSON pointer by itself.
+pub(super) fn pointer(field: &Field<'_>, text: &str) -> Option<String> {
+    pointer_as(field, text, "/data/id")
+}
+
+fn pointer_as(field: &Field<'_>, text: &str, example: &str) -> Option<String> {
+    if is_pointer(text) {
+        return Some(text.to_owned());
+    }
+    field.is_not("a JSON pointer (RFC 6901)", Some(&format!("write it as {example}")))
 }
 
 /// `/` before every part, and `~` only as `~0` or `~1`.

@@ -11,6 +11,7 @@ mod plans;
 mod routes;
 mod shadow;
 mod stores;
+mod systems;
 mod units;
 mod upstreams;
 
@@ -42,6 +43,8 @@ fn sections(top: &Section<'_>) -> Option<Config> {
     });
     let names = upstream_names(top);
     let routes = top.need("routes", |field| routes::routes(field, &names));
+    let spoken = systems::spoken(routes.as_deref().unwrap_or_default());
+    let systems = top.need("systems", |field| field.section(|section| systems::systems(section, spoken)));
     Some(Config {
         data: data?,
         control: control?,
@@ -51,6 +54,7 @@ fn sections(top: &Section<'_>) -> Option<Config> {
         session: session?,
         keys: keys?,
         ip_guard: ip_guard?,
+        systems: systems?,
         billing: billing?,
         plans: plans?,
         upstreams: upstreams?,

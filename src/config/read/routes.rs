@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::finders::{finders, for_number, for_status, for_text};
+use super::finders::{self, finders, for_number, for_status, for_text};
 use super::shadow;
 use super::units::{GIB, MIB, memory_size, size, timeout};
 use crate::config::field::{Field, Section, nearest};
@@ -72,9 +72,21 @@ fn route(section: &Section<'_>, upstreams: &[String]) -> Option<Route> {
         outcome: read("outcome", for_status),
         success: section.need("success", |field| field.list(status)).unwrap_or_default(),
         charge: section.need("charge", |field| field.list(outcome)).unwrap_or_default(),
+        remember: section.may("remember", |field| remember(field, inspect_bytes_max)),
         inspect_bytes_max,
     };
     Some(Route { path: path?, ..route })
+}
+
+fn remember(field: &Field<'_>, inspect_bytes_max: usize) -> Option<String> {
+    let pointer = finders::pointer(field, &field.filled_text()?)?;
+    if inspect_bytes_max == 0 {
+        return field.wrong(
+            "finds nothing, as inspect_max of this route is 0",
+            "raise inspect_max, such as \"256KiB\"",
+        );
+    }
+    Some(pointer)
 }
 
 fn pattern(field: &Field<'_>) -> Option<Pattern> {

@@ -3,14 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::units::{DAY, GIB, HOUR, INSTANT, KIB, duration, path, size, timeout};
+use super::units::{DAY, GIB, HOUR, INSTANT, KIB, MIB, duration, path, size, timeout};
 use crate::config::field::{Field, Section};
-use crate::config::{Counters, CountersEngine, Logs, Masked, OnOutage, Record, RecordUrl, WhenFull};
+use crate::config::{
+    Counters, CountersEngine, Export, ExportTo, Logs, Masked, OnOutage, Record, RecordUrl, RedisUrl, WhenFull,
+};
 
 /// What stands in the query of a PostgreSQL URL, of what PostgreSQL's own library reads there.
 const POSTGRES_PARAMETERS: [&str; 6] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "application_name"];
 const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
+
+/// A call to Redis that takes longer would be felt by whoever waits for it.
+const CALL_MAX: Duration = Duration::from_secs(5);
 
 /// Reads `[record]`.
 pub(super) fn record(section: &Section<'_>) -> Record {
@@ -72,6 +77,7 @@ pub(super) fn counters(section: &Section<'_>) -> Counters {
         engine: section.need("url", counters_url).unwrap_or(CountersEngine::Memory),
         on_outage: section.need("on_outage", |field| field.choice(&on_outage)).unwrap_or(OnOutage::Local),
         keys_max: section.need("keys_max", |field| field.count(1..=1_000_000_000)).unwrap_or_default(),
+        timeout: section.need("timeout", |field| duration(field, INSTANT..=CALL_MAX)).unwrap_or_default(),
     }
 }
 
@@ -80,10 +86,17 @@ fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
     if url == "memory" {
         return Some(CountersEngine::Memory);
     }
-    if url.starts_with("redis") {
-        return field.unavailable("Redis", "use \"memory\"");
+    if url.starts_with("redis+sentinel://") || url.starts_with("redis+cluster://") {
+        return field.unavailable("Redis Sentinel or Cluster", "use redis://HOST:PORT, or \"memory\"");
     }
-    field.wrong("is not a URL of counters", "use \"memory\"")
+    let advice = "write it as redis://:PASSWORD@HOST:6379/0, or use \"memory\"";
+    let Some(host) = url.strip_prefix("redis://") else {
+        return field.wrong("is not a URL of counters", advice);
+    };
+    if host.is_empty() || host.starts_with('/') || host.contains(char::is_whitespace) {
+        return field.wrong("does not name a host behind redis://", advice);
+    }
+    Some(CountersEngine::Redis(RedisUrl(url)))
 }
 
 /// Reads `[logs]`; each of `threads` I/O threads needs two segments at a time.
@@ -116,7 +129,31 @@ pub(super) fn logs(section: &Section<'_>, threads: usize) -> Logs {
         batch_rows_max: section
             .need("batch_rows_max", |field| field.count(1..=1_000_000))
             .unwrap_or_default(),
+        export: section.need("export", |field| field.section(export)).unwrap_or_default(),
     }
+}
+
+fn export(section: &Section<'_>) -> Export {
+    Export {
+        to: section.need("to", export_to).flatten(),
+        rotate_bytes: section
+            .need("rotate_bytes", |field| size(field, MIB..=(GIB << 10)))
+            .unwrap_or_default(),
+        files_max: section.need("files_max", |field| field.count(1..=10_000)).unwrap_or_default(),
+    }
+}
+
+/// Empty is off.
+fn export_to(field: &Field<'_>) -> Option<Option<ExportTo>> {
+    let text = field.text()?;
+    Some(match text.as_str() {
+        "" => None,
+        "stdout" => Some(ExportTo::Stdout),
+        name if name.ends_with('/') => {
+            return field.wrong("names a directory", "write it as data/export/requests.jsonl");
+        }
+        name => Some(ExportTo::File(PathBuf::from(name))),
+    })
 }
 
 /// Work that repeats: seldom enough to cost nothing, often enough to matter.

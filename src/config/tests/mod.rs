@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::load::{load, load_text};
 use super::problem::{Problem, Problems};
-use super::{Config, Finder, Source, UpstreamCredential};
+use super::{Config, Finder, Source, Systems, UpstreamCredential};
 use crate::domain::limit::Caps;
 
 fn read_text(text: &str) -> Result<Config, Problems> {
@@ -173,4 +173,18 @@ fn problems_have_a_form_for_programs() {
         "advice": "the default is 100",
     }]);
     assert_eq!(problems.to_json(), expected);
+}
+
+#[test]
+fn a_system_is_answered_where_a_route_speaks_it_unless_the_file_says_otherwise() {
+    let systems = |text: &str| read_text(text).unwrap().systems;
+    let routes = "[[routes]]\npath = \"/a/*\"\nupstream = \"scraper\"\ndialect = \"alterlab\"\n\
+                  [[routes]]\npath = \"/*\"\nupstream = \"scraper\"\ndialect = \"piloterr\"\n";
+    let none =
+        Systems { alterlab: false, azscraper: false, piloterr: false, jobs_max: 100_000, register: false };
+    assert_eq!(systems(""), none);
+    assert_eq!(systems(routes), Systems { alterlab: true, piloterr: true, ..none });
+    let said = "[systems]\nalterlab = \"off\"\nazscraper = \"on\"\nregister = true\n";
+    let expected = Systems { azscraper: true, piloterr: true, register: true, ..none };
+    assert_eq!(systems(&format!("{said}{routes}")), expected);
 }

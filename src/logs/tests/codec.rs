@@ -39,14 +39,14 @@ prop_compose! {
     fn rows()(start in admissions(), admitted: bool, status: u16, times: [u64; 4], ip: std::net::IpAddr,
         method in text(80), path in text(600), code in text(80),
         outcome in proptest::option::of(0_usize..5), source in 0_usize..5,
-        rest in [maybe(600), maybe(300), maybe(300), maybe(600)]) -> Row<'static> {
-        let [tier, domain, target, user_agent] = rest;
+        rest in [maybe(600), maybe(300), maybe(300), maybe(600), maybe(600)]) -> Row<'static> {
+        let [tier, domain, target, user_agent, job] = rest;
         Row {
             id: start.id, at: start.at, organization: start.organization, project: start.project, key: start.key,
             admitted, method, path, status, code, outcome: outcome.map(|at| Outcome::ALL[at]),
             first_byte_micros: times[0], total_micros: times[1], address: ip, cost: start.estimate,
             cost_source: CostSource::ALL[source], tier, domain, bytes_in: times[2], bytes_out: times[3],
-            target, user_agent,
+            target, user_agent, job,
         }
     }
 }
@@ -67,7 +67,7 @@ fn cut_row(mut row: Row<'static>) -> Row<'static> {
     row.method = cut(&row.method, 64);
     row.code = cut(&row.code, 64);
     row.path = cut(&row.path, TEXT_BYTES_MAX);
-    for text in [&mut row.tier, &mut row.domain, &mut row.target, &mut row.user_agent] {
+    for text in [&mut row.tier, &mut row.domain, &mut row.target, &mut row.user_agent, &mut row.job] {
         *text = text.take().map(|text| cut(&text, TEXT_BYTES_MAX));
     }
     row
@@ -157,6 +157,7 @@ fn the_longest_row_and_admission_are_as_long_as_is_said() {
         domain: some(),
         target: some(),
         user_agent: some(),
+        job: some(),
         ..row(RequestId(Uuid::max()))
     };
     assert_eq!(encoded(&row).len(), codec::ROW_BYTES_MAX);

@@ -22,6 +22,7 @@ fn longest(number: u128) -> Row<'static> {
         domain: long(),
         target: long(),
         user_agent: long(),
+        job: long(),
         ..row(id(number))
     }
 }
@@ -182,10 +183,10 @@ proptest! {
 }
 
 /// A file system of one mebibyte; `None` where this user may not mount.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
+    pub fn mount(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at).output();
         mount.ok().filter(|output| output.status.success()).map(|_| Self(at.to_path_buf()))

@@ -1,6 +1,7 @@
 //! The spool from outside: what is written comes out once, whatever happens in between.
 
 mod codec;
+mod export;
 mod full;
 mod kill;
 mod record;
@@ -38,6 +39,7 @@ fn settings(dir: &Path, segment_bytes: u64, segments_max: u64) -> config::Logs {
         sync_every: Duration::from_millis(50),
         ship_every: Duration::from_millis(5),
         batch_rows_max: 100,
+        export: config::Export::default(),
     }
 }
 
@@ -91,6 +93,7 @@ pub(super) fn row(id: RequestId) -> Row<'static> {
         bytes_out: 1024,
         target: Some(Cow::Borrowed("127.0.0.1:3000")),
         user_agent: Some(Cow::Borrowed("curl/8.0")),
+        job: None,
     }
 }
 

@@ -42,10 +42,7 @@ fn a_request_leaves_this_hop_behind() {
         (&[("connection", "b@d, , x y"), ("x", "1")], &["x: 1"]),
         (&[("te", "gzip, trailers;q=0.5")], &["connection: te", "te: trailers"]),
         (&[("te", "gzip")], &[]),
-        (
-            &[("transfer-encoding", "chunked"), ("trailer", "x-sum")],
-            &["trailer: x-sum"],
-        ),
+        (&[("transfer-encoding", "chunked"), ("trailer", "x-sum")], &["trailer: x-sum"]),
         (&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings"), ("http2-settings", "AAA")], &[]),
         (&[("proxy-authorization", "Basic eA=="), ("expect", "100-continue")], &[]),
         (&[("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("x_real_ip", "6.6.6.6")], &[]),

@@ -8,11 +8,10 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use memchr::memmem::Finder;
 
-use super::fields::{Field, Line, Special, next_line, text_run};
+use super::fields::{self, Field, Line, Special, next_line, text_run};
 use super::head::content_length;
 use super::{HeadLimits, Violation};
 
@@ -86,7 +85,7 @@ pub fn read(head: &Bytes, limits: &HeadLimits, bodiless: bool) -> Result<AnswerH
                     None => false,
                 };
                 if !repeats {
-                    append(&mut headers, head, &field)?;
+                    field.append_to(&mut headers, head)?;
                 }
             }
             Line::End if rest.is_empty() => break,
@@ -95,30 +94,11 @@ pub fn read(head: &Bytes, limits: &HeadLimits, bodiless: bool) -> Result<AnswerH
     }
     let framing = seen.decide(&line, bodiless)?;
     let unambiguous = !(seen.chunked && seen.length.is_some());
-    let persistent = line.is_1_1 && unambiguous && framing != AnswerFraming::Close && !says_close(&headers);
+    let persistent = line.is_1_1
+        && unambiguous
+        && framing != AnswerFraming::Close
+        && !fields::has_option(&headers, b"close");
     Ok(AnswerHead { status: line.status, headers, framing, persistent })
-}
-
-/// Reads a whole trailer section, which [`super::head::check_trailers`] has let through.
-///
-/// # Errors
-/// The first rule that it breaks.
-pub fn read_trailers(section: &Bytes) -> Result<HeaderMap, Violation> {
-    let mut rest = &section[..];
-    let mut trailers = HeaderMap::new();
-    while let Line::Field(field) = next_line(&mut rest)? {
-        append(&mut trailers, section, &field)?;
-    }
-    Ok(trailers)
-}
-
-/// The value is not copied: it stays a part of `section`.
-fn append(headers: &mut HeaderMap, section: &Bytes, field: &Field<'_>) -> Result<(), Violation> {
-    const ILL_FORMED: Violation = Violation::BadRequest("ill-formed header");
-    let name = HeaderName::from_bytes(field.name()).map_err(|_| ILL_FORMED)?;
-    let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value())).map_err(|_| ILL_FORMED)?;
-    headers.try_append(name, value).map_err(|_| Violation::HeadTooLarge)?;
-    Ok(())
 }
 
 struct StatusLine {
@@ -206,14 +186,4 @@ impl Seen {
             (false, None) => AnswerFraming::Close,
         })
     }
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    let options = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
-    headers.get_all(CONNECTION).into_iter().any(options)
 }

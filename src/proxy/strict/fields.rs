@@ -1,5 +1,9 @@
 //! Header lines: their form, and what those say that decide how the message is framed.
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+
 use super::Violation;
 
 /// One step over a section of lines.
@@ -22,9 +26,13 @@ pub struct Field<'b> {
 /// What a name says about framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
+    /// `Host`.
     Host,
+    /// `Content-Length`.
     ContentLength,
+    /// `Transfer-Encoding`.
     TransferEncoding,
+    /// `Expect`.
     Expect,
 }
 
@@ -208,9 +216,17 @@ impl<'b> Field<'b> {
         }
     }
 
-    /// The name as it came.
-    pub const fn name(&self) -> &'b [u8] {
-        self.name
+    /// Adds the field to `headers`. Its value is not copied: it stays a part of `section`, which it was read from.
+    ///
+    /// # Errors
+    /// Never for a field of good form and a section of bounded length.
+    pub fn append_to(&self, headers: &mut HeaderMap, section: &Bytes) -> Result<(), Violation> {
+        const ILL_FORMED: Violation = Violation::BadRequest("ill-formed header");
+        let name = HeaderName::from_bytes(self.name).map_err(|_| ILL_FORMED)?;
+        let value =
+            HeaderValue::from_maybe_shared(section.slice_ref(self.value())).map_err(|_| ILL_FORMED)?;
+        headers.try_append(name, value).map_err(|_| Violation::HeadTooLarge)?;
+        Ok(())
     }
 
     /// The value without whitespace around it.
@@ -222,4 +238,27 @@ impl<'b> Field<'b> {
         }
         value
     }
+}
+
+/// The fields of a section of lines that has been checked.
+///
+/// # Errors
+/// As [`next_line`], which has let it through before.
+pub fn read_section(section: &Bytes) -> Result<HeaderMap, Violation> {
+    let mut rest = &section[..];
+    let mut headers = HeaderMap::new();
+    while let Line::Field(field) = next_line(&mut rest)? {
+        field.append_to(&mut headers, section)?;
+    }
+    Ok(headers)
+}
+
+/// Whether `Connection` has this option (RFC 9110 section 7.6.1).
+pub fn has_option(headers: &HeaderMap, wanted: &[u8]) -> bool {
+    headers.get_all(CONNECTION).into_iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    })
 }

@@ -1,5 +1,8 @@
 //! Whether the bytes of a request head mean one thing to every reader (RFC 9112). Pure functions.
 
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Uri, Version};
+
 use super::fields::{Field, Line, Special, is_token, next_line};
 use super::{HeadLimits, Violation, host};
 
@@ -53,6 +56,9 @@ const fn target_classes() -> [u8; 256] {
     table
 }
 
+/// Room for so many fields is made at once: most requests have fewer, with those that the gateway adds.
+const FIELDS: usize = 24;
+
 /// Looks at the head at the front of `bytes`; `None` while it is not complete.
 ///
 /// # Errors
@@ -89,6 +95,37 @@ pub fn check(bytes: &[u8], limits: &HeadLimits) -> Result<Option<Head>, Violatio
     }
     let framing = seen.decide(&line)?;
     Ok(Some(Head { bytes: bytes.len() - rest.len(), framing }))
+}
+
+/// The request in the bytes of a head that [`check`] has let through. Fields are not copied: they stay parts of
+/// `head`.
+///
+/// # Errors
+/// A target that is well-formed to us but not to whom it is given next.
+pub fn read(head: &Bytes) -> Result<Request<()>, Violation> {
+    const NOT_UNDERSTOOD: Violation = Violation::BadRequest("not understood");
+    let start = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let mut rest = head.get(start..).unwrap_or_default();
+    let mut word = || {
+        let end = memchr::memchr2(b' ', b'\r', rest)?;
+        let (word, after) = rest.split_at_checked(end)?;
+        rest = after.get(1..)?;
+        Some(word)
+    };
+    let (Some(method), Some(target), Some(version)) = (word(), word(), word()) else {
+        return Err(NOT_UNDERSTOOD);
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method).map_err(|_| NOT_UNDERSTOOD)?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| NOT_UNDERSTOOD)?;
+    *request.version_mut() = if version == b"HTTP/1.1" { Version::HTTP_11 } else { Version::HTTP_10 };
+    let mut headers = HeaderMap::with_capacity(FIELDS);
+    rest = rest.strip_prefix(b"\n").ok_or(NOT_UNDERSTOOD)?;
+    while let Line::Field(field) = next_line(&mut rest)? {
+        field.append_to(&mut headers, head)?;
+    }
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 fn incomplete(head: &[u8], limits: &HeadLimits) -> Result<Option<Head>, Violation> {
@@ -257,7 +294,7 @@ impl<'b> Seen<'b> {
 }
 
 /// Digits only: no sign, no list, nothing that has to be ignored.
-pub(super) fn content_length(value: &[u8]) -> Result<u64, Violation> {
+pub fn content_length(value: &[u8]) -> Result<u64, Violation> {
     let number = value.iter().try_fold(0_u64, |number, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)

@@ -1,63 +1,34 @@
-//! The strict HTTP/1.1 filter between a client's socket and hyper.
+//! What bytes of HTTP/1.1 may say: pure rules, for requests and for answers.
 //!
-//! hyper's parser forgives what a gateway must not: it drops `Content-Length` beside `Transfer-Encoding`,
-//! takes bare line feeds and look-alike header names, answers errors with an empty body, and bounds neither a
-//! head that drips in byte by byte nor a body that stands still. So every byte is looked at here first.
+//! Readers forgive what a gateway must not: `Content-Length` beside `Transfer-Encoding`, bare line feeds,
+//! look-alike header names, odd chunk sizes. Whoever forgives in another way than the next in line lets one
+//! message be read as two. So only what means one thing to every reader (RFC 9112) is let through, and nothing is
+//! repaired; and whatever is let through, hyper reads alike (the tests compare).
 //!
-//! **Invariants**
-//! - hyper sees a head only when it is complete and means one thing to every reader (RFC 9112), and a body
-//!   only as long as its framing is that thing. Nothing is repaired.
-//! - One request at a time: the head of a pipelined request is looked at when the answer before it has been
-//!   written. So a refusal never overtakes an answer, and what [`Handle`] tells is about the request in service.
-//! - What hyper would say by itself never reaches the client: bytes written while no request is in service are
-//!   dropped, and the request is refused in our own words.
-//! - A connection that waits for a request holds no buffer here.
-//!
-//! | what happens | hyper and the service see | the client gets |
-//! |---|---|---|
-//! | head refused, or too slow | end of the stream, nothing in flight | [`Ended::answer`], by [`refuse`] |
-//! | body framing broken | the body fails; [`Handle::violation`] says why | the service's own answer |
-//! | body stands still | the body fails with [`Violation::BodyTimeout`] | the service's own answer |
-//! | answer not taken for `stall_timeout` | the write fails | a closed connection |
-//! | idle for too long | end of the stream | a closed connection |
-//! | client gone | end of the stream | |
-//!
-//! The other way, [`answer`] holds what an upstream says to the same rules.
-//!
-//! Deliberately absent: rules about paths ([`crate::domain::path`]), header meaning beyond framing, HTTP/2.
-//!
-//! Everything of one connection runs in one task. [`Handle`] is atomic all the same because hyper asks that a
-//! connection which may be upgraded be `Send`; its loads and stores are relaxed, which costs nothing.
+//! Deliberately absent: sockets and time (they are [`super::http1`]'s and [`super::upstream`]'s), rules about
+//! paths ([`crate::domain::path`]), header meaning beyond framing, HTTP/2.
 
-pub mod answer;
-pub mod chunked;
-mod deadline;
-mod ending;
-mod fields;
-mod handle;
+pub(super) mod answer;
+pub(super) mod chunked;
+pub(super) mod fields;
 mod head;
 mod host;
-mod io;
-mod messages;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 
 use crate::domain::refusal::Refusal;
 
-pub use ending::{Ended, linger, refuse};
-pub use handle::{Handle, InService};
-pub use head::{Framing, Head, check, check_trailers};
-pub use io::StrictIo;
+pub use head::{Framing, Head, check, check_trailers, read};
 
 /// Bounds of a request head (contract section 4, check 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Request line and headers together, in bytes, with the empty line. Trailers are bounded by it too.
     pub head_bytes_max: usize,
-    /// Header lines. hyper must be allowed as many (its default is 100).
+    /// Header lines.
     pub headers_max: usize,
     /// Request target, in bytes.
     pub target_bytes_max: usize,

@@ -7,20 +7,26 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
+use super::super::message::content::Content;
+use super::super::message::outgoing::{Framing, Outgoing, Stopped, put_fields, put_line};
 use super::super::strict::answer::{self, AnswerFraming, AnswerHead};
 use super::super::strict::chunked::Chunked;
-use super::super::strict::{HeadLimits, Violation, check_trailers};
+use super::super::strict::{HeadLimits, Violation};
 use super::connection::Connection;
 use super::pool::{Place, SendError};
-use super::sending::{Sending, Stopped};
 
 /// Bounds of an answer's head and of its trailers. The target is an upstream of the operator's: the numbers are
 /// what no program exceeds.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 64 * 1024, headers_max: 100, target_bytes_max: 0 };
+
+/// Room for most heads of requests.
+const HEAD_BYTES: usize = 1024;
 
 /// Why there is no answer, or no end to it.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +48,11 @@ struct Call<B> {
     connection: Connection,
     /// Where it is kept afterwards; `None`: nowhere.
     place: Option<Place>,
-    sending: Option<Sending<B>>,
+    sending: Option<Outgoing<B>>,
     /// Whether the connection can be used again as far as is known.
     persistent: bool,
-    /// What is there has been looked at, and is not a whole head or trailer section.
-    partial: bool,
+    /// Bytes of a head that have been looked at without result.
+    looked: usize,
 }
 
 /// The body of an answer. Its connection goes back to where it is kept when the body has been read whole, and is
@@ -55,18 +61,7 @@ struct Call<B> {
 pub struct AnswerBody<B> {
     /// `None`: it has been read whole.
     call: Option<Call<B>>,
-    rest: Rest,
-}
-
-/// What is still to be read.
-#[derive(Debug)]
-enum Rest {
-    Nothing,
-    Length(u64),
-    Chunked(Chunked),
-    Trailers,
-    /// All until the connection ends.
-    Close,
+    content: Content,
 }
 
 /// Sends `request` on `connection` and waits for the head of its answer.
@@ -83,8 +78,8 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let bodiless = request.method() == Method::HEAD;
-    let sending = Some(Sending::new(request, host));
-    let mut call = Call { connection, place, sending, persistent: true, partial: false };
+    let sending = Some(outgoing(request, host));
+    let mut call = Call { connection, place, sending, persistent: true, looked: 0 };
     let head = std::future::poll_fn(|cx| call.poll_head(bodiless, cx)).await;
     match head {
         Ok(head) => Ok(call.answered(head)),
@@ -102,7 +97,8 @@ impl<B: Body<Data = Bytes> + Unpin> Call<B> {
     /// Writes on. That the target takes no more is no failure: it may have answered why.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         let Some(sending) = &mut self.sending else { return Ok(()) };
-        match sending.poll(&mut self.connection, cx) {
+        let connection = &mut self.connection;
+        match sending.poll(cx, |cx, pieces| connection.poll_write(cx, pieces)) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.sending = None,
             Poll::Ready(Err(Stopped::Body)) => return Err(Broken::Body),
@@ -127,40 +123,33 @@ impl<B: Body<Data = Bytes> + Unpin> Call<B> {
                     return Poll::Ready(Ok(head));
                 }
             }
-            if ready!(self.poll_more(cx))? == 0 {
+            if ready!(self.connection.poll_read(cx))? == 0 {
                 return Poll::Ready(Err(Broken::Connection(io::ErrorKind::UnexpectedEof.into())));
             }
         }
     }
 
     fn find_head(&mut self) -> Result<Option<usize>, Violation> {
-        if self.connection.read.is_empty() || self.partial {
+        let read = &self.connection.read;
+        // Lines are judged when they end: what drips in byte by byte costs one look a line, not one a byte.
+        let new = read.get(self.looked..).unwrap_or_default();
+        if memchr::memchr(b'\n', new).is_none() && self.looked > 0 && read.len() <= LIMITS.head_bytes_max {
             return Ok(None);
         }
-        let found = answer::find(&self.connection.read, &LIMITS)?;
-        self.partial = found.is_none();
+        let found = if read.is_empty() { None } else { answer::find(read, &LIMITS)? };
+        self.looked = if found.is_some() { 0 } else { read.len() };
         Ok(found)
-    }
-
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let before = self.connection.read.len();
-        let bytes = ready!(self.connection.poll_read(cx))?;
-        // Lines are judged when they end: what drips in byte by byte costs one look a line, not one a byte.
-        let new = self.connection.read.get(before..).unwrap_or_default();
-        let bound = self.connection.read.len() > LIMITS.head_bytes_max;
-        self.partial &= memchr::memchr(b'\n', new).is_none() && !bound;
-        Poll::Ready(Ok(bytes))
     }
 
     fn answered(mut self, head: AnswerHead) -> Response<AnswerBody<B>> {
         self.persistent &= head.persistent;
-        let rest = match head.framing {
-            AnswerFraming::Empty => Rest::Nothing,
-            AnswerFraming::Length(length) => Rest::Length(length),
-            AnswerFraming::Chunked => Rest::Chunked(Chunked::new()),
-            AnswerFraming::Close => Rest::Close,
+        let content = match head.framing {
+            AnswerFraming::Empty => Content::Whole,
+            AnswerFraming::Length(length) => Content::Length(length),
+            AnswerFraming::Chunked => Content::Chunked(Chunked::new()),
+            AnswerFraming::Close => Content::UntilClose,
         };
-        let mut body = AnswerBody { call: Some(self), rest };
+        let mut body = AnswerBody { call: Some(self), content };
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             body.settle();
         }
@@ -182,7 +171,7 @@ impl<B> AnswerBody<B> {
     /// Where the answer has been read whole, lets the connection be used again, if it can be: not where the
     /// target answered before it had the whole request, nor with bytes behind the answer that are nobody's.
     fn settle(&mut self) {
-        if matches!(self.rest, Rest::Nothing)
+        if self.content.is_whole()
             && let Some(call) = self.call.take()
             && let Some(place) = call.place
             && call.persistent
@@ -199,17 +188,17 @@ impl<B: Body<Data = Bytes> + Unpin> AnswerBody<B> {
         let Some(call) = &mut self.call else { return Poll::Ready(Ok(None)) };
         call.poll_send(cx)?;
         loop {
-            if let Some(frame) = self.rest.take(call)? {
+            if let Some(frame) = self.content.take(&mut call.connection.read, &LIMITS)? {
                 return Poll::Ready(Ok(Some(frame)));
             }
-            if matches!(self.rest, Rest::Nothing) {
+            if self.content.is_whole() {
                 return Poll::Ready(Ok(None));
             }
-            if ready!(call.poll_more(cx))? == 0 {
-                if !matches!(self.rest, Rest::Close) {
+            if ready!(call.connection.poll_read(cx))? == 0 {
+                if !matches!(self.content, Content::UntilClose) {
                     return Poll::Ready(Err(Broken::Connection(io::ErrorKind::UnexpectedEof.into())));
                 }
-                self.rest = Rest::Nothing;
+                self.content = Content::Whole;
             }
         }
     }
@@ -233,70 +222,35 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.rest {
-            Rest::Nothing => SizeHint::with_exact(0),
-            Rest::Length(left) => SizeHint::with_exact(left),
-            Rest::Chunked(_) | Rest::Trailers | Rest::Close => SizeHint::default(),
-        }
+        self.content.size_hint()
     }
 }
 
-impl Rest {
-    /// The next of what has come; `None` where more has to be read, or nothing is left.
-    fn take<B>(&mut self, call: &mut Call<B>) -> Result<Option<Frame<Bytes>>, Broken> {
-        self.pass_lines(call)?;
-        let read = &call.connection.read;
-        if read.is_empty() {
-            return Ok(None);
-        }
-        let bytes = match self {
-            Self::Nothing => return Ok(None),
-            Self::Close => read.len(),
-            Self::Length(left) => {
-                let some = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
-                *left -= some as u64;
-                if *left == 0 {
-                    *self = Self::Nothing;
-                }
-                some
-            }
-            Self::Chunked(chunked) => chunked.data(read),
-            Self::Trailers => return self.take_trailers(call),
-        };
-        let data = call.connection.take(bytes);
-        // Often the end is there too: whoever writes this piece shall know that it is the last.
-        self.pass_lines(call)?;
-        Ok(Some(Frame::data(data)))
+/// `request` as it is written, with its body, which is taken out of it. `host` is named where the request names
+/// none.
+fn outgoing<B>(request: &mut Request<Option<B>>, host: &str) -> Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let body = request.body_mut().take();
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let framing = length.map_or(Framing::Chunked, Framing::Length);
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let mut text = Vec::with_capacity(HEAD_BYTES);
+    text.extend_from_slice(request.method().as_str().as_bytes());
+    text.push(b' ');
+    text.extend_from_slice(target.as_bytes());
+    text.extend_from_slice(b" HTTP/1.1\r\n");
+    if !headers.contains_key(HOST) {
+        put_line(&mut text, "host", host.as_bytes());
     }
-
-    /// Passes over what only frames the body, as far as it has come.
-    fn pass_lines<B>(&mut self, call: &mut Call<B>) -> Result<(), Broken> {
-        let Self::Chunked(chunked) = self else { return Ok(()) };
-        let bytes = chunked.lines(&call.connection.read)?;
-        call.connection.take(bytes);
-        if chunked.is_at_trailers() {
-            *self = Self::Trailers;
-            call.partial = false;
-            if call.connection.read.starts_with(b"\r\n") {
-                call.connection.take(2);
-                *self = Self::Nothing;
-            }
-        }
-        Ok(())
+    put_fields(&mut text, headers);
+    if body.is_some() && framing == Framing::Chunked {
+        put_line(&mut text, "transfer-encoding", b"chunked");
     }
-
-    fn take_trailers<B>(&mut self, call: &mut Call<B>) -> Result<Option<Frame<Bytes>>, Broken> {
-        if call.partial {
-            return Ok(None);
-        }
-        let Some(bytes) = check_trailers(&call.connection.read, &LIMITS)? else {
-            call.partial = true;
-            return Ok(None);
-        };
-        *self = Self::Nothing;
-        let trailers = answer::read_trailers(&call.connection.take(bytes))?;
-        Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers)))
-    }
+    text.extend_from_slice(b"\r\n");
+    Outgoing::new(text, body, framing)
 }
 
 #[cfg(test)]

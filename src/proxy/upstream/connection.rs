@@ -1,30 +1,19 @@
-//! One connection to a target: reading without copies, and how a kept one proves that it is still open.
+//! One connection to a target, and how a kept one proves that it is still open.
 
-use std::cell::RefCell;
-use std::future::Future as _;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::super::gather;
-
-/// What one read may bring, in bytes, and the memory that a thread reads into: what has been taken out of it is
-/// part of it until it has been written, and as long as nobody is behind the same block is used again and again.
-const BLOCK_BYTES: usize = 64 * 1024;
-/// Room for less than this is not read into, so that an answer of 32 KiB with its head needs one read.
-const ROOM_BYTES_MIN: usize = 36 * 1024;
-
-thread_local! {
-    static BLOCK: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(BLOCK_BYTES));
-}
+use super::super::message::block;
 
 /// A connection to a target.
 #[derive(Debug)]
@@ -57,18 +46,10 @@ impl Connection {
 
     /// Reads more behind what has come: how many bytes, 0 at the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        BLOCK.with_borrow_mut(|block| {
-            // Takes the block anew from its beginning where all that was read into it has been let go.
-            block.reserve(if block.capacity() < ROOM_BYTES_MIN { BLOCK_BYTES } else { 0 });
-            let bytes = ready!(pin!(self.stream.read_buf(block)).poll(cx))?;
-            if self.read.is_empty() {
-                self.read = block.split();
-            } else {
-                self.read.extend_from_slice(block);
-                block.clear();
-            }
-            Poll::Ready(Ok(bytes))
-        })
+        let new = ready!(block::poll_read(&mut self.stream, usize::MAX, cx))?;
+        let bytes = new.len();
+        block::join(&mut self.read, new);
+        Poll::Ready(Ok(bytes))
     }
 
     /// As [`tokio::io::AsyncWrite::poll_write_vectored`].
@@ -82,6 +63,6 @@ impl Connection {
 
     /// Takes so many bytes of what has come.
     pub fn take(&mut self, bytes: usize) -> Bytes {
-        self.read.split_to(bytes).freeze()
+        block::take(&mut self.read, bytes)
     }
 }

@@ -1,5 +1,5 @@
 //! The other side: which target takes a request, and the connections to it. HTTP/1.1 is spoken here, in the
-//! request's own task: [`answer`] writes the request (`sending`) and reads what comes back.
+//! request's own task: [`answer`] writes the request and reads what comes back.
 //!
 //! **How it fails.**
 //!
@@ -18,4 +18,3 @@ pub mod balance;
 mod connection;
 pub mod pool;
 mod probe;
-mod sending;

@@ -1,8 +1,13 @@
-//! Live limits: one question, `claim`, and its two ends, `settle` and `release`.
+//! Live limits: one question, a claim, and its two ends, `settle` and `release`.
+//!
+//! A claim is first put to what is known here ([`Counters::at_once`]), which needs no wait and is all there is in
+//! memory; only where that cannot answer is another process asked ([`Counters::ask`]).
 //!
 //! A closed set of engines on the hot path, so an enum and not a trait.
 
+mod lease;
 pub mod memory;
+pub mod redis;
 
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
@@ -10,6 +15,7 @@ use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 
+use self::redis::RedisCounters;
 use memory::MemoryCounters;
 
 /// The engine that counts.
@@ -17,6 +23,8 @@ use memory::MemoryCounters;
 pub enum Counters {
     /// In this process.
     Memory(MemoryCounters),
+    /// In Redis, shared with other nodes.
+    Redis(RedisCounters),
 }
 
 /// Why a claim was not admitted.
@@ -30,18 +38,34 @@ pub enum Unclaimed {
     Denied(Denial),
     /// The counters are at their own bound of keys.
     Full,
+    /// The counters are out of reach, and the configuration wants nobody admitted then.
+    Unavailable,
 }
 
 impl Counters {
-    /// Admits a request and counts it against every limit it names, or refuses it and counts nothing.
-    ///
-    /// # Errors
-    /// [`Unclaimed`].
+    /// Admits a request and counts it against every limit it names, or refuses it and counts nothing. `None` where
+    /// that cannot be said without a wait: [`Counters::ask`] then.
     #[allow(
         clippy::result_large_err,
         reason = "a refusal tells the standing as an admission does, and is as large"
     )]
-    pub fn claim(
+    pub fn at_once(
+        &self,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        now: Timestamp,
+    ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
+        match self {
+            Self::Memory(memory) => Some(memory.claim(org, claim, now)),
+            Self::Redis(redis) => redis.at_once(org, claim, now),
+        }
+    }
+
+    /// As [`Counters::at_once`], waiting for as long as it takes to know: a few tens of milliseconds at worst.
+    ///
+    /// # Errors
+    /// [`Unclaimed`].
+    pub async fn ask(
         &self,
         org: &OrgId,
         claim: &Claim<'_>,
@@ -49,6 +73,7 @@ impl Counters {
     ) -> Result<(Claimed, Standing), Unclaimed> {
         match self {
             Self::Memory(memory) => memory.claim(org, claim, now),
+            Self::Redis(redis) => redis.ask(org, claim, now).await,
         }
     }
 
@@ -56,6 +81,7 @@ impl Counters {
     pub fn settle(&self, org: &OrgId, claimed: &Claimed, actual: Cost) {
         match self {
             Self::Memory(memory) => memory.settle(org, claimed, actual),
+            Self::Redis(redis) => redis.settle(org, claimed, actual),
         }
     }
 
@@ -63,20 +89,46 @@ impl Counters {
     pub fn release(&self, org: &OrgId, claimed: &Claimed) {
         match self {
             Self::Memory(memory) => memory.release(org, claimed),
+            Self::Redis(redis) => redis.release(org, claimed),
         }
     }
 
     /// What is used of every limit of a key and its organization, capped or not: for showing it to people.
-    pub fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+    pub async fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
         match self {
             Self::Memory(memory) => memory.used(org, key, now),
+            Self::Redis(redis) => redis.used(org, key, now).await,
         }
     }
 
-    /// Where the limits of `claim` stand, nothing being claimed: for showing usage.
-    pub fn standing(&self, org: &OrgId, claim: &Claim<'_>, now: Timestamp) -> Standing {
+    /// Gives back the memory of what has gone idle; takes a while, so not on an I/O thread.
+    pub fn sweep(&self, now: Timestamp) {
         match self {
-            Self::Memory(memory) => memory.standing(org, claim, now),
+            Self::Memory(memory) => memory.sweep(now),
+            Self::Redis(redis) => redis.sweep(now),
+        }
+    }
+
+    /// Calls made to another process so far.
+    pub fn round_trips(&self) -> u64 {
+        match self {
+            Self::Memory(_) => 0,
+            Self::Redis(redis) => redis.round_trips(),
+        }
+    }
+
+    /// Whether the other process answers, by its name; `None` where there is none.
+    pub fn dependency(&self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(("redis", redis.is_up())),
+        }
+    }
+
+    /// Tells the other process what it does not know yet: for the end of this one.
+    pub async fn close(&self) {
+        if let Self::Redis(redis) = self {
+            redis.close().await;
         }
     }
 }

@@ -356,7 +356,9 @@ impl Drop for Seat<'_> {
 }
 
 /// Waits for the record, but not for ever.
-async fn bounded<T>(question: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
+pub(super) async fn bounded<T>(
+    question: impl Future<Output = Result<T, RecordError>>,
+) -> Result<T, RecordError> {
     tokio::time::timeout(RECORD_WAIT_MAX, question)
         .await
         .unwrap_or_else(|_| Err(RecordError::Unavailable(sqlx::Error::PoolTimedOut)))

@@ -36,7 +36,7 @@ pub use self::orders::{
     NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, Seen,
 };
 pub use self::questions::{
-    AttemptRecord, AuditRecord, GrantRecord, KeyRecord, LogRecord, OrganizationRecord, PeopleRecord,
+    AttemptRecord, AuditRecord, GrantRecord, JobRecord, KeyRecord, LogRecord, NoticeRecord, OrganizationRecord, PeopleRecord,
     ProjectRecord, Record, SessionRecord, UsageRecord,
 };
 pub use self::snapshot::{seen_key, seen_organization, seen_project};
@@ -180,6 +180,17 @@ pub struct UsageCell {
     pub admitted: u64,
     /// What they cost.
     pub cost: Cost,
+}
+
+/// What one organization has used: what its counters are rebuilt from where they were lost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OrgUsage {
+    /// Usage in five-minute cells, oldest first.
+    pub cells: Vec<UsageCell>,
+    /// Admitted requests of every key in all time.
+    pub totals: Vec<(KeyId, u64)>,
+    /// Admitted requests one by one, oldest first.
+    pub recent: Vec<Timestamp>,
 }
 
 /// The record as everything holds it.

@@ -10,7 +10,7 @@ use super::reports::ReportRecord;
 use super::upkeep::UpkeepRecord;
 use super::{
     Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
-    NewKey, NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, RecordError, Seen, Shipment,
+    NewKey, NewOrganization, NewSecret, NewUser, OrgUsage, OrganizationEdit, Page, RecordError, Seen, Shipment,
     UsageCell,
 };
 use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
@@ -60,6 +60,14 @@ pub trait UsageRecord: Send + Sync + 'static {
         &self,
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError>;
+    /// All of the above for one organization, as of one instant: cells since `since`, single admissions since
+    /// `recent`.
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError>;
 }
 
 /// Organizations and what they may.
@@ -97,6 +105,8 @@ pub trait PeopleRecord: Send + Sync + 'static {
     async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError>;
     /// Every user, by email.
     async fn users(&self) -> Result<Vec<User>, RecordError>;
+    /// Users, by email.
+    async fn users_page(&self, page: &Page<String>) -> Result<Vec<User>, RecordError>;
     /// The user with this email (any case).
     async fn user(&self, email: &str) -> Result<User, RecordError>;
     /// The user with this id.
@@ -312,6 +322,29 @@ pub trait AttemptRecord: Send + Sync + 'static {
     ) -> Result<(), RecordError>;
 }
 
+/// What answers made.
+#[async_trait]
+pub trait JobRecord: Send + Sync + 'static {
+    /// The project whose key first made this, as far as the log has been moved in; `None` where nothing is known
+    /// of it.
+    async fn job_owner(&self, job: &str) -> Result<Option<ProjectId>, RecordError>;
+}
+
+/// Notices that users are shown once.
+#[async_trait]
+pub trait NoticeRecord: Send + Sync + 'static {
+    /// Whether a user was shown a notice.
+    async fn notice_shown(&self, user: UserId, notice: &str) -> Result<bool, RecordError>;
+    /// Writes down that a user was shown a notice; again is nothing.
+    async fn show_notice(
+        &self,
+        user: UserId,
+        notice: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError>;
+}
+
 /// The whole durable store.
 pub trait Record:
     GrantRecord
@@ -324,6 +357,8 @@ pub trait Record:
     + KeyRecord
     + AuditRecord
     + AttemptRecord
+    + JobRecord
+    + NoticeRecord
     + ReportRecord
     + UpkeepRecord
 {
@@ -340,6 +375,8 @@ impl<T> Record for T where
         + KeyRecord
         + AuditRecord
         + AttemptRecord
+        + JobRecord
+        + NoticeRecord
         + ReportRecord
         + UpkeepRecord
 {

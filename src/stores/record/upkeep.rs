@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 
 use super::RecordError;
-use super::reports::Totals;
+use super::reports::{Arrived, Totals};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 
@@ -16,6 +16,9 @@ pub struct Keep {
     pub rows_since: Timestamp,
     /// The order in which rows came in, for those that came in before this instant: what followers have read.
     pub news_since: Timestamp,
+    /// And of that order only what stands before this place: how far an export has read, which must miss nothing.
+    /// `None` where nobody has to be waited for.
+    pub news_read: Option<Arrived>,
     /// Sums of five minutes before this instant; never later than what counters are rebuilt from.
     pub cells_since: Timestamp,
     /// Rows of `changes` from before this instant, which every cache has long read.
@@ -35,7 +38,7 @@ pub struct Pruned {
     pub cells: u64,
     /// Rows of `changes`.
     pub changes: u64,
-    /// Sessions and secrets.
+    /// Sessions, secrets, and jobs as old as the rows.
     pub ended: u64,
     /// Whether there is more to drop.
     pub more: bool,

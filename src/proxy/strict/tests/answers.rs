@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::LIMITS;
+use super::HEAD_LIMITS;
 use super::cases::{failures, said};
 use super::escapes::unescape;
 use crate::proxy::strict::answer::{AnswerFraming, find, read};
@@ -14,12 +14,12 @@ fn outcome(bytes: &[u8]) -> String {
         Some(bytes) => (true, bytes),
         None => (false, bytes),
     };
-    let end = match find(bytes, &LIMITS.head) {
+    let end = match find(bytes, &HEAD_LIMITS) {
         Ok(None) => return "partial".to_owned(),
         Ok(Some(end)) => end,
         Err(violation) => return said(violation),
     };
-    let head = match read(&Bytes::copy_from_slice(&bytes[..end]), &LIMITS.head, bodiless) {
+    let head = match read(&Bytes::copy_from_slice(&bytes[..end]), &HEAD_LIMITS, bodiless) {
         Ok(head) => head,
         Err(violation) => return said(violation),
     };
@@ -49,7 +49,7 @@ fn every_prefix_of_a_good_answer_is_waited_for() {
             continue;
         }
         for end in 0..head {
-            assert!(matches!(find(&bytes[..end], &LIMITS.head), Ok(None)), "{line}: after {end} bytes");
+            assert!(matches!(find(&bytes[..end], &HEAD_LIMITS), Ok(None)), "{line}: after {end} bytes");
         }
     }
 }
@@ -58,7 +58,7 @@ fn every_prefix_of_a_good_answer_is_waited_for() {
 #[test]
 fn fields_are_kept_as_they_came() {
     let head = "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nContent-Length: 1\r\nSET-COOKIE: b \r\ncontent-length: 1\r\n\r\n";
-    let read = read(&Bytes::from_static(head.as_bytes()), &LIMITS.head, false).unwrap();
+    let read = read(&Bytes::from_static(head.as_bytes()), &HEAD_LIMITS, false).unwrap();
     let lines: Vec<String> =
         read.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     assert_eq!(lines, ["set-cookie: a", "set-cookie: b", "content-length: 1"]);

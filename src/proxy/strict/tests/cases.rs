@@ -1,6 +1,6 @@
 //! Cases from text files: one line each, the input in escapes and what is said of it.
 
-use super::LIMITS;
+use super::HEAD_LIMITS;
 use super::escapes::unescape;
 use crate::proxy::strict::chunked::Chunked;
 use crate::proxy::strict::head::{check, check_trailers};
@@ -18,6 +18,7 @@ pub fn failures(file: &str, outcome: impl Fn(&[u8]) -> String) -> Vec<String> {
         .collect()
 }
 
+/// How a case spells a refusal.
 pub fn said(violation: Violation) -> String {
     match violation {
         Violation::BadRequest(rule) => format!("400 {rule}"),
@@ -26,7 +27,7 @@ pub fn said(violation: Violation) -> String {
 }
 
 fn head_outcome(bytes: &[u8]) -> String {
-    match check(bytes, &LIMITS.head) {
+    match check(bytes, &HEAD_LIMITS) {
         Ok(None) => "partial".to_owned(),
         Ok(Some(head)) => match head.framing {
             Framing::Empty => "empty".to_owned(),
@@ -44,7 +45,7 @@ fn body_outcome(bytes: &[u8]) -> String {
         Ok(taken) => &bytes[taken..],
         Err(violation) => return said(violation),
     };
-    match check_trailers(trailers, &LIMITS.head) {
+    match check_trailers(trailers, &HEAD_LIMITS) {
         Ok(None) => "partial".to_owned(),
         Ok(Some(_)) => "whole".to_owned(),
         Err(violation) => said(violation),
@@ -70,9 +71,9 @@ fn every_prefix_of_a_case_is_waited_for_or_refused_alike() {
     let cases = include_str!("heads.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in cases {
         let bytes = unescape(line.rsplit_once(" => ").unwrap().0);
-        let whole = check(&bytes, &LIMITS.head);
+        let whole = check(&bytes, &HEAD_LIMITS);
         for end in 0..bytes.len() {
-            let prefix = check(&bytes[..end], &LIMITS.head);
+            let prefix = check(&bytes[..end], &HEAD_LIMITS);
             let alike = match (prefix, whole) {
                 (Ok(None), _) => true,
                 (Ok(Some(part)), Ok(Some(all))) => part == all,
@@ -87,7 +88,7 @@ fn every_prefix_of_a_case_is_waited_for_or_refused_alike() {
 
 #[test]
 fn a_head_counts_its_bytes_and_leaves_what_follows() {
-    let limits = HeadLimits { head_bytes_max: 28, ..LIMITS.head };
+    let limits = HeadLimits { head_bytes_max: 28, ..HEAD_LIMITS };
     let bytes = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
     let head = check(bytes, &HeadLimits { head_bytes_max: 29, ..limits }).unwrap().unwrap();
     assert_eq!(&bytes[head.bytes..], b"rest");
@@ -103,7 +104,7 @@ fn controls_are_found_wherever_they_stand() {
             value[at] = byte;
             let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &value[..], b"\r\n\r\n"].concat();
             let fine = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-            assert_eq!(check(&bytes, &LIMITS.head).is_ok(), fine, "{byte:#x} at {at}");
+            assert_eq!(check(&bytes, &HEAD_LIMITS).is_ok(), fine, "{byte:#x} at {at}");
         }
     }
 }

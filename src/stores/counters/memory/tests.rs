@@ -95,7 +95,7 @@ fn the_organizations_and_the_keys_limits_hold_together_under_64_threads() {
                     assert!(matches!(denial.limit, Limit::Minute | Limit::Daily));
                     return admitted;
                 }
-                Err(Unclaimed::Full) => panic!("16 keys of 100"),
+                Err(other) => panic!("16 keys of 100: {other:?}"),
             }
         }
     });

@@ -63,7 +63,7 @@ macro_rules! columns {
 }
 
 /// Every table but the log.
-pub(super) const TABLES: [Table; 17] = [
+pub(super) const TABLES: [Table; 19] = [
     Table {
         name: "organizations",
         from: "organizations",
@@ -129,6 +129,12 @@ pub(super) const TABLES: [Table; 17] = [
             ("revoked_at", "revoked_at", Number),
         ],
     },
+    Table {
+        name: "notices",
+        from: "notices",
+        columns: &[("user_id", "user", Uuid), ("notice", "notice", Text), ("shown_at", "shown_at", Number)],
+    },
+    Table { name: "jobs", from: "jobs", columns: columns!(job Text, project Text, at Number) },
     Table {
         name: "idempotency",
         from: "idempotency",

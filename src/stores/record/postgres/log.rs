@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::columns::{int, micros};
 use super::log_sums::Sums;
 use super::scopes::Known;
-use super::{PostgresRecord, connect, log_copy, partitions, set_up, within};
+use super::{PostgresRecord, connect, jobs, log_copy, partitions, set_up, within};
 use crate::domain::row::{Admission, Row};
 use crate::stores::record::places::place_of;
 use crate::stores::record::{RecordError, Shipment};
@@ -113,6 +113,7 @@ impl Writing {
         if !shipment.rows.is_empty() {
             take_rows(&mut tx, &mut self.scopes, &shipment.rows).await?;
         }
+        jobs::take(&mut tx, &shipment.rows).await?;
         sqlx::query(
             "INSERT INTO spools (id, seen_at) VALUES ($1, now())
              ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",

@@ -12,7 +12,7 @@ use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
 use crate::stores::record::cells::Width;
 use crate::stores::record::places::first_place;
-use crate::stores::record::{RecordError, SPOOL_LEASE, UsageCell};
+use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
 pub(super) const ADMITTED_SINCE: &str =
@@ -106,6 +106,51 @@ impl PostgresRecord {
                     Ok((row.org("organization")?, row.opt_uuid("key")?.map(KeyId), row.instant("at")?))
                 })
                 .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.within(async {
+            // One snapshot: all of it is of the same instant.
+            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let cells = sqlx::query(
+                "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+                 WHERE organization = $1 AND cell >= $2 AND admitted > 0 ORDER BY cell",
+            )
+            .bind(org.as_str())
+            .bind(int(Width::Cell.cell_of(since)))
+            .fetch_all(&mut *tx)
+            .await?;
+            let totals = sqlx::query(
+                "SELECT key, requests FROM key_usage
+                 WHERE key IN (SELECT id FROM keys WHERE organization = $1) AND requests > 0",
+            )
+            .bind(org.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+            let recent = sqlx::query(
+                "SELECT at FROM requests WHERE organization = $3 AND place >= $1 AND at >= $2 AND admitted ORDER BY at",
+            )
+            .bind(first_place(recent.minus(ARRIVED_BEFORE_MAX)))
+            .bind(micros(recent))
+            .bind(org.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+            let total = |row| {
+                let row = Columns(row);
+                Ok((row.key_id("key")?, row.count("requests")?))
+            };
+            Ok(OrgUsage {
+                cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
+                totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
+                recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
+            })
         })
         .await
     }

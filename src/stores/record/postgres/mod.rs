@@ -25,12 +25,14 @@ mod attempts;
 mod columns;
 mod grants;
 mod invitations;
+mod jobs;
 mod keys;
 mod log;
 mod log_copy;
 mod log_read;
 mod log_sums;
 mod members;
+mod notices;
 mod organizations;
 mod partitions;
 mod people;
@@ -55,7 +57,7 @@ use sqlx::{Connection as _, PgTransaction, Row as _};
 use uuid::Uuid;
 
 use self::log::LogWriter;
-use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
 use crate::config;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
@@ -241,5 +243,13 @@ impl UsageRecord for PostgresRecord {
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
         self.admitted_since(since).await
+    }
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.usage_of(org, since, recent).await
     }
 }

@@ -60,7 +60,7 @@ impl OrganizationRecord for PostgresRecord {
                     "SELECT o.* FROM members m JOIN organizations o ON o.id = m.organization
                      WHERE m.user_id = $1 AND m.organization > $2 ORDER BY m.organization LIMIT $3",
                 )
-                .bind(user.0.as_bytes().to_vec()),
+                .bind(user.0),
             };
             let rows = query
                 .bind(page.after.as_ref().map_or("", OrgId::as_str))

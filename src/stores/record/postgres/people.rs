@@ -5,7 +5,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::PostgresRecord;
-use super::columns::{Columns, micros};
+use super::columns::{Columns, int, micros};
 use super::trail::{Told, tell};
 use super::{members, organizations, sessions};
 use crate::domain::id::{OrgId, UserId};
@@ -40,12 +40,20 @@ impl PeopleRecord for PostgresRecord {
     async fn users(&self) -> Result<Vec<User>, RecordError> {
         self.within(async {
             let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
-            let rows = rows.fetch_all(&self.pool).await?;
-            let mut users: Vec<User> = Vec::new();
-            for row in &rows {
-                gather(&mut users, &Columns(row))?;
-            }
-            Ok(users)
+            all(&rows.fetch_all(&self.pool).await?)
+        })
+        .await
+    }
+
+    async fn users_page(&self, page: &Page<String>) -> Result<Vec<User>, RecordError> {
+        self.within(async {
+            let rows = sqlx::query(select_users!(
+                "WHERE u.id IN (SELECT id FROM users WHERE email > $1 ORDER BY email LIMIT $2)
+                 ORDER BY u.email, m.organization"
+            ))
+            .bind(page.after.as_deref().unwrap_or_default())
+            .bind(int(page.most as u64));
+            all(&rows.fetch_all(&self.pool).await?)
         })
         .await
     }
@@ -290,11 +298,15 @@ pub(super) async fn find_id(tx: &mut PgConnection, id: UserId) -> Result<Option<
 }
 
 fn one(rows: &[PgRow]) -> Result<Option<User>, RecordError> {
-    let mut users = Vec::with_capacity(1);
+    Ok(all(rows)?.pop())
+}
+
+fn all(rows: &[PgRow]) -> Result<Vec<User>, RecordError> {
+    let mut users = Vec::new();
     for row in rows {
         gather(&mut users, &Columns(row))?;
     }
-    Ok(users.pop())
+    Ok(users)
 }
 
 async fn told(

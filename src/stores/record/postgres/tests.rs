@@ -63,6 +63,8 @@ chapters! {
     a_row_of_any_shape_is_taken
     sums_are_those_of_the_rows
     made_up_names_make_no_sum_larger_and_every_row_is_kept
+    a_notice_is_shown_once
+    a_job_is_of_the_project_that_made_it_first
     pages_are_the_rows_in_the_order_of_arrival
     who_follows_the_log_sees_each_row_once_also_late_ones
     old_rows_go_and_their_sums_stay

@@ -37,6 +37,11 @@ pub(super) fn bytes(id: &Uuid) -> &[u8] {
     id.as_bytes()
 }
 
+/// A key's id as SQLite holds it.
+pub(super) fn key_id(bytes: &[u8]) -> Result<KeyId, RecordError> {
+    Uuid::from_slice(bytes).map(KeyId).map_err(|_| unreadable("key"))
+}
+
 /// One row, read by the names of its columns.
 pub(super) struct Columns<'r>(pub &'r SqliteRow);
 

@@ -257,17 +257,42 @@ impl KeyRecord for SqliteRecord {
     }
 }
 
-/// What an edit is called in the audit trail: its gravest part.
+/// What an edit is called in the audit trail.
 fn verb(edit: &KeyEdit) -> &'static str {
-    match edit {
-        KeyEdit { revoke: true, .. } => "key.revoke",
-        KeyEdit { active: Some(false), .. } => "key.disable",
-        KeyEdit { active: Some(true), .. } => "key.enable",
-        KeyEdit { quotas: Some(_), .. } => "key.set_quotas",
-        KeyEdit { limit: Some(_), .. } => "key.set_limit",
-        KeyEdit {
-            category: None, project: None, scopes: None, expires_at: None, allowed_ips: None, ..
-        } => "key.rename",
+    let KeyEdit {
+        name,
+        active,
+        revoke,
+        quotas,
+        limit,
+        category,
+        project,
+        scopes,
+        expires_at,
+        allowed_ips,
+        ..
+    } = edit;
+    let others = [
+        category.is_some(),
+        project.is_some(),
+        scopes.is_some(),
+        expires_at.is_some(),
+        allowed_ips.is_some(),
+    ];
+    match [
+        name.is_some(),
+        active.is_some(),
+        *revoke,
+        quotas.is_some(),
+        limit.is_some(),
+        others.contains(&true),
+    ] {
+        [_, _, true, _, _, _] => "key.revoke",
+        [false, true, _, false, false, false] if *active == Some(false) => "key.disable",
+        [false, true, _, false, false, false] => "key.enable",
+        [false, false, _, true, false, false] => "key.set_quotas",
+        [false, false, _, false, true, false] => "key.set_limit",
+        [true, false, _, false, false, false] => "key.rename",
         _ => "key.edit",
     }
 }

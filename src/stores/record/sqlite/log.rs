@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::SqliteRecord;
 use super::columns::{int, micros};
 use super::log_blocks::{Blocks, Entry};
+use super::jobs::{self, Job};
 use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};
@@ -63,6 +64,7 @@ struct Writer {
 struct Parcel {
     spool: Uuid,
     rows: Rows,
+    jobs: Vec<Job>,
     carried: Vec<Carried>,
     finished: Vec<RequestId>,
     cursor: Option<(String, i64)>,
@@ -77,6 +79,7 @@ impl SqliteRecord {
         let parcel = Parcel {
             spool: shipment.spool,
             rows: Rows::pack(&shipment.rows),
+            jobs: shipment.rows.iter().filter_map(jobs::of).collect(),
             carried: shipment.carried.iter().map(carried).collect(),
             finished: shipment.finished.iter().copied().map(RequestId).collect(),
             cursor: shipment.cursor.as_ref().map(|(segment, at)| (segment.clone(), int(*at))),
@@ -162,6 +165,7 @@ impl Writer {
             tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             take_any(&tx, &mut self.names, &parcel.rows)?;
         }
+        jobs::take(&tx, &parcel.jobs)?;
         parcel.carried.iter().try_for_each(|admission| carry(&tx, parcel.spool, admission))?;
         tx.execute(
             "INSERT INTO spools (id, seen_at) VALUES (?, unixepoch())

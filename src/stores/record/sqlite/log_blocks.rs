@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension as _, Statement};
 
 use crate::stores::record::packed::{self, Bytes};
 
-/// Rows in a block, at most. Fewer make pages far behind slower, more make writing slower.
-pub(super) const BLOCK_ROWS: usize = 256;
+/// Rows in a block, at most: fewer make pages far behind slower. In at most 14 bytes each they fit a quarter of a page
+/// of the file, beyond which SQLite gives a block a page of its own.
+pub(super) const BLOCK_ROWS: usize = 128;
 
 /// One row, as far as pages are filtered by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,8 @@ impl<'t> Blocks<'t> {
                 "SELECT first FROM log_blocks WHERE scope = ? AND first > ? ORDER BY first LIMIT 1",
             )?,
             put: db.prepare(
-                "INSERT OR REPLACE INTO log_blocks (scope, first, last, rows, entries) VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO log_blocks (scope, first, last, rows, success, entries)
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )?,
             merged: Vec::new(),
         })
@@ -137,16 +139,16 @@ impl<'t> Blocks<'t> {
             };
             let count = end.map_or(entries.len(), |end| entries.partition_point(|entry| entry.place < end));
             let (now, later) = entries.split_at(count);
-            self.merge(scope, block, now)?;
+            self.merge(scope, block.as_ref(), now)?;
             entries = later;
         }
         Ok(())
     }
 
     /// Writes a block anew with more entries, in several where there are too many.
-    fn merge(&mut self, scope: u32, block: Option<Found>, entries: &[Entry]) -> rusqlite::Result<()> {
+    fn merge(&mut self, scope: u32, block: Option<&Found>, entries: &[Entry]) -> rusqlite::Result<()> {
         self.merged.clear();
-        if let Some(block) = &block {
+        if let Some(block) = block {
             decode(&block.entries, block.first, &mut self.merged).ok_or_else(unreadable)?;
         }
         let appended =
@@ -161,7 +163,8 @@ impl<'t> Blocks<'t> {
         for chunk in self.merged.chunks(rows) {
             if let ([first, ..], [.., last]) = (chunk, chunk) {
                 let bytes = encode(chunk, first.place);
-                self.put.execute((scope, first.place, last.place, chunk.len() as i64, bytes))?;
+                let success = chunk.iter().filter(|entry| entry.success).count() as i64;
+                self.put.execute((scope, first.place, last.place, chunk.len() as i64, success, bytes))?;
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ mod attempts;
 mod columns;
 mod grants;
 mod invitations;
+mod jobs;
 mod keys;
 mod log;
 mod log_blocks;
@@ -30,12 +31,13 @@ mod log_read;
 mod log_rows;
 mod log_sums;
 mod members;
+mod notices;
 mod names;
 mod organizations;
 mod people;
 mod projects;
-mod sessions;
 mod reports;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -58,8 +60,8 @@ use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use self::log::LogWriter;
-use super::{LogRecord, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
 use self::reports::Readers;
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -195,5 +197,13 @@ impl UsageRecord for SqliteRecord {
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
         self.admitted_since(since).await
+    }
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.usage_of(org, since, recent).await
     }
 }

@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
 use super::SqliteRecord;
-use super::columns::{Columns, bytes, micros};
+use super::columns::{Columns, bytes, int, micros};
 use super::trail::{Told, tell};
 use super::{members, organizations, sessions};
 use crate::domain::id::{OrgId, UserId};
@@ -36,12 +36,17 @@ impl PeopleRecord for SqliteRecord {
 
     async fn users(&self) -> Result<Vec<User>, RecordError> {
         let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
-        let rows = rows.fetch_all(&self.readers).await?;
-        let mut users: Vec<User> = Vec::new();
-        for row in &rows {
-            gather(&mut users, &Columns(row))?;
-        }
-        Ok(users)
+        all(&rows.fetch_all(&self.readers).await?)
+    }
+
+    async fn users_page(&self, page: &Page<String>) -> Result<Vec<User>, RecordError> {
+        let rows = sqlx::query(select_users!(
+            "WHERE u.id IN (SELECT id FROM users WHERE email > ? ORDER BY email LIMIT ?)
+             ORDER BY u.email, m.organization"
+        ))
+        .bind(page.after.as_deref().unwrap_or_default())
+        .bind(int(page.most as u64));
+        all(&rows.fetch_all(&self.readers).await?)
     }
 
     async fn user(&self, email: &str) -> Result<User, RecordError> {
@@ -236,11 +241,15 @@ pub(super) async fn find_id(tx: &mut SqliteConnection, id: UserId) -> Result<Opt
 }
 
 fn one(rows: &[SqliteRow]) -> Result<Option<User>, RecordError> {
-    let mut users = Vec::with_capacity(1);
+    Ok(all(rows)?.pop())
+}
+
+fn all(rows: &[SqliteRow]) -> Result<Vec<User>, RecordError> {
+    let mut users = Vec::new();
     for row in rows {
         gather(&mut users, &Columns(row))?;
     }
-    Ok(users.pop())
+    Ok(users)
 }
 
 async fn told(

@@ -54,6 +54,11 @@ pub(crate) async fn a_batch_moved_twice_counts_once([one, two]: Handles) {
     let singly = two.admitted_since(at(449)).await.unwrap();
     let expected: Vec<_> = (449..=451).map(|n| (slug("acme"), Some(key), at(n))).collect();
     assert_eq!(singly, expected);
+    let of_acme = two.usage_of(&slug("acme"), at(300), at(449)).await.unwrap();
+    assert_eq!(of_acme.cells, [cell(Some(key), at(300), 152)]);
+    assert_eq!(of_acme.totals, [(key, 401)], "of keys that exist");
+    assert_eq!(of_acme.recent, [at(449), at(450), at(451)]);
+    assert_eq!(two.usage_of(&slug("other"), at(0), at(0)).await.unwrap(), OrgUsage::default());
     assert_eq!(two.cursors().await.unwrap(), [("a".to_owned(), 4_096)]);
 }
 

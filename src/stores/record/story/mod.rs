@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod people;
 mod reports;
+mod systems;
 mod upkeep;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,6 +31,7 @@ pub(crate) use keys::*;
 pub(crate) use log::*;
 pub(crate) use people::*;
 pub(crate) use reports::*;
+pub(crate) use systems::*;
 pub(crate) use upkeep::*;
 
 /// Two handles on one empty store.
@@ -129,6 +131,7 @@ fn row(n: u64, key: Option<KeyId>, admitted: bool, seconds: u64) -> Row<'static>
         bytes_out: 9,
         target: None,
         user_agent: Some("curl".into()),
+        job: None,
     }
 }
 

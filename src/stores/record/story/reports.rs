@@ -26,8 +26,8 @@ pub(crate) fn made_up(n: u64) -> Row<'static> {
     row.cost = Cost { credits: n % 5, microcents: n * 10 };
     (row.first_byte_micros, row.total_micros) = (n, n * 2);
     (row.bytes_in, row.bytes_out) = (n % 17, n * 3);
-    row.tier = (n % 4 > 0).then(|| format!("{}.5", n % 4).into());
-    row.domain = (n % 3 > 0).then(|| format!("www{}.Example.org", n % 10).into());
+    row.tier = (!n.is_multiple_of(4)).then(|| format!("{}.5", n % 4).into());
+    row.domain = (!n.is_multiple_of(3)).then(|| format!("www{}.Example.org", n % 10).into());
     if row.organization.is_none() || n.is_multiple_of(5) {
         row.admitted = false;
         row.outcome = None;

@@ -9,10 +9,11 @@ use crate::stores::record::upkeep::{Keep, Pruned, Verified};
 
 const DAY: u64 = 86_400;
 
-fn keep_from(rows: u64) -> Keep {
+pub(super) fn keep_from(rows: u64) -> Keep {
     Keep {
         rows_since: at(rows),
         news_since: at(0),
+        news_read: None,
         cells_since: at(0),
         changes_since: at(0),
         ended_since: at(0),
@@ -83,9 +84,14 @@ pub(crate) async fn old_rows_go_and_their_sums_stay([one, two]: Handles) {
     let days = Span { since: midnight(at(0)), until: midnight(at(40 * DAY)) };
     assert_eq!(two.totals(&organization, days).await.unwrap(), before);
     assert_eq!(two.verify(false).await.unwrap().drifted, 0);
-    // Followers are told of what is still there, in its order.
-    assert!(pruned(&one, &Keep { news_since: at(15 * DAY), ..keep }).await.news > 0);
-    let news = two.log_news(&LogFilter::all(Scope::Everything), Arrived::default(), 10).await.unwrap();
+    // Followers are told of what is still there, in its order; an export that has yet to read is waited for.
+    let all = LogFilter::all(Scope::Everything);
+    let unread = Keep { news_since: at(15 * DAY), ..keep };
+    for read in [Arrived::default(), two.log_news(&all, Arrived::default(), 1).await.unwrap().next] {
+        assert_eq!(pruned(&one, &Keep { news_read: Some(read), ..unread }).await.news, 0);
+    }
+    assert!(pruned(&one, &unread).await.news > 0);
+    let news = two.log_news(&all, Arrived::default(), 10).await.unwrap();
     assert!(news.rows.first().is_some_and(|found| found.row.at >= at(12 * DAY)));
 }
 

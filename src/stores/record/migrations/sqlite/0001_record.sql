@@ -213,13 +213,14 @@ SELECT id, at, nullif(organization, '') AS organization,
        CASE typeof(user_agent) WHEN 'integer' THEN (SELECT text FROM names WHERE number = user_agent) ELSE user_agent END AS user_agent
 FROM requests JOIN scopes ON scopes.number = requests.scope;
 
--- Which rows a scope has, in blocks of up to 256 in the order of their places; no two blocks of a scope overlap. An
+-- Which rows a scope has, in blocks of up to 128 in the order of their places; no two blocks of a scope overlap. An
 -- entry is place, status, tier and domain (sqlite/log_blocks.rs): what pages are filtered by.
 CREATE TABLE log_blocks (
     scope   INTEGER NOT NULL,
     first   INTEGER NOT NULL,                -- place of its first row
     last    INTEGER NOT NULL,                -- place of its last row
     rows    INTEGER NOT NULL,
+    success INTEGER NOT NULL,                -- how many of them succeeded
     entries BLOB    NOT NULL,
     PRIMARY KEY (scope, first)
 ) STRICT, WITHOUT ROWID;
@@ -295,5 +296,4 @@ CREATE TABLE open_admissions (
 ) STRICT, WITHOUT ROWID;
 
 -- For removing what has ended.
-CREATE INDEX sessions_by_end ON sessions (expires_at);
 CREATE INDEX secrets_by_end ON key_secrets (valid_until) WHERE valid_until IS NOT NULL;

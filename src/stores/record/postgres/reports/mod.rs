@@ -7,7 +7,7 @@
 //! | a page | its rows, by an index of the scope; with a filter, at most [`pages::LOOKED_AT_MAX`] rows |
 //! | a page by its number | an index of the scope, counted through; with a filter, the rows of the scope |
 
-mod news;
+pub(super) mod news;
 mod pages;
 pub(super) mod rows;
 mod sums;

@@ -24,6 +24,11 @@ fn place(sequence: i64, row: u64) -> Arrived {
     Arrived((sequence.max(0) as u64) << ROW_BITS | row)
 }
 
+/// The batch that `arrived` lies in.
+pub(in super::super) fn batch_of(arrived: Arrived) -> i64 {
+    int(arrived.0 >> ROW_BITS)
+}
+
 pub(super) async fn since(
     db: &mut PgConnection,
     filter: &LogFilter,
@@ -35,7 +40,7 @@ pub(super) async fn since(
     let batches = sqlx::query(
         "SELECT sequence, first, last, rows FROM log_arrivals WHERE sequence >= $1 ORDER BY sequence LIMIT 1000",
     )
-    .bind(int(after.0 >> ROW_BITS))
+    .bind(batch_of(after))
     .fetch_all(&mut *db)
     .await?;
     let mut looked_at = 0;

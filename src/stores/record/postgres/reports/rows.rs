@@ -53,6 +53,7 @@ pub(in super::super) fn logged(columns: &Columns<'_>) -> Result<LoggedRow, Recor
         bytes_out: columns.count("bytes_out")?,
         target: text("target")?,
         user_agent: text("user_agent")?,
+        job: None,
     };
     Ok(LoggedRow { place: Place(columns.number("place")?), row })
 }

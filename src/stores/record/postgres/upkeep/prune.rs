@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::columns::{Columns, int, micros};
 use super::super::partitions;
+use super::super::reports::news::batch_of;
 use crate::stores::record::RecordError;
 use crate::stores::record::cells::Width;
 use crate::stores::record::places::first_place;
@@ -33,7 +34,7 @@ pub(super) async fn step(db: &mut PgConnection, keep: &Keep) -> Result<Pruned, R
         return Ok(Pruned::default());
     }
     let mut pruned = Pruned { rows: hide_rows(&mut tx, keep).await?, ..Pruned::default() };
-    let steps: [(&'static str, i64); 5] = [
+    let steps: [(&'static str, i64); 6] = [
         (
             "WITH old AS (DELETE FROM usage WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM usage WHERE width = 300 AND cell < $1 LIMIT $2)) RETURNING 1)
@@ -44,7 +45,7 @@ pub(super) async fn step(db: &mut PgConnection, keep: &Keep) -> Result<Pruned, R
         (
             "WITH old AS (DELETE FROM log_arrivals WHERE sequence <= (
                  SELECT max(sequence) FROM (SELECT sequence, last FROM log_arrivals ORDER BY sequence LIMIT $2) AS first
-                 WHERE last < $1) RETURNING 1)
+                 WHERE last < $1) AND sequence < $3 RETURNING 1)
              SELECT count(*) AS dropped FROM old",
             first_place(keep.news_since),
         ),
@@ -68,15 +69,27 @@ pub(super) async fn step(db: &mut PgConnection, keep: &Keep) -> Result<Pruned, R
              SELECT count(*) AS dropped FROM old",
             micros(keep.ended_since),
         ),
+        (
+            "WITH old AS (DELETE FROM jobs WHERE job = ANY (ARRAY(
+                 SELECT job FROM jobs WHERE at < $1 ORDER BY at LIMIT $2)) RETURNING 1)
+             SELECT count(*) AS dropped FROM old",
+            micros(keep.rows_since),
+        ),
     ];
-    let mut dropped = [0; 5];
+    let mut dropped = [0; 6];
+    // Only one of them asks for the third argument.
+    let unread = keep.news_read.map_or(i64::MAX, batch_of);
     for ((sql, before), dropped) in steps.into_iter().zip(&mut dropped) {
-        let row = sqlx::query(sql).bind(before).bind(int(STEP)).fetch_optional(&mut *tx).await?;
+        let mut query = sqlx::query(sql).bind(before).bind(int(STEP));
+        if sql.contains("$3") {
+            query = query.bind(unread);
+        }
+        let row = query.fetch_optional(&mut *tx).await?;
         *dropped = row.map_or(Ok(0), |row| Columns(&row).count("dropped"))?;
     }
     tx.commit().await?;
-    let [cells, news, changes, sessions, secrets] = dropped;
-    (pruned.cells, pruned.news, pruned.changes, pruned.ended) = (cells, news, changes, sessions + secrets);
+    let [cells, news, changes, sessions, secrets, jobs] = dropped;
+    (pruned.cells, pruned.news, pruned.changes, pruned.ended) = (cells, news, changes, sessions + secrets + jobs);
     pruned.more = dropped.contains(&STEP);
     drop_partitions(db, keep).await?;
     Ok(pruned)

@@ -16,6 +16,7 @@ mod sums;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _};
 
+pub(super) use self::news::batch_of;
 pub(super) use self::readers::Readers;
 use super::SqliteRecord;
 use super::names::EVERYTHING;
@@ -92,7 +93,7 @@ impl ReportRecord for SqliteRecord {
     }
 
     async fn log_end(&self) -> Result<Arrived, RecordError> {
-        self.log_readers.ask(|db| news::end(db)).await
+        self.log_readers.ask(news::end).await
     }
 
     async fn log_row(&self, id: RequestId) -> Result<Option<LoggedRow>, RecordError> {

@@ -25,6 +25,11 @@ fn place(sequence: i64, row: usize) -> Arrived {
     Arrived((sequence.max(0) as u64) << ROW_BITS | row as u64)
 }
 
+/// The batch that `arrived` lies in.
+pub(in crate::stores::record::sqlite) fn batch_of(arrived: Arrived) -> i64 {
+    int(arrived.0 >> ROW_BITS)
+}
+
 pub(super) fn since(
     db: &Connection,
     filter: &LogFilter,
@@ -36,7 +41,7 @@ pub(super) fn since(
     let mut rows = logged(db)?;
     let mut batches =
         db.prepare("SELECT sequence, places FROM log_arrivals WHERE sequence >= ? ORDER BY sequence")?;
-    let mut batches = batches.query([int(after.0 >> ROW_BITS)])?;
+    let mut batches = batches.query([batch_of(after)])?;
     let mut looked_at = 0;
     while let Some(batch) = batches.next()? {
         let sequence = batch.get(0)?;

@@ -62,9 +62,15 @@ impl<'t> Asked<'t> {
         }))
     }
 
-    /// Whether every row of the scope between its places is asked for.
-    const fn is_all(&self) -> bool {
-        self.status.is_none() && self.tier.is_none() && self.domain.is_none()
+    /// How many rows of a block are asked for, where its head tells that.
+    fn count(&self, rows: u64, success: u64) -> Option<u64> {
+        match self.status {
+            _ if self.tier.is_some() || self.domain.is_some() => None,
+            None => Some(rows),
+            Some(StatusFilter::Success) => Some(success),
+            Some(StatusFilter::Failed) => Some(rows.saturating_sub(success)),
+            Some(StatusFilter::Exactly(_) | StatusFilter::Class(_)) => None,
+        }
     }
 
     /// Whether the filter lets an entry through.
@@ -73,26 +79,32 @@ impl<'t> Asked<'t> {
         if self.status.is_some_and(|status| !status.matches(outcome, entry.status)) {
             return Ok(false);
         }
-        let (mut tier, mut domain) = (None, None);
-        if matches!((&self.tier, entry.tier), (Some(_), Label::InRow))
-            || matches!((&self.domain, entry.domain), (Some(_), Label::InRow))
-        {
-            // Both columns hold a text or a number.
-            let found = self.in_row.query_row([entry.place], |row| {
-                let text = |column| row.get_ref(column).map(|value| value.as_str().ok().map(str::to_owned));
-                Ok((text(0)?, text(1)?))
-            });
-            (tier, domain) = found.optional()?.unwrap_or_default();
-        }
-        let is = |texts: &Option<Texts>, label, text: Option<String>, same: fn(&str, &str) -> bool| {
-            texts.as_ref().is_none_or(|texts| match label {
-                Label::None => false,
-                Label::Number(number) => texts.numbers.contains(&number),
-                Label::InRow => text.is_some_and(|text| same(&texts.text, &text)),
-            })
+        let is_one = |texts: &Option<Texts>, label| match (texts, label) {
+            (None, _) => Some(true),
+            (Some(_), Label::None) => Some(false),
+            (Some(texts), Label::Number(number)) => Some(texts.numbers.contains(&number)),
+            (Some(_), Label::InRow) => None,
         };
-        Ok(is(&self.tier, entry.tier, tier, |asked, text| asked == text)
-            && is(&self.domain, entry.domain, domain, is_part))
+        match (is_one(&self.tier, entry.tier), is_one(&self.domain, entry.domain)) {
+            (Some(tier), Some(domain)) => Ok(tier && domain),
+            (Some(false), _) | (_, Some(false)) => Ok(false),
+            (tier, domain) => self.row_lets_through(entry.place, tier.is_none(), domain.is_none()),
+        }
+    }
+
+    /// The same for texts that only the row has.
+    fn row_lets_through(&mut self, place: i64, tier: bool, domain: bool) -> Result<bool, RecordError> {
+        let texts = self.in_row.query_row([place], |row| {
+            // Both columns hold a text or a number.
+            let text = |column| row.get_ref(column).map(|value| value.as_str().ok().map(str::to_owned));
+            Ok((text(0)?, text(1)?))
+        });
+        let Some((of_tier, of_domain)) = texts.optional()? else { return Ok(false) };
+        let asked = |texts: &Option<Texts>, text: Option<String>, same: fn(&str, &str) -> bool| {
+            texts.as_ref().zip(text).is_some_and(|(texts, text)| same(&texts.text, &text))
+        };
+        Ok((!tier || asked(&self.tier, of_tier, |asked, text| asked == text))
+            && (!domain || asked(&self.domain, of_domain, is_part)))
     }
 }
 
@@ -158,25 +170,28 @@ pub(super) fn numbered(
     let Some(mut asked) = Asked::new(db, filter)? else { return Ok(nothing) };
     let first = page.saturating_sub(1).saturating_mul(size as u64);
     let wanted = first..first.saturating_add(size as u64);
-    let mut heads = db.prepare(
-        "SELECT first, last, rows FROM log_blocks WHERE scope = ? AND first < ? ORDER BY first DESC",
+    // The entries are read only where they are looked at.
+    let mut blocks = db.prepare(
+        "SELECT first, last, entries, rows, success FROM log_blocks WHERE scope = ? AND first < ?
+         ORDER BY first DESC",
     )?;
-    let mut whole =
-        db.prepare("SELECT first, last, entries FROM log_blocks WHERE scope = ? AND first = ?")?;
-    let mut heads = heads.query((asked.scope, asked.places.end))?;
+    let mut blocks = blocks.query((asked.scope, asked.places.end))?;
     let (mut total, mut places, mut entries) = (0_u64, Vec::new(), Vec::new());
-    while let Some(head) = heads.next()? {
-        let (block, last, rows) = (head.get::<_, i64>(0)?, head.get::<_, i64>(1)?, head.get::<_, i64>(2)?);
+    while let Some(block) = blocks.next()? {
+        let (first, last) = (block.get::<_, i64>(0)?, block.get::<_, i64>(1)?);
         if last < asked.places.start {
             break;
         }
-        let behind = total.saturating_add(rows.max(0) as u64);
-        let is_inside = asked.places.start <= block && last < asked.places.end;
-        if asked.is_all() && is_inside && (behind <= wanted.start || total >= wanted.end) {
-            total = behind;
+        let number = |column: usize| block.get::<_, i64>(column).map(|number| number.max(0) as u64);
+        if let Some(count) = asked.count(number(3)?, number(4)?)
+            && asked.places.start <= first
+            && last < asked.places.end
+            && (total + count <= wanted.start || total >= wanted.end)
+        {
+            total += count;
             continue;
         }
-        whole.query_row((asked.scope, block), |row| Ok(read(row, &mut entries)))??;
+        read(block, &mut entries)?;
         for entry in entries.iter().rev() {
             if asked.places.contains(&entry.place) && asked.lets_through(entry)? {
                 if wanted.contains(&total) {

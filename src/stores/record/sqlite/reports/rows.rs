@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use rusqlite::{Connection, OptionalExtension as _, Row as Columns, Statement};
 use uuid::Uuid;
 
-use super::super::columns::unreadable;
+use super::super::columns::{key_id, unreadable};
 use super::super::log::place_of_row;
 use super::super::log_rows::time_of;
 use crate::domain::cost::{Cost, CostSource, Outcome};
-use crate::domain::id::{KeyId, RequestId};
+use crate::domain::id::RequestId;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::stores::record::RecordError;
@@ -99,12 +99,9 @@ fn read(columns: &Columns<'_>) -> Result<LoggedRow, RecordError> {
         bytes_out: number(21)?,
         target: text(6)?,
         user_agent: text(7)?,
+        job: None,
     };
     Ok(LoggedRow { place: Place(columns.get(23)?), row })
-}
-
-fn key_id(bytes: &[u8]) -> Result<KeyId, RecordError> {
-    Uuid::from_slice(bytes).map(KeyId).map_err(|_| unreadable("key"))
 }
 
 fn read_outcome(number: u8) -> Result<Outcome, RecordError> {

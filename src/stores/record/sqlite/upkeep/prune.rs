@@ -9,13 +9,14 @@ use super::super::columns::micros;
 use super::super::log_rows::first_place;
 use super::super::log_sums::cell_of;
 use super::super::names::EVERYTHING;
+use super::super::reports::batch_of;
 use crate::stores::record::upkeep::{Keep, Pruned};
 
 /// Rows of the log that one step drops.
-const ROWS: u64 = 1_000;
+const ROWS: u64 = 500;
 /// Scopes in which one step looks for old sums, and how many sums it drops.
 const SCOPES: u64 = 200;
-const CELLS: u64 = 1_000;
+const CELLS: u64 = 500;
 /// Batches of the order of arrival, in one step.
 const BATCHES: u64 = 50;
 /// Changes, sessions and secrets, each, in one step.
@@ -29,8 +30,8 @@ pub(super) fn step(db: &Connection, keep: &Keep, swept: u32) -> rusqlite::Result
     pruned.news = db.execute(
         "DELETE FROM log_arrivals WHERE sequence <= (
              SELECT max(sequence) FROM (SELECT sequence, last FROM log_arrivals ORDER BY sequence LIMIT ?1)
-             WHERE last < ?2)",
-        (BATCHES as i64, first_place(keep.news_since)),
+             WHERE last < ?2) AND sequence < ?3",
+        (BATCHES as i64, first_place(keep.news_since), keep.news_read.map_or(i64::MAX, batch_of)),
     )? as u64;
     pruned.changes = db.execute(
         "DELETE FROM changes WHERE sequence <= (
@@ -47,10 +48,14 @@ pub(super) fn step(db: &Connection, keep: &Keep, swept: u32) -> rusqlite::Result
         "DELETE FROM key_secrets WHERE digest IN (SELECT digest FROM key_secrets WHERE valid_until < ? LIMIT ?)",
         (ended, OTHERS as i64),
     )? as u64;
-    pruned.ended = sessions + secrets;
+    let jobs = db.execute(
+        "DELETE FROM jobs WHERE job IN (SELECT job FROM jobs WHERE at < ? ORDER BY at LIMIT ?)",
+        (micros(keep.rows_since), OTHERS as i64),
+    )? as u64;
+    pruned.ended = sessions + secrets + jobs;
     pruned.more |= pruned.rows == ROWS
         || pruned.news == BATCHES
-        || [pruned.changes, sessions, secrets].contains(&OTHERS);
+        || [pruned.changes, sessions, secrets, jobs].contains(&OTHERS);
     Ok((pruned, swept))
 }
 

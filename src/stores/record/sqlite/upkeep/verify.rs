@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::super::columns::{int, unreadable};
+use super::super::columns::{int, key_id, unreadable};
 use super::super::log_rows::time_of;
 use super::super::log_sums::{Of, Table, Width};
 use super::super::names::Name;
@@ -206,10 +206,6 @@ fn whose(db: &Connection, scope: u32) -> Result<Whose, RecordError> {
     })
 }
 
-fn key_id(bytes: &[u8]) -> Result<KeyId, RecordError> {
-    Uuid::from_slice(bytes).map(KeyId).map_err(|_| unreadable("key"))
-}
-
 fn read_row(row: &rusqlite::Row<'_>) -> Result<(Of, Stored), RecordError> {
     let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
     let admitted: bool = row.get(2)?;
@@ -315,8 +311,9 @@ pub(super) fn repair(db: &Connection, drifts: &[Wrong]) -> Result<u64, RecordErr
                      ON CONFLICT DO NOTHING",
                     (key, organization),
                 )?;
+                // A total drifted by hand can count more requests than rows, and was read as just as many.
                 let set = "UPDATE key_usage SET requests = ?, rows = ?
-                           WHERE key = ? AND requests = ? AND rows = ?";
+                           WHERE key = ? AND requests = ? AND max(requests, rows) = ?";
                 let (should, is) = ((should.admitted, should.requests()), (is.admitted, is.requests()));
                 repaired +=
                     db.execute(set, (int(should.0), int(should.1), key, int(is.0), int(is.1)))? as u64;

@@ -1,0 +1,146 @@
+//! `/openapi.json`: the document of every system that the gateway answers itself, made of the handlers' own
+//! annotations (OpenAPI 3.1).
+//!
+//! What is the same for every call of the native API is written once, here: who may call it, from the same table
+//! that decides ([`RULES`]); what every answer may be instead of the one that was hoped for; and the headers that
+//! creations take. So a handler that names its deed cannot be documented wrongly.
+
+use axum::Router;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use serde_json::{Map, Value, json};
+use utoipa::openapi::OpenApi;
+
+use crate::admin::access::{Least, RULES, Rule};
+use crate::domain::people::Role;
+
+use super::system::System;
+
+/// Where the native API's calls begin.
+const NATIVE: &str = "/v1/";
+const INTRODUCTION: &str = "The gateway's own API (`/v1`, on the control listener) and the published key systems that it \
+     speaks. Calls are made with a session token (`Authorization: Bearer`); an API key only reads what its operation \
+     says. Another organization's things are answered 404.";
+
+/// Serves the document of these parts.
+pub fn system(parts: Vec<OpenApi>) -> System {
+    let document = document(parts).to_string();
+    let answer = async move || ([(CONTENT_TYPE, "application/json")], document);
+    System::new(&["GET /openapi.json"], Router::new().route("/openapi.json", get(answer)))
+}
+
+/// The document of these parts.
+pub fn document(parts: Vec<OpenApi>) -> Value {
+    let mut whole = OpenApi::default();
+    for part in parts {
+        whole.merge(part);
+    }
+    let mut document = serde_json::to_value(whole).unwrap_or_default();
+    document["info"] = json!({
+        "title": "Tollgate",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": INTRODUCTION,
+        "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+    });
+    document["components"]["securitySchemes"] = json!({
+        "session": { "type": "http", "scheme": "bearer", "description": "A session token, from POST /v1/session" },
+        "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+    });
+    document["components"]["schemas"]["Problem"] = problem();
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, operations) in paths.filter(|(path, _)| path.starts_with(NATIVE)) {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            if let Some(operation) = operation.as_object_mut() {
+                complete(path, method, operation);
+            }
+        }
+    }
+    document
+}
+
+/// Adds what is the same for all.
+fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
+    operation.insert("operationId".into(), name(path, method).into());
+    let named = operation.get("x-tollgate-deed").and_then(Value::as_str);
+    let rule = RULES.iter().find(|rule| Some(rule.name) == named);
+    let writes = method != "get";
+    let body = operation.contains_key("requestBody");
+    let mut answers = vec![503];
+    if let Some(rule) = rule {
+        answers.extend([401, 403]);
+        let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
+        let text = format!("{text}\n\nNeeds: {}.", needs(rule));
+        operation.insert("description".into(), text.trim().into());
+        let mut security = vec![json!({ "session": [] })];
+        security.extend(rule.keys.then(|| json!({ "key": [] })));
+        operation.insert("security".into(), security.into());
+    } else {
+        // The two that make a caller known: a login, and an invitation's acceptance.
+        answers.extend([401, 403, 429]);
+    }
+    let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+    let has = |name: &str| parameters.as_array().into_iter().flatten().any(|one| one["name"] == name);
+    if path.contains('{') || has("organization") || body {
+        answers.push(404);
+    }
+    if has("If-Match") {
+        answers.push(412);
+    }
+    let queries = parameters.as_array().into_iter().flatten().any(|one| one["in"] == "query");
+    if queries || body {
+        answers.push(422);
+    }
+    if writes {
+        answers.push(409);
+    }
+    if body {
+        answers.extend([400, 413, 415]);
+    }
+    if operation.get("x-tollgate-once").is_some() {
+        answers.push(429);
+        let name = json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "A name for this request: repeated under the same name, it is answered the same and done once, \
+                            for 24 hours",
+            "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
+        });
+        if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
+            parameters.push(name);
+        }
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    for status in answers {
+        let meaning = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        responses.insert(status.to_string(), json!({
+            "description": meaning,
+            "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+        }));
+    }
+}
+
+/// A call's name for programs: the method and the words of its path, such as `post_keys_key_rotate`.
+fn name(path: &str, method: &str) -> String {
+    let words = path.trim_start_matches(NATIVE).split(['/', '{', '}', '-']).filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |name, word| name + "_" + word)
+}
+
+fn needs(rule: &Rule) -> String {
+    let least = match rule.least {
+        Least::Anyone => "a login",
+        Least::Role(Role::Member) => "a member of the organization",
+        Least::Role(Role::Admin) => "an admin of the organization",
+        Least::Role(Role::Owner) => "an owner of the organization",
+        Least::Operator => "an operator",
+    };
+    let key = if rule.keys { ", or an API key of it with the scope `read`" } else { "; no API key may" };
+    format!("{least}{key}")
+}
+
+/// Problem details (RFC 9457), as [`Problem`](super::native::Problem) writes them.
+fn problem() -> Value {
+    use utoipa::PartialSchema as _;
+    serde_json::to_value(super::native::Problem::schema()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

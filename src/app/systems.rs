@@ -1,0 +1,32 @@
+//! What the gateway answers itself, by listener. The first system that owns a path has it, and routes come after all
+//! of them.
+
+use std::sync::Arc;
+
+use crate::api::desk::Desk;
+use crate::api::native::{self, Native};
+use crate::api::system::System;
+use crate::api::{docs, openapi, own_usage, published};
+use crate::config::Config;
+
+/// Systems, in the order in which they are asked.
+pub(super) struct Systems {
+    /// The clients' side.
+    pub data: Vec<System>,
+    /// The operators' side.
+    pub control: Vec<System>,
+}
+
+impl Systems {
+    /// Those that `config` switches on.
+    pub(super) fn new(config: &Config, desk: &Desk, native: Native) -> Self {
+        let own = own_usage::system(Arc::clone(&desk.gate), desk.record.clone());
+        let (published, mut documents): (Vec<_>, Vec<_>) =
+            published::systems(config.systems, desk).into_iter().unzip();
+        let (native, document) = native::system(native);
+        documents.insert(0, document);
+        let data: Vec<_> = std::iter::once(own).chain(published).collect();
+        let operators = [native, openapi::system(documents), docs::system()];
+        Self { control: data.iter().cloned().chain(operators).collect(), data }
+    }
+}

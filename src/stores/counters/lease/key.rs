@@ -1,0 +1,204 @@
+//! What a node holds and owes of one key.
+
+use std::time::Duration;
+
+use super::demand::Demand;
+use super::{DRIFT, Done, Entry, Local, Terms, cell_of};
+use crate::domain::account::Denial;
+use crate::domain::cost::Cost;
+use crate::domain::limit::Limit;
+use crate::domain::ring::Window;
+use crate::domain::time::{Period, Timestamp};
+
+/// How long a refusal is believed: what is undone at other nodes may end it sooner than time does.
+const BELIEVED: Duration = Duration::from_secs(10);
+/// The same for a budget, which every settlement may change, and for requests in flight, which end when they like.
+const BUDGET_BELIEVED: Duration = Duration::from_millis(100);
+const SLOTS_BELIEVED: Duration = Duration::from_millis(20);
+/// How long after the end of a cell what others give back has arrived.
+const RETURNING: Duration = Duration::from_millis(15);
+/// With less time left than this a lease is not worth adding to.
+const ENDING: Duration = Duration::from_millis(8);
+
+/// Allowances at hand, all counted in one cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pool {
+    pub left: u64,
+    /// What is reserved for them in the calendar's counts. Negative where requests were dearer than what was asked for,
+    /// and no budget minded.
+    money: i64,
+    /// When the store granted them, on its clock.
+    at: Timestamp,
+    /// A local instant at which that clock had not passed `at`.
+    from: Local,
+    /// From then on they must not be spent.
+    pub ends: Local,
+    /// At so few it is time to ask for more; 0 is never.
+    low: u64,
+}
+
+/// A limit that refused, for as long as that stays true.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub denial: Denial,
+    pub terms: Terms,
+    pub until: Local,
+    /// How many requests may wait for `until` because others may give back by then.
+    pub seats: u64,
+}
+
+/// A call under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub seq: u64,
+    pub at: Local,
+    pub waiting: u64,
+    pub terms: Terms,
+    /// The number of its part about slots.
+    pub slots: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyState {
+    pub seq: u64,
+    pub acked: u64,
+    pub call: Option<Sent>,
+    /// What calls without an answer brought, each with the first call that did.
+    pub unacked: Vec<(u64, Entry)>,
+    /// What no call has brought yet.
+    pub entries: Vec<Entry>,
+    /// Since when there is something.
+    pub owed_since: Option<Local>,
+    pub pool: Option<Pool>,
+    pub waiting: u64,
+    pub demand: Demand,
+    pub refused: Option<Refused>,
+    /// As the last claim named them.
+    pub terms: Terms,
+    /// What the store said last, and for how long it may be told.
+    pub seen: Option<Done>,
+}
+
+impl Pool {
+    /// When a request that is admitted at the local instant `now` was admitted, on the store's clock: in the cell in
+    /// which it is counted.
+    fn instant(&self, now: Local) -> Timestamp {
+        self.at.plus(now.since(self.from))
+    }
+}
+
+impl KeyState {
+    /// Gives up allowances whose time is over: they go back to where they were counted.
+    pub fn roll(&mut self, now: Local) {
+        if let Some(pool) = self.pool.take_if(|pool| now >= pool.ends) {
+            self.owe(Entry { at: pool.at, requests: -(pool.left as i64), microcents: -pool.money });
+        }
+    }
+
+    /// Spends an allowance; when it was admitted on the store's clock, and whether it is time to ask for more.
+    pub fn spend(&mut self, terms: &Terms, now: Local) -> Option<(Timestamp, bool)> {
+        let has_budget = terms.has_budget();
+        let pool = self.pool.as_mut()?;
+        if pool.left == 0 || has_budget && pool.money < terms.estimate as i64 {
+            return None;
+        }
+        pool.left -= 1;
+        pool.money -= terms.estimate as i64;
+        let more = pool.left == pool.low && pool.low > 0 && pool.ends.since(now) > ENDING;
+        Some((pool.instant(now), more && self.call.is_none()))
+    }
+
+    /// Puts back an allowance that came to nothing, or owes it where its cell has ended.
+    pub fn put_back(&mut self, at: Timestamp, estimate: Cost, now: Local) {
+        self.roll(now);
+        self.refused = None;
+        match self.pool.as_mut().filter(|pool| cell_of(pool.at) == cell_of(at)) {
+            Some(pool) => {
+                pool.left += 1;
+                pool.money += estimate.microcents as i64;
+            }
+            None => self.owe(Entry { at, requests: -1, microcents: -(estimate.microcents as i64) }),
+        }
+    }
+
+    /// Remembers something for the next call, together with what is counted in the same places.
+    pub fn owe(&mut self, entry: Entry) {
+        if entry.requests == 0 && entry.microcents == 0 {
+            return;
+        }
+        let same = |known: &&mut Entry| {
+            if known.requests.signum() != entry.requests.signum() {
+                return false;
+            }
+            match entry.requests.signum() {
+                // Costs alone go to the calendar, the finest part of which is a day.
+                0 => Period::Daily.bounds(known.at) == Period::Daily.bounds(entry.at),
+                // What is taken back must come from the very cell.
+                -1 => cell_of(known.at) == cell_of(entry.at),
+                // What is added may be counted later than it was, never earlier.
+                _ => minute_cell(known.at) == minute_cell(entry.at),
+            }
+        };
+        match self.entries.iter_mut().rev().take(4).find(same) {
+            Some(known) => {
+                known.at = known.at.max(entry.at);
+                known.requests += entry.requests;
+                known.microcents = known.microcents.saturating_add(entry.microcents);
+            }
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// Takes what was granted to a call.
+    pub fn granted(&mut self, sent: &Sent, done: &Done, now: Local) {
+        self.roll(now);
+        if done.granted == 0 {
+            return;
+        }
+        let good_for = done.cell_end.since(done.now).as_micros() as u64;
+        let fresh = Pool {
+            left: done.granted,
+            money: (done.granted * sent.terms.estimate) as i64,
+            at: done.now,
+            from: sent.at,
+            ends: sent.at.plus(Duration::from_micros(good_for - good_for / DRIFT - 1)),
+            low: done.granted.saturating_sub(sent.waiting) / 4,
+        };
+        if let Some(pool) = &mut self.pool {
+            if cell_of(pool.at) == cell_of(fresh.at) {
+                // The same allowances, known better.
+                let (left, money) = (pool.left + fresh.left, pool.money + fresh.money);
+                *pool = Pool { left, money, ends: pool.ends.max(fresh.ends), ..fresh };
+                return;
+            }
+            pool.ends = now;
+            self.roll(now);
+        }
+        self.pool = Some(fresh);
+        // The answer may have taken longer than the lease lasts.
+        self.roll(now);
+    }
+}
+
+impl Refused {
+    /// What `limit` refused in `done`, an answer to a call sent at `sent` that has arrived at `now`.
+    pub fn new(denial: Denial, terms: Terms, done: &Done, now: Local) -> Self {
+        let wait = |at: Timestamp| at.since(done.now);
+        let (until, seats) = match denial.limit {
+            Limit::Concurrency => (SLOTS_BELIEVED, 0),
+            _ if done.elsewhere > 0 => (wait(done.cell_end) + RETURNING, done.elsewhere),
+            Limit::KeyBudget(_) | Limit::OrgBudget(_) => (BUDGET_BELIEVED, 0),
+            _ => (denial.retry_at.map_or(BELIEVED, wait).min(BELIEVED), 0),
+        };
+        Self { denial, terms, until: now.plus(until), seats }
+    }
+
+    /// Whether it still refuses a claim under `terms`.
+    pub fn holds(&self, terms: &Terms, now: Local) -> bool {
+        now < self.until && self.terms.agrees(terms, self.denial.limit)
+    }
+}
+
+const fn minute_cell(at: Timestamp) -> u64 {
+    at.micros() / Window::MINUTE.cell().as_micros() as u64
+}

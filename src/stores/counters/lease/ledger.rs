@@ -1,0 +1,340 @@
+//! What a node holds and owes of one organization: plan, slots, keys.
+
+use std::time::Duration;
+
+use ahash::AHashMap;
+
+use super::key::{KeyState, Refused, Sent};
+use super::slots::Slots;
+use super::{Call, Count, Entry, Local, Reply, Terms};
+use crate::domain::account::{Claim, Claimed, Denial, Gauge, Standing};
+use crate::domain::cost::Cost;
+use crate::domain::id::KeyId;
+use crate::domain::limit::Limit;
+use crate::domain::time::Timestamp;
+
+/// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
+const SETTLE_SOON: Duration = Duration::from_millis(5);
+const SETTLE_LATER: Duration = Duration::from_secs(1);
+/// Counts are rebuilt only once the log of what was admitted so long before is in the record.
+const LOGGED_WITHIN: Duration = Duration::from_secs(2);
+/// How long after its last use a key is remembered.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What a claim comes to without asking.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "the common variant is the large one, on the hot path")]
+pub(in crate::stores::counters) enum Answer {
+    /// Admitted, on the store's clock. `more`: it is time to ask for more allowances.
+    Granted { claimed: Claimed, standing: Standing, more: bool },
+    /// Refused, and nothing can have changed since.
+    Denied(Denial),
+    /// Refused, but others may give back by then: wait, and claim again.
+    Later(Local),
+    /// The store has to be asked.
+    Ask,
+}
+
+/// One organization.
+#[derive(Clone, Debug, Default)]
+pub(in crate::stores::counters) struct Ledger {
+    /// When the store's counts were built: what was admitted before is in them as the log has it.
+    epoch: u64,
+    keys: AHashMap<Option<KeyId>, KeyState>,
+    slots: Slots,
+    refused: Option<Refused>,
+    /// The plan's second and minute, and in flight elsewhere.
+    plan: ([Count; 2], u64),
+    /// The last use of any key.
+    used: Local,
+}
+
+impl Ledger {
+    /// Admits a request, refuses it, or says that the store has to be asked. `first`: not the same request again.
+    pub fn claim(&mut self, claim: &Claim<'_>, first: bool, now: Local) -> Answer {
+        let terms = Terms::of(claim);
+        self.used = now;
+        let key = self.keys.entry(claim.key).or_default();
+        if first {
+            key.demand.note(now);
+        }
+        key.terms = terms;
+        key.roll(now);
+        let slot = terms.caps.concurrency.is_none_or(|cap| self.slots.has_room(cap, now));
+        if let Some((at, more)) = slot.then(|| key.spend(&terms, now)).flatten() {
+            self.slots.take(now);
+            let claimed = Claimed { key: claim.key, at, estimate: claim.estimate };
+            return Answer::Granted { claimed, standing: self.standing(claim.key, &terms), more };
+        }
+        for refused in [&mut self.refused, &mut key.refused].into_iter().flatten() {
+            if !refused.holds(&terms, now) {
+                continue;
+            }
+            // A slot that fell free here may be taken whatever others do.
+            if refused.denial.limit == Limit::Concurrency && slot {
+                continue;
+            }
+            if refused.seats > 0 {
+                refused.seats -= 1;
+                return Answer::Later(refused.until);
+            }
+            return Answer::Denied(refused.denial);
+        }
+        Answer::Ask
+    }
+
+    /// Whether the store has answered for this organization before.
+    pub fn is_known(&self) -> bool {
+        self.epoch != 0
+    }
+
+    /// One more request waits for an allowance of `key`.
+    pub fn wait(&mut self, key: Option<KeyId>) {
+        self.keys.entry(key).or_default().waiting += 1;
+        self.slots.waiting += 1;
+    }
+
+    /// One less.
+    pub fn leave(&mut self, key: Option<KeyId>) {
+        if let Some(key) = self.keys.get_mut(&key) {
+            key.waiting = key.waiting.saturating_sub(1);
+        }
+        self.slots.waiting = self.slots.waiting.saturating_sub(1);
+    }
+
+    /// The next call for `key`; `None` while one is under way, or where there is nothing to say.
+    pub fn call(&mut self, key: Option<KeyId>, now: Local) -> Option<Call> {
+        let id = key;
+        let key = self.keys.get_mut(&key)?;
+        if key.call.is_some() {
+            return None;
+        }
+        key.roll(now);
+        let left = key.pool.map_or(0, |pool| pool.left);
+        let waiting = key.waiting.saturating_sub(left);
+        let asks = key.waiting > 0 || key.pool.is_some();
+        let rate = if asks { key.demand.per_cell(now) } else { 0 };
+        let capped = key.terms.caps.concurrency.is_some();
+        let tells = capped && self.slots.tell_within(now).is_some();
+        if !asks && key.entries.is_empty() && key.unacked.is_empty() && key.acked == key.seq && !tells {
+            return None;
+        }
+        key.owed_since = None;
+        key.seq += 1;
+        let seq = key.seq;
+        // What the log may have brought already is told only to counts that are known.
+        if self.epoch != 0 {
+            key.unacked.extend(key.entries.drain(..).map(|entry| (seq, entry)));
+        }
+        let slots = capped.then(|| self.slots.call(asks, now));
+        key.call =
+            Some(Sent { seq, at: now, waiting, terms: key.terms, slots: slots.map(|slots| slots.seq) });
+        Some(Call {
+            key: id,
+            epoch: self.epoch,
+            seq,
+            acked: key.acked,
+            waiting,
+            rate,
+            left,
+            terms: key.terms,
+            slots,
+            entries: key.unacked.clone(),
+        })
+    }
+
+    /// The answer to call `seq` for `key`, which has arrived at `now`.
+    pub fn answered(&mut self, key: Option<KeyId>, seq: u64, reply: &Reply, now: Local) {
+        let done = match reply {
+            Reply::Done(done) => **done,
+            Reply::OtherEpoch(epoch) => {
+                self.lost(key, seq);
+                return self.turn(*epoch);
+            }
+            Reply::Missing | Reply::Stale => return self.lost(key, seq),
+        };
+        let Some(state) = self.keys.get_mut(&key) else { return };
+        let Some(sent) = state.call.take_if(|sent| sent.seq == seq) else { return };
+        state.acked = seq;
+        state.unacked.clear();
+        let is_new = std::mem::replace(&mut self.epoch, done.epoch) == 0;
+        state.granted(&sent, &done, now);
+        state.seen = Some(done);
+        self.plan = ([done.counts[0], done.counts[1]], done.in_flight);
+        if let Some(slots) = sent.slots {
+            self.slots.answered(slots, sent.at, done.slots);
+        }
+        let refused = done.refused.map(|(limit, retry_at)| {
+            let standing = self.standing(key, &sent.terms);
+            Refused::new(Denial { limit, retry_at, standing }, sent.terms, &done, now)
+        });
+        let Some(state) = self.keys.get_mut(&key) else { return };
+        match refused {
+            Some(refused) if of_the_key(refused.denial.limit) => state.refused = Some(refused),
+            Some(refused) => self.refused = Some(refused),
+            None => (state.refused, self.refused) = (None, None),
+        }
+        if is_new {
+            let logged = self.logged();
+            for key in self.keys.values_mut() {
+                key.entries.retain(|entry| entry.requests <= 0 || entry.at >= logged);
+            }
+        }
+    }
+
+    /// What was admitted before is in the store's counts, as the log has it.
+    const fn logged(&self) -> Timestamp {
+        Timestamp::from_micros(self.epoch).minus(LOGGED_WITHIN)
+    }
+
+    /// Whether call `seq` for `key` is under way.
+    #[cfg(test)]
+    pub fn is_waiting_for(&self, key: Option<KeyId>, seq: u64) -> bool {
+        self.keys.get(&key).and_then(|key| key.call).is_some_and(|call| call.seq == seq)
+    }
+
+    /// Nobody will answer call `seq` for `key`, carried out or not.
+    pub fn lost(&mut self, key: Option<KeyId>, seq: u64) {
+        let Some(key) = self.keys.get_mut(&key) else { return };
+        let Some(sent) = key.call.take_if(|sent| sent.seq == seq) else { return };
+        if let Some(slots) = sent.slots {
+            self.slots.lost(slots);
+        }
+    }
+
+    /// The store's counts were rebuilt, from the log: what was granted before is no longer counted there, and what
+    /// was owed has come in with the log, but for what was admitted so late that it may not have.
+    fn turn(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        let logged = self.logged();
+        self.slots.forget();
+        for key in self.keys.values_mut() {
+            (key.pool, key.refused) = (None, None);
+            let owed = key.unacked.drain(..).map(|(_, entry)| entry).chain(key.entries.drain(..));
+            key.entries = owed.filter(|entry| entry.requests > 0 && entry.at >= logged).collect();
+            key.acked = key.seq;
+        }
+        self.refused = None;
+    }
+
+    /// Counts a request that was admitted without asking, at `at` on the store's clock as far as it is known.
+    pub fn counted(&mut self, claimed: &Claimed, now: Local) {
+        self.used = now;
+        self.slots.take(now);
+        let key = self.keys.entry(claimed.key).or_default();
+        key.owe(Entry { at: claimed.at, requests: 1, microcents: claimed.estimate.microcents as i64 });
+    }
+
+    /// Ends an admitted request. By when the store should hear of something, if it should.
+    pub fn settle(&mut self, claimed: &Claimed, actual: Cost, now: Local) -> Option<Duration> {
+        self.slots.give_back();
+        let key = self.keys.entry(claimed.key).or_default();
+        let microcents = actual.microcents as i64 - claimed.estimate.microcents as i64;
+        key.owe(Entry { at: claimed.at, requests: 0, microcents });
+        let soon = if key.terms.has_budget() { SETTLE_SOON } else { SETTLE_LATER };
+        let owes = (microcents != 0).then(|| key.owed_since.get_or_insert(now).plus(soon).since(now));
+        let slots = key.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
+        owes.into_iter().chain(slots).min()
+    }
+
+    /// Undoes an admission of which nothing came.
+    pub fn release(&mut self, claimed: &Claimed, now: Local) -> Option<Duration> {
+        self.slots.give_back();
+        self.refused = None;
+        if claimed.at.micros() < self.epoch {
+            return None;
+        }
+        let key = self.keys.entry(claimed.key).or_default();
+        key.put_back(claimed.at, claimed.estimate, now);
+        Some(SETTLE_SOON)
+    }
+
+    /// How long until `key` has something to tell by itself: allowances that are over, a cost, slots.
+    pub fn due(&mut self, key: Option<KeyId>, now: Local) -> Option<Duration> {
+        let state = self.keys.get_mut(&key)?;
+        if state.call.is_some() {
+            return None;
+        }
+        state.roll(now);
+        if let Some(pool) = &state.pool {
+            return Some(pool.ends.since(now));
+        }
+        let owes = !state.entries.is_empty() || !state.unacked.is_empty() || state.acked != state.seq;
+        let slots = state.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
+        let soon = if state.entries.iter().any(|entry| entry.requests != 0) || state.terms.has_budget() {
+            Duration::ZERO
+        } else {
+            SETTLE_LATER
+        };
+        let owes = owes.then(|| state.owed_since.get_or_insert(now).plus(soon).since(now));
+        owes.into_iter().chain(slots).min()
+    }
+
+    /// Keys that owe the store something.
+    pub fn owing(&self) -> Vec<Option<KeyId>> {
+        let owes =
+            |key: &KeyState| !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq;
+        self.keys.iter().filter(|(_, key)| owes(key) || key.pool.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// Gives up every allowance, so that the next calls give them back: for the end of the process.
+    pub fn close(&mut self, now: Local) {
+        for key in self.keys.values_mut() {
+            if let Some(pool) = &mut key.pool {
+                pool.ends = now;
+            }
+            key.roll(now);
+        }
+    }
+
+    /// Forgets keys that have been idle, and owe nothing. Whether nothing at all is left.
+    pub fn sweep(&mut self, now: Local) -> bool {
+        if now.since(self.used) < IDLE {
+            return false;
+        }
+        self.keys.retain(|_, key| {
+            key.roll(now);
+            key.call.is_some() || !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq
+        });
+        self.keys.is_empty() && self.slots.in_flight == 0
+    }
+
+    /// Where the limits stand, as the store said last, what is at hand being free.
+    fn standing(&self, key: Option<KeyId>, terms: &Terms) -> Standing {
+        let key = self.keys.get(&key);
+        let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
+        let gauge = |cap: Option<u64>, count: Count| {
+            let cap = cap?;
+            let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
+            Some(Gauge { cap, remaining, resets_at: count.next_expiry })
+        };
+        let ([second, minute], elsewhere) = self.plan;
+        let counts = key.and_then(|key| key.seen).map_or_else(Default::default, |seen| seen.counts);
+        let quotas = terms.quotas;
+        Standing {
+            in_flight: self.slots.in_flight + elsewhere,
+            concurrency: terms.caps.concurrency,
+            second: gauge(terms.caps.per_second, second),
+            minute: gauge(terms.caps.per_minute, minute),
+            quotas: [
+                gauge(quotas.total, counts[2]),
+                gauge(quotas.daily, counts[3]),
+                gauge(quotas.weekly, counts[4]),
+                gauge(quotas.monthly, counts[5]),
+            ],
+        }
+    }
+}
+
+/// Whether a limit is that of a key, and says nothing of others.
+const fn of_the_key(limit: Limit) -> bool {
+    matches!(
+        limit,
+        Limit::Total
+            | Limit::Daily
+            | Limit::Weekly
+            | Limit::Monthly
+            | Limit::KeyRequests(_)
+            | Limit::KeyBudget(_)
+    )
+}

@@ -1,0 +1,238 @@
+//! Calls: who waits for one, who makes it, and who sees to it that what is owed is told in time.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::link::LinkError;
+use super::script::CLAIM;
+use super::{Inner, Local, Unclaimed, local, redis_key, wire};
+use crate::domain::account::{Claim, Claimed, Standing};
+use crate::domain::id::{KeyId, OrgId};
+use crate::domain::time::Timestamp;
+use crate::stores::counters::lease::{Answer, Call, Reply};
+
+/// How long a request waits at most, over all its calls. Longer than the breaker takes to open.
+const WAIT_MAX: Duration = Duration::from_millis(900);
+/// A look that is due so soon is taken at once.
+const AT_ONCE: Duration = Duration::from_micros(500);
+
+impl Inner {
+    /// Waits until the ledger can answer a claim.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        now: Timestamp,
+    ) -> Result<(Claimed, Standing), Unclaimed> {
+        let until = local().plus(WAIT_MAX);
+        loop {
+            if self.link.is_open() || self.with(org, |org| org.rebuilding) {
+                return self.claim_share(org, claim, now);
+            }
+            let (answer, seat) = self.claim_or_wait(org, claim);
+            let later = match answer {
+                Answer::Later(later) => Some(later),
+                answer => match self.conclude(org, claim, answer, now) {
+                    Some(concluded) => return concluded,
+                    None => None,
+                },
+            };
+            let left = until.since(local());
+            if left.is_zero() {
+                return Err(Unclaimed::Unavailable);
+            }
+            match (later, seat) {
+                (Some(later), _) => tokio::time::sleep(later.since(local()).min(left)).await,
+                (None, Some(seat)) => drop(tokio::time::timeout(left, seat.answered()).await),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Claims once more; where Redis has to be asked, takes a seat among those who wait and sees to the call.
+    fn claim_or_wait<'a>(
+        self: &'a Arc<Self>,
+        id: &'a OrgId,
+        claim: &Claim<'_>,
+    ) -> (Answer, Option<Seat<'a>>) {
+        let key = claim.key;
+        let (answer, notify, call) = self.with(id, |org| {
+            let now = local();
+            let answer = org.ledger.claim(claim, false, now);
+            if !matches!(answer, Answer::Ask) {
+                return (answer, None, None);
+            }
+            org.ledger.wait(key);
+            let notify = Arc::clone(org.flights.entry(key).or_default());
+            (answer, Some(notify), org.ledger.call(key, now))
+        });
+        let seat = notify.map(|notify| Seat { inner: self, org: id, key, notify });
+        if let Some(call) = call {
+            self.make(id, call);
+        }
+        (answer, seat)
+    }
+
+    /// Asks for more, with nobody waiting.
+    pub(super) fn more(self: &Arc<Self>, org: &OrgId, key: Option<KeyId>) {
+        if let Some(call) = self.with(org, |org| org.ledger.call(key, local())) {
+            self.make(org, call);
+        }
+    }
+
+    fn make(self: &Arc<Self>, org: &OrgId, call: Call) {
+        let (inner, org) = (Arc::clone(self), org.clone());
+        self.runtime.spawn(async move { inner.carry(&org, &call).await });
+    }
+
+    /// Makes a call, and tells the ledger and those who wait what came of it.
+    pub(super) async fn carry(self: &Arc<Self>, id: &OrgId, call: &Call) {
+        let key = call.key;
+        let sent = local();
+        let reply = self.call(id, call).await;
+        if let Ok(Reply::Done(done)) = &reply {
+            // Redis's clock showed this at some instant between sending and now.
+            let between = (sent.0 + local().0) / 2;
+            self.offset.store(done.now.micros() as i64 - between as i64, Ordering::Relaxed);
+        }
+        if matches!(reply, Ok(Reply::Missing)) {
+            self.rebuild(id).await;
+        }
+        let due = self.with(id, |org| {
+            let now = local();
+            match &reply {
+                Ok(reply) => org.ledger.answered(key, call.seq, reply, now),
+                Err(_) => org.ledger.lost(key, call.seq),
+            }
+            if let Some(notify) = org.flights.remove(&key) {
+                notify.notify_waiters();
+            }
+            org.ledger.due(key, now)
+        });
+        if let Some(due) = due.filter(|_| !self.link.is_open()) {
+            self.look_after(id, key, due);
+        }
+    }
+
+    async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
+        let of_key = call.key.map_or_else(|| "k:".to_owned(), |key| format!("k:{}", key.0.as_simple()));
+        let keys = [
+            redis_key(org, "o"),
+            redis_key(org, &of_key),
+            redis_key(org, "s"),
+            redis_key(org, &format!("n:{}", self.node)),
+        ];
+        let argument = wire::encode(call, &self.node, self.nodes.load(Ordering::Relaxed), None);
+        let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
+        wire::decode(&value, call).ok_or(LinkError::Unreadable)
+    }
+
+    /// Looks within `soon` whether `key` owes something, and tells it.
+    pub(super) fn look_after(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, soon: Duration) {
+        let at = local().plus(soon);
+        let is_new = self.with(id, |org| {
+            let planned = org.looks.entry(key).or_insert(Local(u64::MAX));
+            let sooner = at < *planned;
+            if sooner {
+                *planned = at;
+            }
+            sooner
+        });
+        if is_new && !self.stopped.load(Ordering::Relaxed) {
+            let (inner, id) = (Arc::clone(self), id.clone());
+            self.runtime.spawn(async move {
+                tokio::time::sleep(soon).await;
+                inner.look(&id, key, at);
+            });
+        }
+    }
+
+    fn look(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
+        let (call, due) = self.with(id, |org| {
+            // A sooner look has taken the place of this one.
+            if org.looks.get(&key) != Some(&planned) {
+                return (None, None);
+            }
+            org.looks.remove(&key);
+            let now = local();
+            match org.ledger.due(key, now) {
+                Some(due) if due > AT_ONCE => (None, Some(due)),
+                Some(_) => (org.ledger.call(key, now), None),
+                None => (None, None),
+            }
+        });
+        // While Redis is given up, its return is what everything waits for.
+        if self.link.is_open() {
+            return;
+        }
+        if let Some(call) = call {
+            self.make(id, call);
+        } else if let Some(due) = due {
+            self.look_after(id, key, due);
+        }
+    }
+
+    /// Tells Redis everything that is owed, a few keys at a time.
+    pub(super) async fn tell_all(self: &Arc<Self>) {
+        const AT_A_TIME: usize = 32;
+        let mut telling = tokio::task::JoinSet::new();
+        for shard in &self.shards {
+            let owing: Vec<_> = {
+                let orgs = shard.0.lock();
+                orgs.iter()
+                    .flat_map(|(id, org)| org.ledger.owing().into_iter().map(|key| (id.clone(), key)))
+                    .collect()
+            };
+            for (id, key) in owing {
+                while telling.len() >= AT_A_TIME {
+                    telling.join_next().await;
+                }
+                let Some(call) = self.with(&id, |org| org.ledger.call(key, local())) else { continue };
+                let inner = Arc::clone(self);
+                telling.spawn(async move { inner.carry(&id, &call).await });
+            }
+        }
+        while telling.join_next().await.is_some() {}
+    }
+
+    /// Gives everything back: for the end of the process.
+    pub(super) async fn close(self: &Arc<Self>) {
+        self.stopped.store(true, Ordering::Relaxed);
+        for shard in &self.shards {
+            shard.0.lock().values_mut().for_each(|org| org.ledger.close(local()));
+        }
+        if !self.link.is_open() {
+            self.tell_all().await;
+        }
+    }
+}
+
+/// A place among those who wait for a call; left when dropped.
+struct Seat<'a> {
+    inner: &'a Inner,
+    org: &'a OrgId,
+    key: Option<KeyId>,
+    notify: Arc<tokio::sync::Notify>,
+}
+
+impl Seat<'_> {
+    /// Resolves when the call under way has ended, also where that was before this was first polled.
+    async fn answered(&self) {
+        let mut notified = pin!(self.notify.notified());
+        notified.as_mut().enable();
+        let is_over = self.inner.with(self.org, |org| {
+            org.flights.get(&self.key).is_none_or(|notify| !Arc::ptr_eq(notify, &self.notify))
+        });
+        if !is_over {
+            notified.await;
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.inner.with(self.org, |org| org.ledger.leave(self.key));
+    }
+}

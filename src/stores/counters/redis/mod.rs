@@ -1,0 +1,335 @@
+//! Counters shared by many nodes, in Redis.
+//!
+//! Each node spends allowances that it has leased ([`lease`](super::lease)), so that most claims are answered here
+//! without a wait, and asks Redis by one script that is one atomic step over an organization and a key: both lie under
+//! one hash tag. Redis's clock is the clock of all.
+//!
+//! | when | then |
+//! |---|---|
+//! | no allowance is at hand | the request waits for one call, which asks for all who wait |
+//! | a call fails | what it may have done is set right with the next; who waited asks again |
+//! | Redis is gone | the breaker opens; `on_outage = "local"`: this node's share of every cap, counted here and told to Redis on its return; `closed`: 503 |
+//! | Redis is back | a probe finds out within half a second; for [`CAREFUL`] the share holds beside the leases, until every node has told what it counted |
+//! | Redis has lost an organization or key | it is rebuilt from the request log before anybody is admitted by it |
+//! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
+//! | Redis's clock steps back | time stands still for an organization until it has caught up |
+//! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
+//!
+//! **Every admission is counted here too**, in memory counters without caps: they are what a node's share is measured
+//! against when Redis is gone.
+//!
+//! **Invariants.** No lock is held across a wait. One call per key is under way from this node. Every key in Redis has
+//! a time to live.
+
+mod ask;
+mod heart;
+mod link;
+mod outage;
+mod rebuild;
+mod script;
+mod used;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ahash::{AHashMap, RandomState};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use self::link::Link;
+pub use self::link::LinkError;
+use super::Unclaimed;
+use super::lease::{Answer, Ledger, Local};
+use super::memory::MemoryCounters;
+use crate::clock;
+use crate::config::OnOutage;
+use crate::domain::account::{Claim, Claimed, Gauge, Standing};
+use crate::domain::cost::Cost;
+use crate::domain::id::{KeyId, OrgId};
+use crate::domain::limit::{Caps, Quotas};
+use crate::domain::time::Timestamp;
+use crate::domain::used::InUse;
+use crate::stores::record::UsageRecord;
+
+/// Locks; a power of two, well above the number of I/O threads.
+const SHARDS: usize = 128;
+/// How long after Redis is back this node's share holds beside its leases.
+const CAREFUL: Duration = Duration::from_secs(2);
+
+/// How counters in Redis are set up.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// Where Redis is.
+    pub url: String,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// What to do without it.
+    pub on_outage: OnOutage,
+    /// As [`MemoryCounters::new`].
+    pub keys_max: usize,
+}
+
+/// Counters in Redis.
+#[derive(Debug)]
+pub struct RedisCounters(Arc<Inner>);
+
+struct Inner {
+    link: Link,
+    on_outage: OnOutage,
+    /// What nodes call this one: random, made anew with each process.
+    node: String,
+    /// Nodes that were there when last asked, and this one's place among them.
+    nodes: AtomicU64,
+    place: AtomicU64,
+    /// Redis's clock less the local one, in microseconds.
+    offset: AtomicI64,
+    /// The local instant until which the share holds beside leases, in microseconds.
+    careful_until: AtomicU64,
+    /// The local instant at which Redis was found empty.
+    emptied_at: AtomicU64,
+    stopped: AtomicBool,
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+    /// Everything that this node admitted.
+    own: MemoryCounters,
+    record: Arc<dyn UsageRecord>,
+    /// Where calls are made: not on the I/O threads.
+    runtime: Handle,
+}
+
+/// A lock with a cache line to itself.
+#[repr(align(64))]
+#[derive(Default)]
+struct Shard(Mutex<AHashMap<OrgId, Org>>);
+
+/// What is known here of an organization.
+#[derive(Default)]
+struct Org {
+    ledger: Ledger,
+    /// Who waits for the call under way.
+    flights: AHashMap<Option<KeyId>, Arc<Notify>>,
+    /// When a task will look after a key.
+    looks: AHashMap<Option<KeyId>, Local>,
+    rebuilding: bool,
+}
+
+impl RedisCounters {
+    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`.
+    ///
+    /// Redis need not be there.
+    ///
+    /// # Errors
+    /// Where the URL cannot be read, or the operating system has no randomness.
+    pub async fn start(
+        settings: &RedisSettings,
+        record: Arc<dyn UsageRecord>,
+        runtime: Handle,
+    ) -> Result<Self, LinkError> {
+        let mut name = [0; 8];
+        getrandom::fill(&mut name).map_err(|error| LinkError::Connection(error.to_string()))?;
+        let inner = Arc::new(Inner {
+            link: Link::new(&settings.url, settings.timeout)?,
+            on_outage: settings.on_outage,
+            node: format!("{:016x}", u64::from_ne_bytes(name)),
+            nodes: 1.into(),
+            place: 0.into(),
+            offset: 0.into(),
+            careful_until: 0.into(),
+            emptied_at: 0.into(),
+            stopped: false.into(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: RandomState::new(),
+            own: MemoryCounters::new(settings.keys_max),
+            record,
+            runtime,
+        });
+        inner.offset.store(clock::now().micros() as i64 - local().0 as i64, Ordering::Relaxed);
+        inner.first_word().await;
+        let beating = Arc::downgrade(&inner);
+        inner.runtime.spawn(heart::beat(beating));
+        Ok(Self(inner))
+    }
+
+    /// See [`super::Counters::at_once`].
+    pub fn at_once(
+        &self,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        now: Timestamp,
+    ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
+        let inner = &self.0;
+        if inner.link.is_open() {
+            return Some(inner.claim_share(org, claim, now));
+        }
+        let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
+        inner.conclude(org, claim, answer, now)
+    }
+
+    /// See [`super::Counters::ask`].
+    ///
+    /// # Errors
+    /// [`Unclaimed`].
+    pub async fn ask(
+        &self,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        now: Timestamp,
+    ) -> Result<(Claimed, Standing), Unclaimed> {
+        self.0.ask(org, claim, now).await
+    }
+
+    /// See [`super::Counters::settle`].
+    pub fn settle(&self, org: &OrgId, claimed: &Claimed, actual: Cost) {
+        let inner = &self.0;
+        inner.own.settle(org, claimed, actual);
+        let soon = inner.with(org, |org| org.ledger.settle(claimed, actual, local()));
+        if let Some(soon) = soon {
+            inner.look_after(org, claimed.key, soon);
+        }
+    }
+
+    /// See [`super::Counters::release`].
+    pub fn release(&self, org: &OrgId, claimed: &Claimed) {
+        let inner = &self.0;
+        inner.own.release(org, claimed);
+        let soon = inner.with(org, |org| org.ledger.release(claimed, local()));
+        if let Some(soon) = soon {
+            inner.look_after(org, claimed.key, soon);
+        }
+    }
+
+    /// See [`super::Counters::used`]. Without Redis it is what this node has admitted.
+    pub async fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+        match self.0.used(org, key).await {
+            Some(in_use) => in_use,
+            None => self.0.own.used(org, key, now),
+        }
+    }
+
+    /// Calls made to Redis so far.
+    pub fn round_trips(&self) -> u64 {
+        self.0.link.round_trips()
+    }
+
+    /// Whether Redis answers.
+    pub fn is_up(&self) -> bool {
+        !self.0.link.is_open()
+    }
+
+    /// Forgets what has gone idle, without loss.
+    pub fn sweep(&self, now: Timestamp) {
+        self.0.own.sweep(now);
+    }
+
+    /// Gives back what is leased and says what is owed, as far as Redis answers: for the end of the process.
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+impl Inner {
+    fn with<T>(&self, org: &OrgId, work: impl FnOnce(&mut Org) -> T) -> T {
+        let mut orgs = self.shard(org).lock();
+        match orgs.get_mut(org) {
+            Some(org) => work(org),
+            None => work(orgs.entry(org.clone()).or_default()),
+        }
+    }
+
+    fn shard(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {
+        // Neither the lowest nor the highest bits: the map within the shard needs those to differ.
+        let hash = self.hasher.hash_one(org) >> 32;
+        &self.shards[hash as usize % SHARDS].0
+    }
+
+    /// The end of a claim that the ledger could answer; `None` where Redis has to be asked.
+    fn conclude(
+        self: &Arc<Self>,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        answer: Answer,
+        now: Timestamp,
+    ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
+        match answer {
+            Answer::Granted { claimed, mut standing, more } => {
+                if let Err(unclaimed) = self.count_own(org, claim, claimed.at) {
+                    self.with(org, |org| org.ledger.release(&claimed, local()));
+                    return Some(Err(unclaimed));
+                }
+                if more {
+                    self.more(org, claim.key);
+                }
+                self.as_seen_here(&mut standing, now);
+                Some(Ok((claimed, standing)))
+            }
+            Answer::Denied(mut denial) => {
+                self.as_seen_here(&mut denial.standing, now);
+                denial.retry_at = denial.retry_at.map(|at| self.here(at, now));
+                Some(Err(Unclaimed::Denied(denial)))
+            }
+            Answer::Later(_) | Answer::Ask => None,
+        }
+    }
+
+    /// Counts an admission among this node's own, whatever the caps; within its share where it has to be careful.
+    fn count_own(&self, org: &OrgId, claim: &Claim<'_>, at: Timestamp) -> Result<(), Unclaimed> {
+        if local().0 < self.careful_until.load(Ordering::Relaxed) {
+            return self.own_share(org, claim, at).map(drop);
+        }
+        let free = Claim {
+            caps: Caps::default(),
+            quotas: Quotas::default(),
+            key_limit: None,
+            org_limit: None,
+            ..*claim
+        };
+        self.own.claim(org, &free, at).map(drop)
+    }
+
+    /// Redis's clock, as far as it is known here.
+    fn redis_now(&self, at: Local) -> Timestamp {
+        Timestamp::from_micros(at.0.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// An instant of Redis's clock on the clock that showed `now` a moment ago, as clients and headers know it.
+    fn here(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        let ahead = self.redis_now(local()).micros() as i64 - now.micros() as i64;
+        Timestamp::from_micros(at.micros().saturating_add_signed(-ahead))
+    }
+
+    fn as_seen_here(&self, standing: &mut Standing, now: Timestamp) {
+        let move_over = |gauge: &mut Option<Gauge>| {
+            if let Some(at) = gauge.as_mut().and_then(|gauge| gauge.resets_at.as_mut()) {
+                *at = self.here(*at, now);
+            }
+        };
+        let Standing { second, minute, quotas, .. } = standing;
+        [second, minute].into_iter().chain(quotas).for_each(move_over);
+    }
+}
+
+/// The keys of an organization in Redis, all under its hash tag.
+fn redis_key(org: &OrgId, what: &str) -> String {
+    format!("tollgate:{{{org}}}:{what}")
+}
+
+/// The present instant of the clock that leases are held by.
+fn local() -> Local {
+    Local(clock::monotonic().as_micros() as u64)
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisCounters")
+            .field("node", &self.node)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}

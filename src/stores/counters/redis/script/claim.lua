@@ -1,0 +1,162 @@
+-- One call of one node for one key: first what it gives back, then what it asks for. All or nothing.
+--
+-- KEYS  1 the organization  2 the key  3 slots by node  4 this node's calls by key
+-- ARGV  one text of JSON: see src/stores/counters/redis/wire.rs
+-- Returns a list of whole numbers: see there. The first says what became of the call.
+
+local DONE, MISSING, OTHER_EPOCH, STALE = 0, 1, 2, 3
+local CONCURRENCY, PER_SECOND, PER_MINUTE, TOTAL, DAILY, WEEKLY, MONTHLY = 1, 2, 3, 4, 5, 6, 7
+local KEY_REQUESTS, KEY_BUDGET, ORG_REQUESTS, ORG_BUDGET = 8, 9, 10, 11
+
+-- How long a node's slots are its own without a word from it. A node lets go of them well before.
+local SLOTS_FOR = 10000000
+-- A node's record of calls may go once none of its calls can still be on the way.
+local RECORD_SECONDS = 3600
+-- How long after the end of a cell its unspent allowances may still be on their way back.
+local RETURNING = 20000
+
+local call = cjson.decode(ARGV[1])
+local now, node, epoch, seq, acked, nodes = call[1], call[2], call[3], call[4], call[5], call[6]
+local waiting, rate, left, estimate = call[7], call[8], call[9], call[10]
+local caps, key_limit, org_limit = call[11], call[12], call[13]
+local slots, key_field, entries = call[14], call[15], call[16]
+
+local org = load_organization(KEYS[1])
+if not org then return { MISSING } end
+if epoch ~= 0 and epoch ~= org.epoch then return { OTHER_EPOCH, org.epoch } end
+-- A replay brings its own time. Time never runs backwards for an organization, whatever a clock does.
+org.clock = max(org.clock, now > 0 and now or clock())
+now = org.clock
+local key
+if key_field ~= '' then
+  key = load_key(org, KEYS[2], key_field)
+  if not key then return { MISSING } end
+end
+
+-- What this node's last call for this key was: its epoch and number, what it granted and when, what stayed leased.
+local record = redis.call('HGET', KEYS[4], key_field)
+record = record and cmsgpack.unpack(record)
+if not record or record[1] ~= org.epoch then record = { org.epoch, 0, 0, 0, 0, 0, 0 } end
+if seq <= record[2] then return { STALE } end
+if record[2] > acked and record[3] > 0 then
+  -- Its answer never reached the node: nobody can spend what it granted.
+  count_everywhere(org, key, record[5], -record[3], -record[4])
+end
+for _, entry in ipairs(entries) do
+  -- What came with an earlier call that was carried out is not counted twice.
+  if entry[1] > record[2] then count_everywhere(org, key, entry[2], entry[3], entry[4]) end
+end
+expire_all(org, key)
+
+-- Allowances that nodes hold and may give back; only a hint of whether waiting is worth it.
+local function settle_leases(scope)
+  if scope.leased_until + RETURNING <= now then scope.leased = 0 end
+  if record[7] + RETURNING > now then scope.leased = max(scope.leased - record[6], 0) end
+end
+settle_leases(org)
+if key then settle_leases(key) end
+
+-- Concurrency: this node's slots, of those that are not others'.
+local held, free, in_flight = -1, 0, 0
+if slots then
+  local slots_seq, wanted, used, cap = slots[1], slots[2], slots[3], caps[1] >= 0 and caps[1] or 2 ^ 52
+  local others, mine = 0, nil
+  local all = redis.call('HGETALL', KEYS[3])
+  for place = 1, #all, 2 do
+    local of = cmsgpack.unpack(all[place + 1])
+    if of[4] <= now or of[5] ~= org.epoch then
+      redis.call('HDEL', KEYS[3], all[place])
+    elseif all[place] == node then
+      mine = of
+    else
+      others, in_flight = others + of[2], in_flight + of[3]
+    end
+  end
+  if mine and mine[1] >= slots_seq then
+    held = -1
+    free = max(cap - others - mine[2], 0)
+  else
+    local room = max(cap - others, 0)
+    -- Those in flight are a fact, those waiting are served first, and what is only expected gets a share.
+    local asking = used + slots[4]
+    local spare = max(min(wanted - asking, floor((room - asking) / (2 * nodes))), 0)
+    held = max(used, min(asking + spare, room))
+    free = max(room - held, 0)
+    redis.call('HSET', KEYS[3], node, cmsgpack.pack({ slots_seq, held, used, now + SLOTS_FOR, org.epoch }))
+    redis.call('EXPIRE', KEYS[3], TTL_SECONDS)
+  end
+end
+
+-- The first limit, in the order of the contract, that has no room, and how much room there is in all of them.
+local room, refused, retry_at = huge, 0, 0
+local function bound(limit, has, at)
+  room = min(room, has)
+  if refused == 0 and has <= 0 then
+    refused, retry_at = limit, at and at() or 0
+  end
+end
+local function bound_ring(limit, cap, ring)
+  if cap >= 0 then bound(limit, cap - ring.sum, function() return below_at(ring, cap) end) end
+end
+local function bound_spend(limits, limit, spend)
+  if not limit then return end
+  local period = spend[limit[1] + 1]
+  if limit[2] >= 0 then bound(limits[1], limit[2] - period[2]) end
+  if limit[3] >= 0 then
+    local has = limit[3] - period[3]
+    -- A budget that is used up refuses an estimate of nothing too.
+    if has > 0 then has = estimate > 0 and floor(has / estimate) or huge end
+    bound(limits[2], has)
+  end
+end
+if held >= 0 and caps[1] >= 0 then
+  if slots[4] > 0 and held <= slots[3] then refused = CONCURRENCY else waiting = min(waiting, held - slots[3]) end
+end
+if refused == 0 then
+  bound_ring(PER_SECOND, caps[2], org.second)
+  bound_ring(PER_MINUTE, caps[3], org.minute)
+  if key then
+    if caps[4] >= 0 then bound(TOTAL, caps[4] - key.total) end
+    bound_ring(DAILY, caps[5], key.day)
+    bound_ring(WEEKLY, caps[6], key.week)
+    bound_ring(MONTHLY, caps[7], key.month)
+    bound_spend({ KEY_REQUESTS, KEY_BUDGET }, key_limit, key.spend)
+  end
+  bound_spend({ ORG_REQUESTS, ORG_BUDGET }, org_limit, org.spend)
+end
+
+-- The lease: what waits, and what will probably be asked for until the cell ends, of which the node takes no more
+-- than a share of what remains.
+local cell_end = (floor(now / SECOND.cell) + 1) * SECOND.cell
+local granted = 0
+if refused == 0 and (waiting > 0 or rate > 0) then
+  local expected = floor(rate * (cell_end - now) / SECOND.cell) - left
+  local ahead = min(expected, floor((room - waiting) / (2 * nodes)))
+  granted = min(room, waiting + max(ahead, 0))
+  if granted > 0 then count_everywhere(org, key, now, granted, granted * estimate) end
+end
+
+local leased = left + granted - min(granted, waiting)
+local elsewhere = refused >= TOTAL and refused <= KEY_BUDGET and key.leased or org.leased
+local function lease(scope)
+  scope.leased, scope.leased_until = scope.leased + leased, max(scope.leased_until, leased > 0 and cell_end or 0)
+end
+lease(org)
+if key then
+  lease(key)
+  save_key(org, key)
+end
+save_organization(org)
+redis.call('HSET', KEYS[4], key_field,
+  cmsgpack.pack({ org.epoch, seq, granted, granted * estimate, now, leased, cell_end }))
+redis.call('EXPIRE', KEYS[4], RECORD_SECONDS)
+
+return {
+  DONE, org.epoch, now, cell_end, granted, refused, retry_at, elsewhere,
+  held, free, in_flight,
+  org.second.sum, next_expiry(org.second), org.minute.sum, next_expiry(org.minute),
+  key and key.total or 0,
+  key and key.day.sum or 0, key and next_expiry(key.day) or 0,
+  key and key.week.sum or 0, key and next_expiry(key.week) or 0,
+  key and key.month.sum or 0, key and next_expiry(key.month) or 0,
+}

@@ -1,0 +1,17 @@
+//! The scripts, as Redis gets them.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// One call of a node: [`wire`](super::wire) says what goes in and comes out.
+pub(super) static CLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("claim.lua"))));
+/// Rebuilds an organization, part by part.
+pub(super) static RESTORE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("restore.lua"))));
+/// A node's sign of life.
+pub(super) static HELLO: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("hello.lua")));
+/// What is used of every limit.
+pub(super) static USED: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("used.lua"))));

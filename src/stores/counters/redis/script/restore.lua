@@ -1,0 +1,53 @@
+-- Rebuilds an organization that Redis does not know, in several calls of one node that holds the lock: the keys
+-- first, a number of them per call, the organization last, with which it is known again.
+--
+-- KEYS  1 the organization  2 the lock, which holds its owner's token  3… keys
+-- ARGV  one text of JSON: {token, now, keys, organization}
+--         keys: for each of KEYS from the third {field, total, last use, day, week, month, costs}: rings as {{at, requests}…}, costs
+--           as {{at, requests, microcents}…}
+--         organization: false, or {last minute, costs, {{field, total}…} keys of which only the total is known}
+-- Returns 1 where it was done, 0 where the organization is known already or the lock was lost.
+
+local call = cjson.decode(ARGV[1])
+local token, now, keys, organization = call[1], call[2], call[3], call[4]
+if load_organization(KEYS[1]) then return 0 end
+if redis.call('GET', KEYS[2]) ~= token then return 0 end
+local org = new_organization(KEYS[1], now > 0 and now or clock())
+local present = periods(org.clock)
+
+local function refill(ring, used, now)
+  for _, cell in ipairs(used) do
+    add(ring, min(cell[1], now), cell[2], now)
+  end
+end
+
+local function respend(spend, costs)
+  for _, cost in ipairs(costs) do
+    spent(spend, cost[1], cost[2], cost[3])
+  end
+end
+
+for place, given in ipairs(keys) do
+  redis.call('DEL', KEYS[place + 2])
+  local key = load_key({ hash = KEYS[1], clock = org.clock }, KEYS[place + 2], '')
+  turn(key.spend, present)
+  refill(key.day, given[4], org.clock)
+  refill(key.week, given[5], org.clock)
+  refill(key.month, given[6], org.clock)
+  respend(key.spend, given[7])
+  key.field, key.total, key.used_at = given[1], given[2], min(given[3], org.clock)
+  save_key(org, key)
+end
+
+if organization then
+  turn(org.spend, present)
+  refill(org.second, organization[1], org.clock)
+  refill(org.minute, organization[1], org.clock)
+  respend(org.spend, organization[2])
+  for _, idle in ipairs(organization[3]) do
+    redis.call('HSET', KEYS[1], idle[1], cmsgpack.pack({ idle[2], 0 }))
+  end
+  save_organization(org)
+end
+redis.call('EXPIRE', KEYS[1], TTL_SECONDS)
+return 1

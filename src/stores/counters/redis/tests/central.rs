@@ -1,0 +1,267 @@
+//! The script's counterpart in plain Rust, over the very accounts that memory counters use: what `claim.lua` does is
+//! held against this, and the simulation runs over it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::account::{Account, Claim, Claimed};
+use crate::domain::cost::Cost;
+use crate::domain::id::KeyId;
+use crate::domain::limit::{Caps, Limit, Quotas};
+use crate::domain::ring::Window;
+use crate::domain::time::Timestamp;
+use crate::domain::used::Used;
+use crate::stores::counters::lease::{Call, Count, Done, Entry, Reply, SlotsReply, Terms};
+
+const SLOTS_FOR: Duration = Duration::from_secs(10);
+const RETURNING: Duration = Duration::from_millis(20);
+
+/// One organization as Redis holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Central {
+    epoch: u64,
+    clock: Timestamp,
+    account: Account,
+    leased: Leased,
+    keys: BTreeMap<KeyId, Leased>,
+    slots: BTreeMap<usize, Slots>,
+    records: BTreeMap<(usize, Option<KeyId>), Record>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Leased {
+    count: u64,
+    until: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    seq: u64,
+    granted: u64,
+    microcents: u64,
+    at: Timestamp,
+    leased: u64,
+    cell_end: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    seq: u64,
+    held: u64,
+    used: u64,
+    until: Timestamp,
+}
+
+impl Central {
+    pub fn new(now: Timestamp) -> Self {
+        let mut central = Self {
+            epoch: now.micros(),
+            clock: now,
+            account: Account::default(),
+            leased: Leased::default(),
+            keys: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            records: BTreeMap::new(),
+        };
+        central.turn(None);
+        central
+    }
+
+    /// Admissions of a key that count in all time.
+    pub fn total(&mut self, key: KeyId) -> u64 {
+        self.counts(Some(key))[2].sum
+    }
+
+    /// Brings the calendar's counts to the present, as every call of the script does.
+    fn turn(&mut self, key: Option<KeyId>) {
+        let terms = Terms::default();
+        let (claimed, _) = self.account.claim(&claim(key, &terms), self.clock).unwrap();
+        self.account.release(&claimed);
+    }
+
+    /// Carries out a call of `node`, of which there are `nodes`.
+    pub fn call(&mut self, node: usize, nodes: u64, call: &Call, now: Timestamp) -> Reply {
+        if call.epoch != 0 && call.epoch != self.epoch {
+            return Reply::OtherEpoch(self.epoch);
+        }
+        let record = self.records.get(&(node, call.key)).copied().unwrap_or_default();
+        if call.seq <= record.seq {
+            return Reply::Stale;
+        }
+        self.clock = self.clock.max(now);
+        let now = self.clock;
+        if record.seq > call.acked && record.granted > 0 {
+            let (requests, microcents) = (-(record.granted as i64), -(record.microcents as i64));
+            self.count(call.key, Entry { at: record.at, requests, microcents });
+        }
+        for (_, entry) in call.entries.iter().filter(|(seq, _)| *seq > record.seq) {
+            self.count(call.key, *entry);
+        }
+        self.turn(call.key);
+        let mut scopes = vec![&mut self.leased];
+        scopes.extend(call.key.map(|key| self.keys.entry(key).or_default()));
+        for leased in &mut scopes {
+            if leased.until.plus(RETURNING) <= now {
+                leased.count = 0;
+            }
+            if record.cell_end.plus(RETURNING) > now {
+                leased.count = leased.count.saturating_sub(record.leased);
+            }
+        }
+        let (slots, in_flight) = self.slots(node, nodes, call);
+        let mut waiting = call.waiting;
+        let mut refused = None;
+        if let (Some(reply), Some(asked), Some(_)) = (slots, call.slots, call.terms.caps.concurrency) {
+            if asked.waiting > 0 && reply.held <= asked.used {
+                refused = Some((Limit::Concurrency, None));
+            } else {
+                waiting = waiting.min(reply.held - asked.used);
+            }
+        }
+        let cell = Window::SECOND.cell().as_micros() as u64;
+        let cell_end = Timestamp::from_micros((now.micros() / cell + 1) * cell);
+        let mut granted = 0;
+        if refused.is_none() {
+            let left_of_cell = cell_end.since(now).as_micros() as u64;
+            let expected = (call.rate * left_of_cell / cell).saturating_sub(call.left);
+            let asks = call.waiting > 0 || call.rate > 0;
+            (granted, refused) = self.grant(call, waiting, expected, nodes, asks);
+        }
+        let leased = call.left + granted - granted.min(waiting);
+        let of_key = |limit: &Limit| {
+            use Limit::{Daily, KeyBudget, KeyRequests, Monthly, Total, Weekly};
+            matches!(limit, Total | Daily | Weekly | Monthly | KeyRequests(_) | KeyBudget(_))
+        };
+        let elsewhere = match (refused, call.key) {
+            (Some((limit, _)), Some(key)) if of_key(&limit) => self.keys[&key].count,
+            _ => self.leased.count,
+        };
+        let mut scopes = vec![&mut self.leased];
+        scopes.extend(call.key.map(|key| self.keys.entry(key).or_default()));
+        for scope in scopes {
+            scope.count += leased;
+            scope.until = scope.until.max(if leased > 0 { cell_end } else { Timestamp::default() });
+        }
+        let microcents = granted * call.terms.estimate;
+        self.records.insert(
+            (node, call.key),
+            Record { seq: call.seq, granted, microcents, at: now, leased, cell_end },
+        );
+        Reply::Done(Box::new(Done {
+            epoch: self.epoch,
+            now,
+            cell_end,
+            granted,
+            refused,
+            elsewhere,
+            slots,
+            in_flight,
+            counts: self.counts(call.key),
+        }))
+    }
+
+    /// As many as wait, and a share of what is left for those expected; or the limit that has no room for one.
+    fn grant(
+        &mut self,
+        call: &Call,
+        waiting: u64,
+        expected: u64,
+        nodes: u64,
+        asks: bool,
+    ) -> (u64, Option<(Limit, Option<Timestamp>)>) {
+        let (terms, now) = (call.terms, self.clock);
+        let terms = Terms { caps: Caps { concurrency: None, ..terms.caps }, ..terms };
+        let claim = claim(call.key, &terms);
+        // One at least, to learn whether a limit refuses.
+        let try_for = (waiting + expected * 2 * nodes).max(1);
+        let mut taken = Vec::new();
+        let mut refused = None;
+        while (taken.len() as u64) < try_for {
+            match self.account.claim(&claim, now) {
+                Ok((claimed, _)) => taken.push(claimed),
+                Err(denial) => {
+                    refused = Some((denial.limit, denial.retry_at));
+                    break;
+                }
+            }
+        }
+        let room = taken.len() as u64;
+        let ahead = expected.min(room.saturating_sub(waiting) / (2 * nodes));
+        let granted = if asks { room.min(waiting + ahead) } else { 0 };
+        for claimed in taken.drain(granted as usize..) {
+            self.account.release(&claimed);
+        }
+        for claimed in taken {
+            // In flight is counted by slots.
+            self.account.settle(&claimed, claimed.estimate);
+        }
+        (granted, refused.filter(|_| room == 0))
+    }
+
+    fn slots(&mut self, node: usize, nodes: u64, call: &Call) -> (Option<SlotsReply>, u64) {
+        let Some(asked) = call.slots else { return (None, 0) };
+        let now = self.clock;
+        self.slots.retain(|_, slots| slots.until > now);
+        let others = || self.slots.iter().filter(|(other, _)| **other != node).map(|(_, slots)| slots);
+        let held_by_others: u64 = others().map(|slots| slots.held).sum();
+        let in_flight = others().map(|slots| slots.used).sum();
+        if self.slots.get(&node).is_some_and(|mine| mine.seq >= asked.seq) {
+            return (None, in_flight);
+        }
+        let room = call.terms.caps.concurrency.unwrap_or(1 << 52).saturating_sub(held_by_others);
+        let asking = asked.used + asked.waiting;
+        let share = room.saturating_sub(asking) / (2 * nodes);
+        let spare = asked.wanted.saturating_sub(asking).min(share);
+        let held = asked.used.max((asking + spare).min(room));
+        let mine = Slots { seq: asked.seq, held, used: asked.used, until: now.plus(SLOTS_FOR) };
+        self.slots.insert(node, mine);
+        (Some(SlotsReply { held, free: room.saturating_sub(held) }), in_flight)
+    }
+
+    fn count(&mut self, key: Option<KeyId>, entry: Entry) {
+        let Entry { at, requests, mut microcents } = entry;
+        let cost = |microcents| Cost { credits: 0, microcents };
+        if requests > 0 {
+            for number in 0..requests {
+                let estimate = if number == 0 { microcents.max(0) as u64 } else { 0 };
+                let terms = Terms { estimate, ..Terms::default() };
+                let (claimed, _) = self.account.claim(&claim(key, &terms), at).unwrap();
+                self.account.settle(&claimed, claimed.estimate);
+            }
+            return;
+        }
+        for _ in requests..0 {
+            let estimate = cost((-microcents).max(0) as u64);
+            self.account.release(&Claimed { key, at, estimate });
+            microcents = microcents.max(0);
+        }
+        if microcents != 0 {
+            let (less, more) = ((-microcents).max(0) as u64, microcents.max(0) as u64);
+            self.account.settle(&Claimed { key, at, estimate: cost(less) }, cost(more));
+        }
+    }
+
+    fn counts(&mut self, key: Option<KeyId>) -> [Count; 6] {
+        let in_use = self.account.used(key.unwrap_or(KeyId(uuid::Uuid::nil())), self.clock);
+        let count = |used: Used| Count { sum: used.count, next_expiry: used.resets_at };
+        [
+            count(in_use.second),
+            count(in_use.minute),
+            Count { sum: in_use.key.total, next_expiry: None },
+            count(in_use.key.daily),
+            count(in_use.key.weekly),
+            count(in_use.key.monthly),
+        ]
+    }
+}
+
+fn claim<'a>(key: Option<KeyId>, terms: &'a Terms) -> Claim<'a> {
+    Claim {
+        key,
+        caps: terms.caps,
+        quotas: if key.is_some() { terms.quotas } else { Quotas::default() },
+        key_limit: terms.key_limit.as_ref(),
+        org_limit: terms.org_limit.as_ref(),
+        estimate: Cost { credits: 0, microcents: terms.estimate },
+    }
+}

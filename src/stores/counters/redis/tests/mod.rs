@@ -1,0 +1,9 @@
+//! The counters in Redis: the script against memory's accounts, and both in a simulation of nodes and a network.
+
+#[path = "../../../../../tests/support/redis_server.rs"]
+#[allow(dead_code, reason = "what these tests do not need, others do")]
+pub(super) mod redis_server;
+
+mod central;
+mod equal;
+mod simulation;

@@ -1,0 +1,456 @@
+//! Nodes, a network and Redis in a seeded simulation: messages are delayed, lost and reordered, nodes are killed and
+//! come back, clocks are apart and run at different speeds. Held against a plain list of what was admitted when.
+//!
+//! What must hold, for every seed: in no trailing window more than its cap was admitted, at any time, whatever died.
+//! And where nothing was lost and nobody died, what is counted in the end is what was admitted, to the last.
+//!
+//! A single seed again: `TOLLGATE_SEED=17 cargo nextest run --lib simulation`; more of them: `TOLLGATE_SEEDS=100000`.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::central::Central;
+use crate::domain::account::{Claim, Claimed};
+use crate::domain::cost::Cost;
+use crate::domain::id::KeyId;
+use crate::domain::limit::{Caps, Quotas};
+use crate::domain::time::Timestamp;
+use crate::stores::counters::lease::{Answer, Call, Ledger, Local, Reply};
+
+const SEEDS: u64 = 2_000;
+const KEYS: u128 = 3;
+/// More than any seed needs.
+const EVENTS_MAX: u64 = 100_000;
+
+/// Splitmix64 (public domain, Vigna): small, and the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// What a seed decides.
+#[derive(Debug)]
+struct World {
+    nodes: usize,
+    caps: Caps,
+    quotas: Quotas,
+    /// Percent of messages that are lost, each way.
+    loss: u64,
+    /// The longest that a message takes, in microseconds.
+    delay: u64,
+    /// Percent chance per node and 100 ms of being killed.
+    kills: u64,
+    /// Mean microseconds between two requests at one node.
+    between: u64,
+    /// Longest a request is in flight.
+    in_flight: u64,
+    /// How long it goes on.
+    lasts: u64,
+}
+
+impl World {
+    fn of(random: &mut Random) -> Self {
+        let cap = |random: &mut Random, most: u64| random.chance(60).then(|| random.below(most));
+        let calm = random.chance(40);
+        Self {
+            nodes: 1 + random.below(5) as usize,
+            caps: Caps {
+                per_second: cap(random, 120),
+                per_minute: cap(random, 300),
+                concurrency: cap(random, 20),
+            },
+            quotas: Quotas { total: cap(random, 300), daily: cap(random, 200), ..Quotas::default() },
+            loss: if calm { 0 } else { random.below(20) },
+            delay: 100 + random.below(30_000),
+            kills: if calm { 0 } else { random.below(15) },
+            between: 2_000 + random.below(30_000),
+            in_flight: 1 + random.below(200_000),
+            lasts: 300_000 + random.below(1_500_000),
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.loss == 0 && self.kills == 0
+    }
+}
+
+/// What happens, at a true instant in microseconds since the beginning.
+#[derive(Debug)]
+enum Event {
+    Request { node: usize, life: u64 },
+    /// A request that waited claims again.
+    Again { node: usize, life: u64, key: KeyId, tries: u32 },
+    End { node: usize, life: u64, claimed: Claimed, released: bool },
+    /// A call arrives at Redis.
+    Arrives { node: usize, life: u64, call: Call },
+    /// An answer arrives at its node.
+    Answered { node: usize, life: u64, key: Option<KeyId>, seq: u64, reply: Box<Reply> },
+    /// A node gives up waiting for an answer.
+    GivesUp { node: usize, life: u64, key: Option<KeyId>, seq: u64 },
+    Look { node: usize, life: u64, key: Option<KeyId> },
+    Kills,
+}
+
+struct Node {
+    life: u64,
+    ledger: Ledger,
+    in_flight: u64,
+    /// Requests that wait for an answer, by key.
+    waiting: BTreeMap<KeyId, u32>,
+    /// Its clock: beginning, and microseconds per second that it runs too fast.
+    began: u64,
+    drift: i64,
+}
+
+struct Simulation {
+    seed: u64,
+    random: Random,
+    world: World,
+    /// True time.
+    now: u64,
+    number: u64,
+    events: BinaryHeap<(std::cmp::Reverse<(u64, u64)>, Slot)>,
+    nodes: Vec<Node>,
+    redis: Central,
+    /// Redis's clock at the beginning.
+    redis_began: u64,
+    /// True instants of admission, by key.
+    admitted: BTreeMap<KeyId, Vec<u64>>,
+    asked: u64,
+    calls: u64,
+}
+
+/// An event that the heap does not compare.
+struct Slot(Event);
+
+impl PartialEq for Slot {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Slot {}
+impl PartialOrd for Slot {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Slot {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let world = World::of(&mut random);
+        // Around noon, any part of a cell.
+        let redis_began = 1_795_262_400_000_000 + random.below(10_000_000);
+        let nodes = (0..world.nodes).map(|_| Node::born(0, &mut random)).collect();
+        let mut simulation = Self {
+            seed,
+            random,
+            now: 0,
+            number: 0,
+            events: BinaryHeap::new(),
+            nodes,
+            redis: Central::new(Timestamp::from_micros(redis_began)),
+            redis_began,
+            admitted: BTreeMap::new(),
+            asked: 0,
+            calls: 0,
+            world,
+        };
+        for node in 0..simulation.world.nodes {
+            simulation.after(0, Event::Request { node, life: 0 });
+        }
+        simulation.after(100_000, Event::Kills);
+        simulation
+    }
+
+    fn after(&mut self, micros: u64, event: Event) {
+        self.number += 1;
+        self.events.push((std::cmp::Reverse((self.now + micros, self.number)), Slot(event)));
+    }
+
+    fn run(&mut self) {
+        while let Some((std::cmp::Reverse((at, number)), Slot(event))) = self.events.pop() {
+            self.now = at;
+            assert!(number < EVENTS_MAX, "seed {}: no end at {at} with {event:?}; {:?}", self.seed, self.world);
+            self.take(event);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.now > self.world.lasts
+    }
+
+    fn lives(&self, node: usize, life: u64) -> bool {
+        self.nodes[node].life == life
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Request { node, life } => {
+                if self.is_over() || !self.lives(node, life) {
+                    return;
+                }
+                let key = KeyId(Uuid::from_u128(1 + u128::from(self.random.below(KEYS as u64))));
+                self.asked += 1;
+                self.claim(node, key, 0);
+                let pause = self.random.below(2 * self.world.between);
+                // Bursts, and rests in which leases are given back.
+                let pause = if self.random.chance(2) { pause + 150_000 } else { pause };
+                self.after(pause, Event::Request { node, life });
+            }
+            Event::Again { node, life, key, tries } => {
+                if self.lives(node, life) {
+                    self.claim(node, key, tries);
+                }
+            }
+            Event::End { node, life, claimed, released } => {
+                if !self.lives(node, life) {
+                    return;
+                }
+                self.nodes[node].in_flight -= 1;
+                let at = self.local(node);
+                let ledger = &mut self.nodes[node].ledger;
+                let soon = if released {
+                    ledger.release(&claimed, at)
+                } else {
+                    ledger.settle(&claimed, Cost { credits: 0, microcents: 3 }, at)
+                };
+                if let Some(soon) = soon {
+                    self.after(soon.as_micros() as u64, Event::Look { node, life, key: claimed.key });
+                }
+            }
+            Event::Arrives { node, life, call } => {
+                let redis_now = Timestamp::from_micros(self.redis_began + self.now);
+                let nodes = self.world.nodes as u64;
+                // A node that was killed and came back has another name.
+                let name = node + life as usize * 100;
+                let reply = self.redis.call(name, nodes, &call, redis_now);
+                if !self.random.chance(self.world.loss) {
+                    let (key, seq, reply) = (call.key, call.seq, Box::new(reply));
+                    let delay = self.random.below(self.world.delay);
+                    self.after(delay, Event::Answered { node, life, key, seq, reply });
+                }
+            }
+            Event::Answered { node, life, key, seq, reply } => {
+                if self.lives(node, life) {
+                    let at = self.local(node);
+                    self.nodes[node].ledger.answered(key, seq, &reply, at);
+                    self.wake(node, key);
+                }
+            }
+            Event::GivesUp { node, life, key, seq } => {
+                if self.lives(node, life) && self.nodes[node].ledger.is_waiting_for(key, seq) {
+                    self.nodes[node].ledger.lost(key, seq);
+                    self.wake(node, key);
+                }
+            }
+            Event::Look { node, life, key } => self.look(node, life, key),
+            Event::Kills => self.kill_some(),
+        }
+    }
+
+    fn kill_some(&mut self) {
+        for node in 0..self.world.nodes {
+            if self.random.chance(self.world.kills) {
+                let life = self.nodes[node].life + 1;
+                self.nodes[node] = Node::born(life, &mut self.random);
+                let pause = self.random.below(300_000);
+                self.after(pause, Event::Request { node, life });
+            }
+        }
+        if !self.is_over() {
+            self.after(100_000, Event::Kills);
+        }
+    }
+
+    fn local(&self, node: usize) -> Local {
+        let node = &self.nodes[node];
+        let fast = self.now as i64 * node.drift / 1_000_000;
+        Local((node.began + self.now).saturating_add_signed(fast))
+    }
+
+    fn claim(&mut self, node: usize, key: KeyId, tries: u32) {
+        let now = self.local(node);
+        let claim = Claim {
+            key: Some(key),
+            caps: self.world.caps,
+            quotas: self.world.quotas,
+            key_limit: None,
+            org_limit: None,
+            estimate: Cost { credits: 1, microcents: 5 },
+        };
+        let life = self.nodes[node].life;
+        match self.nodes[node].ledger.claim(&claim, tries == 0, now) {
+            Answer::Granted { claimed, more, .. } => {
+                self.admit(node, life, key, claimed);
+                if more {
+                    self.send(node, Some(key));
+                }
+            }
+            Answer::Denied(_) => {}
+            Answer::Later(until) => {
+                let wait = until.since(now).as_micros() as u64 + 1;
+                self.after(wait, Event::Again { node, life, key, tries: tries + 1 });
+            }
+            Answer::Ask if tries < 40 => {
+                self.nodes[node].ledger.wait(Some(key));
+                *self.nodes[node].waiting.entry(key).or_default() += 1;
+                self.send(node, Some(key));
+            }
+            Answer::Ask => assert!(!self.world.is_calm(), "a request waits for ever"),
+        }
+    }
+
+    fn admit(&mut self, node: usize, life: u64, key: KeyId, claimed: Claimed) {
+        let released = self.random.chance(5);
+        let flight = self.random.below(self.world.in_flight);
+        self.after(flight, Event::End { node, life, claimed, released });
+        self.nodes[node].in_flight += 1;
+        let in_flight: u64 = self.nodes.iter().map(|node| node.in_flight).sum();
+        let cap = self.world.caps.concurrency.unwrap_or(u64::MAX);
+        assert!(in_flight <= cap, "seed {}: {in_flight} of {cap} in flight; {:?}", self.seed, self.world);
+        if released {
+            // Nothing comes of it: it must not count, nor does the list hold it.
+            return;
+        }
+        self.admitted.entry(key).or_default().push(self.now);
+        // The cell in which it is counted must not end before now.
+        let cell = 50_000;
+        let counted = claimed.at.micros() / cell;
+        let now = (self.redis_began + self.now) / cell;
+        assert!(counted >= now, "seed {}: spent in cell {now}, counted in {counted}", self.seed);
+    }
+
+    fn send(&mut self, node: usize, key: Option<KeyId>) {
+        let now = self.local(node);
+        let life = self.nodes[node].life;
+        let Some(call) = self.nodes[node].ledger.call(key, now) else { return };
+        self.calls += 1;
+        // Longer than most messages take: some answers come too late.
+        self.after(40_000, Event::GivesUp { node, life, key, seq: call.seq });
+        if !self.random.chance(self.world.loss) {
+            let delay = self.random.below(self.world.delay);
+            self.after(delay, Event::Arrives { node, life, call });
+        }
+    }
+
+    /// The call under way has ended: who waited claims again, and what is due is looked after.
+    fn wake(&mut self, node: usize, key: Option<KeyId>) {
+        let life = self.nodes[node].life;
+        let now = self.local(node);
+        if let Some(key) = key {
+            for tries in 0..self.nodes[node].waiting.remove(&key).unwrap_or(0) {
+                self.nodes[node].ledger.leave(Some(key));
+                let tries = 1 + tries.min(1);
+                self.after(0, Event::Again { node, life, key, tries });
+            }
+        }
+        if let Some(due) = self.nodes[node].ledger.due(key, now) {
+            self.after(due.as_micros() as u64 + 1, Event::Look { node, life, key });
+        }
+    }
+
+    fn look(&mut self, node: usize, life: u64, key: Option<KeyId>) {
+        if !self.lives(node, life) {
+            return;
+        }
+        let now = self.local(node);
+        match self.nodes[node].ledger.due(key, now) {
+            Some(due) if due <= Duration::from_micros(500) => self.send(node, key),
+            // When all is over, only what is owed is of interest, and no sign of life.
+            Some(due) if !self.is_over() || due < Duration::from_secs(2) => {
+                self.after(due.as_micros() as u64 + 1, Event::Look { node, life, key });
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&mut self) {
+        let world = &self.world;
+        let mut all: Vec<u64> = self.admitted.values().flatten().copied().collect();
+        all.sort_unstable();
+        self.check_window("second", &all, 1_000_000, world.caps.per_second);
+        self.check_window("minute", &all, 60_000_000, world.caps.per_minute);
+        for list in self.admitted.values() {
+            self.check_window("day", list, 86_400_000_000, world.quotas.daily);
+            self.check_window("total", list, u64::MAX, world.quotas.total);
+        }
+        if world.is_calm() {
+            // Nothing was lost: what is left over was given back, and nothing else.
+            for (key, list) in &self.admitted {
+                assert_eq!(self.redis.total(*key), list.len() as u64, "seed {}: {world:?}", self.seed);
+            }
+        }
+    }
+
+    fn check_window(&self, name: &str, list: &[u64], span: u64, cap: Option<u64>) {
+        let Some(cap) = cap else { return };
+        for (at, first) in list.iter().enumerate() {
+            let within = list[at..].iter().take_while(|later| **later - first < span).count() as u64;
+            assert!(
+                within <= cap,
+                "seed {}: {within} in a {name} of {cap} from {first}; {world:?}",
+                self.seed,
+                world = self.world
+            );
+        }
+    }
+}
+
+impl Node {
+    fn born(life: u64, random: &mut Random) -> Self {
+        Self {
+            life,
+            ledger: Ledger::default(),
+            in_flight: 0,
+            waiting: BTreeMap::new(),
+            began: random.below(1 << 40),
+            drift: random.below(400) as i64 - 200,
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_seed_admits_more_than_the_caps() {
+    let seeds = match number("TOLLGATE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TOLLGATE_SEEDS").unwrap_or(SEEDS),
+    };
+    let (mut asked, mut admitted, mut calls) = (0, 0, 0);
+    for seed in seeds {
+        let mut simulation = Simulation::new(seed);
+        simulation.run();
+        simulation.check();
+        asked += simulation.asked;
+        calls += simulation.calls;
+        admitted += simulation.admitted.values().map(Vec::len).sum::<usize>();
+    }
+    println!("{asked} requests, {admitted} admitted, {calls} calls");
+    assert!(admitted > 0 && calls > 0);
+}

@@ -1,0 +1,160 @@
+//! A call as the script reads it, and its answer as the script writes it. The two sides are
+//! `script/claim.lua`, which names the places, and this file.
+
+use redis::Value;
+use serde_json::{Value as Json, json};
+
+use super::super::lease::{Call, Count, Done, Reply, SlotsReply};
+use crate::domain::id::KeyId;
+use crate::domain::limit::{Limit, SpendLimit};
+use crate::domain::time::{Period, Timestamp};
+
+/// The largest number that the script counts with exactly; what is more is as good as no cap.
+const WHOLE_MAX: u64 = 1 << 52;
+
+/// The field under which an organization knows a key.
+pub(super) fn key_field(key: KeyId) -> String {
+    format!("t{}", key.0.as_simple())
+}
+
+/// A call, as the script's one argument. `now` is a time to replay at; `None` asks the store's clock.
+pub(super) fn encode(call: &Call, node: &str, nodes: u64, now: Option<Timestamp>) -> String {
+    let terms = &call.terms;
+    let (caps, quotas) = (terms.caps, terms.quotas);
+    let all = [
+        caps.concurrency,
+        caps.per_second,
+        caps.per_minute,
+        quotas.total,
+        quotas.daily,
+        quotas.weekly,
+        quotas.monthly,
+    ];
+    let slots =
+        call.slots.map_or(json!(false), |slots| json!([slots.seq, slots.wanted, slots.used, slots.waiting]));
+    let entry = |(seq, entry): &(u64, _)| {
+        let super::super::lease::Entry { at, requests, microcents } = entry;
+        json!([seq, at.micros(), requests, microcents])
+    };
+    json!([
+        now.map_or(0, Timestamp::micros),
+        node,
+        call.epoch,
+        call.seq,
+        call.acked,
+        nodes.max(1),
+        call.waiting,
+        call.rate,
+        call.left,
+        terms.estimate.min(WHOLE_MAX),
+        all.map(cap),
+        limit(terms.key_limit),
+        limit(terms.org_limit),
+        slots,
+        call.key.map(key_field).unwrap_or_default(),
+        call.entries.iter().map(entry).collect::<Vec<_>>(),
+    ])
+    .to_string()
+}
+
+fn cap(cap: Option<u64>) -> Json {
+    cap.map_or(json!(-1), |cap| json!(cap.min(WHOLE_MAX)))
+}
+
+fn limit(limit: Option<SpendLimit>) -> Json {
+    limit.filter(|limit| limit.enabled).map_or(json!(false), |limit| {
+        json!([limit.period.index(), cap(limit.requests), cap(limit.microcents)])
+    })
+}
+
+/// The script's answer to `call`. `None` where it cannot be read.
+pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
+    let Value::Array(items) = value else { return None };
+    let numbers: Vec<u64> = items
+        .iter()
+        .map(|item| match item {
+            // The only number below zero says that nothing is said about slots.
+            Value::Int(number) => Some(u64::try_from(*number).unwrap_or(u64::MAX)),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    match *numbers {
+        [1] => Some(Reply::Missing),
+        [2, epoch] => Some(Reply::OtherEpoch(epoch)),
+        [3] => Some(Reply::Stale),
+        [
+            0,
+            epoch,
+            now,
+            cell_end,
+            granted,
+            refused,
+            retry_at,
+            elsewhere,
+            held,
+            free,
+            in_flight,
+            ref counts @ ..,
+        ] => {
+            let now = Timestamp::from_micros(now);
+            Some(Reply::Done(Box::new(Done {
+                epoch,
+                now,
+                cell_end: Timestamp::from_micros(cell_end),
+                granted,
+                refused: refusal(refused, known(retry_at), now, call)?,
+                elsewhere,
+                slots: (held != u64::MAX).then_some(SlotsReply { held, free }),
+                in_flight,
+                counts: read_counts(counts)?,
+            })))
+        }
+        _ => None,
+    }
+}
+
+fn read_counts(numbers: &[u64]) -> Option<[Count; 6]> {
+    let &[second, s, minute, m, total, day, d, week, w, month, o] = numbers else { return None };
+    let count = |sum, at| Count { sum, next_expiry: known(at) };
+    Some([
+        count(second, s),
+        count(minute, m),
+        count(total, 0),
+        count(day, d),
+        count(week, w),
+        count(month, o),
+    ])
+}
+
+fn known(at: u64) -> Option<Timestamp> {
+    (at > 0).then(|| Timestamp::from_micros(at))
+}
+
+/// The limit of this number, and when it has room again: the calendar's limits at the end of their period.
+#[allow(clippy::option_option, reason = "unreadable, or no refusal")]
+fn refusal(
+    number: u64,
+    retry_at: Option<Timestamp>,
+    now: Timestamp,
+    call: &Call,
+) -> Option<Option<(Limit, Option<Timestamp>)>> {
+    let spend = |limit: Option<SpendLimit>, named: fn(Period) -> Limit| {
+        let period = limit?.period;
+        Some((named(period), Some(period.bounds(now).1)))
+    };
+    Some(Some(match number {
+        0 => return Some(None),
+        1 => (Limit::Concurrency, None),
+        2 => (Limit::Second, retry_at),
+        3 => (Limit::Minute, retry_at),
+        4 => (Limit::Total, None),
+        5 => (Limit::Daily, retry_at),
+        6 => (Limit::Weekly, retry_at),
+        7 => (Limit::Monthly, retry_at),
+        8 => spend(call.terms.key_limit, Limit::KeyRequests)?,
+        9 => spend(call.terms.key_limit, Limit::KeyBudget)?,
+        10 => spend(call.terms.org_limit, Limit::OrgRequests)?,
+        11 => spend(call.terms.org_limit, Limit::OrgBudget)?,
+        _ => return None,
+    }))
+}

@@ -1,0 +1,51 @@
+//! Notices that users have been shown.
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::SqliteRecord;
+use super::columns::{bytes, micros};
+use super::trail::{Told, tell};
+use crate::domain::id::UserId;
+use crate::domain::time::Timestamp;
+use crate::stores::record::{Actor, NoticeRecord, RecordError};
+
+#[async_trait]
+impl NoticeRecord for SqliteRecord {
+    async fn notice_shown(&self, user: UserId, notice: &str) -> Result<bool, RecordError> {
+        let found = sqlx::query("SELECT 1 FROM notices WHERE user = ? AND notice = ?")
+            .bind(bytes(&user.0))
+            .bind(notice)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    async fn show_notice(
+        &self,
+        user: UserId,
+        notice: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), RecordError> {
+        let mut tx = self.write().await?;
+        let written = sqlx::query("INSERT INTO notices (user, notice, shown_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(bytes(&user.0))
+            .bind(notice)
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await?;
+        if written.rows_affected() == 0 {
+            return Ok(());
+        }
+        let told = Told {
+            what: "user.show_notice",
+            subject: &user.to_string(),
+            organization: None,
+            before: None,
+            after: Some(json!({"notice": notice})),
+        };
+        tell(&mut tx, told, actor, now).await?;
+        Ok(tx.commit().await?)
+    }
+}

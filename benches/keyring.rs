@@ -55,6 +55,7 @@ fn settings() -> config::Keys {
         cache_absent_max: 100_000,
         cache_absent_for: Duration::from_secs(3_600),
         follow_every: Duration::from_millis(200),
+        index_for: Duration::ZERO,
         reveal_key: None,
     }
 }

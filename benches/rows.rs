@@ -221,7 +221,7 @@ fn upkeep(runtime: &Runtime, record: &SqliteRecord) {
         began.elapsed().as_secs_f64(),
         verified.drifted
     );
-    let keep = retention::keep_at(NOW, DAY * (DAYS as u32 - 1));
+    let keep = retention::keep_at(NOW, DAY * (DAYS as u32 - 1), None);
     let mut steps = Vec::new();
     loop {
         let began = Instant::now();

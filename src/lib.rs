@@ -14,10 +14,10 @@
 //! |---|---|---|
 //! | 7 | [`app`], [`cli`], `main` | everything; the only user of `anyhow` |
 //! | 6 | [`proxy`] | sockets and hyper; nobody else does |
-//! | 5 | [`api`] | HTTP dialects and the operators' endpoints |
+//! | 5 | [`api`] | HTTP dialects, the native API and its document, the operators' endpoints |
 //! | 4 | [`pipeline`], [`admin`] | what a request may do; what a person may do. They meet only in the stores |
 //! | 3 | [`logs`] | the durable spool and its way into the record |
-//! | 2 | [`stores`] | record (SQLite), counters (memory), keyring |
+//! | 2 | [`stores`] | record (SQLite, PostgreSQL), counters (memory), keyring |
 //! | 1 | [`config`], [`metrics`], [`clock`] | settings, what operators watch, the time |
 //! | 0 | [`domain`] | values and rules: no async, no IO, no serde, no clock |
 //!
@@ -50,6 +50,8 @@
 //! - **The log.** Memory-mapped segments, one writer per thread; a shipper moves rows to the record in
 //!   idempotent batches, with rollups and cursor in the same transaction. An admission without a row after a
 //!   crash becomes a row of its own, so that received = admitted = logged.
+//! - **People.** Who a caller is and what it may do is one table ([`admin::access`]); every way in asks it. A change
+//!   is in the record with its row of the audit trail, and in force in this process, before the call returns.
 //! - **No.** [`domain::refusal::Refusal`] is the one vocabulary; [`api::dialect`] respells it.
 //!
 //! ## Invariants, and what is deliberately absent

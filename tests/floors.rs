@@ -26,11 +26,15 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Libraries that only these modules may name, and why.
-const HOMES: [(&str, &[&str], &str); 14] = [
+const HOMES: [(&str, &[&str], &str); 18] = [
     ("hyper", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("hyper_util", &["proxy", "api", "app"], "rules see facts, not engines"),
     ("axum", &["api", "app", "dashboard"], "HTTP of the control side belongs to its dialects"),
     ("tower_service", &["api"], "HTTP of the control side belongs to its dialects"),
+    ("utoipa", &["api"], "documents are of HTTP"),
+    ("utoipa_axum", &["api"], "documents are of HTTP"),
+    ("aws_lc_rs", &["admin"], "sealing is one module's"),
+    ("jsonwebtoken", &["admin"], "who a token names is decided in one place"),
     ("pingora_core", &["proxy"], "balancing is the engine's"),
     ("pingora_load_balancing", &["proxy"], "balancing is the engine's"),
     ("rusqlite", &["stores"], "the record is asked in words of the domain"),

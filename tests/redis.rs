@@ -28,7 +28,7 @@ threads = 1
 url = \"sqlite://{}\"
 [counters]
 url = \"{redis}\"
-timeout = \"500ms\"
+timeout = \"400ms\"
 [logs]
 segment_bytes = \"1MiB\"
 [ip_guard]

@@ -33,10 +33,11 @@ impl Admin {
     /// As [`Admin::enter`].
     pub async fn reach_key(&self, caller: &Caller, deed: Deed, id: &str) -> Result<Key, AdminError> {
         known(caller, deed)?;
-        let missing = || format!("there is no key `{}`", id.escape_debug());
-        let uuid = Uuid::try_parse(id).map_err(|_| RecordError::NotFound(missing()))?;
-        let found = self.record.key(KeyId(uuid)).await?;
-        allowed(caller, deed, &found.organization, missing)?;
+        let missing = |id: &str| format!("there is no key `{}`", id.escape_debug());
+        let id = Uuid::try_parse(id).map(KeyId).map_err(|_| RecordError::NotFound(missing(id)))?;
+        let found = self.record.key(id).await?;
+        // In the record's own words, whichever way the id was written.
+        allowed(caller, deed, &found.organization, || missing(&id.to_string()))?;
         Ok(found)
     }
 

@@ -137,7 +137,7 @@ impl Outside {
         match self.source.fetch().await.and_then(|set| self.usable(&set)) {
             Ok(by_id) => self.keys.store(Arc::new(Keys { read_at: now, by_id })),
             Err(error) => {
-                tracing::warn!(%error, "the outside issuer's keys cannot be read: the last ones stay")
+                tracing::warn!(%error, "the outside issuer's keys cannot be read: the last ones stay");
             }
         }
     }

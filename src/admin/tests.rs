@@ -166,3 +166,105 @@ async fn a_token_names_its_session_until_it_ends() {
     admin.reconfigure(Settings { session_secret: None, ..settings });
     says(admin.create_session("ann@x.org", hour, &actor(), NOW).await, "session.secret: ");
 }
+
+const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+async fn with_ann(dir: &TempDir) -> Admin {
+    let admin = admin(dir).await;
+    let order = UserOrder {
+        email: "ann@x.org".into(),
+        password: "twelve chars".into(),
+        operator: false,
+        membership: None,
+    };
+    admin.create_user(&order, &actor(), NOW).await.unwrap();
+    admin
+}
+
+#[tokio::test]
+async fn a_login_leads_to_its_user_until_it_is_ended() {
+    let dir = TempDir::new().unwrap();
+    let admin = with_ann(&dir).await;
+    let (login, user) = admin.login(" Ann@X.org ", "twelve chars", HERE, NOW).await.unwrap();
+    let who = async |token: &str, now| admin.identify(Credential::Either(token), HERE, now).await;
+    let caller = who(&login.token, NOW).await.unwrap();
+    assert_eq!((caller.person(), caller.home().as_str()), (Some(&user), "ann"));
+    let hour = NOW.plus(Duration::from_secs(3_600));
+    assert!(matches!(who(&login.token, hour).await, Err(AdminError::InvalidToken)));
+    admin.logout(&login.session, &actor(), NOW).await.unwrap();
+    assert!(matches!(who(&login.token, NOW).await, Err(AdminError::InvalidToken)));
+    for wrong in ["", "x", "a.b.c", "sk_live_x"] {
+        assert!(who(wrong, NOW).await.is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_login_says_nothing_and_waits() {
+    let dir = TempDir::new().unwrap();
+    let admin = with_ann(&dir).await;
+    for email in ["ann@x.org", "nobody@x.org", ""] {
+        for _ in 0..5 {
+            let wrong = admin.login(email, "another password", HERE, NOW).await.err().unwrap();
+            assert!(matches!(wrong, AdminError::WrongLogin), "{wrong}");
+        }
+        let wait = admin.login(email, "twelve chars", HERE, NOW).await.err().unwrap();
+        assert!(matches!(wait, AdminError::Wait(wait) if wait == Duration::from_secs(1)), "{wait}");
+    }
+    // Fifteen failures: five more, and the address waits too, whoever it says it is.
+    for n in 0..5 {
+        let wrong = admin.login(&format!("{n}@x.org"), &"x".repeat(5_000), HERE, NOW).await.err().unwrap();
+        assert!(matches!(wrong, AdminError::WrongLogin), "{wrong}");
+    }
+    let wait = admin.login("new@x.org", "twelve chars", HERE, NOW).await.err().unwrap();
+    assert!(matches!(wait, AdminError::Wait(_)), "{wait}");
+    let elsewhere = "192.0.2.1".parse().unwrap();
+    let later = NOW.plus(Duration::from_secs(1));
+    assert!(admin.login("ann@x.org", "twelve chars", elsewhere, later).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_sealed_secret_is_shown_again_and_only_where_it_was_sealed() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    admin.create_organization("acme", "free", &actor(), NOW).await.unwrap();
+    let order =
+        |name: &str| KeyOrder { organization: "acme".into(), name: name.into(), ..KeyOrder::default() };
+    let (bare, _) = admin.create_key(&order("bare"), &actor(), NOW).await.unwrap();
+    says(admin.reveal_key(bare.id, &actor(), NOW).await, "keeps no sealed copies");
+    let settings = Settings::clone(&admin.settings.load());
+    let with = |byte| Settings { reveal_key: Some(SealKey([byte; 32])), ..settings.clone() };
+    admin.reconfigure(with(1));
+    says(admin.reveal_key(bare.id, &actor(), NOW).await, "no sealed copy of this key");
+    let (key, secret) = admin.create_key(&order("sealed"), &actor(), NOW).await.unwrap();
+    assert_eq!(admin.reveal_key(key.id, &actor(), NOW).await.unwrap(), secret);
+    let (_, second) = admin.rotate_key(key.id, Duration::ZERO, &actor(), NOW).await.unwrap();
+    assert_eq!(admin.reveal_key(key.id, &actor(), NOW).await.unwrap(), second);
+    admin.reconfigure(with(2));
+    says(admin.reveal_key(key.id, &actor(), NOW).await, "another keys.reveal_key");
+}
+
+#[tokio::test]
+async fn a_key_is_a_caller_while_it_may_be_used() {
+    let dir = TempDir::new().unwrap();
+    let admin = admin(&dir).await;
+    admin.create_organization("acme", "free", &actor(), NOW).await.unwrap();
+    let order = KeyOrder {
+        organization: "acme".into(),
+        name: "ci".into(),
+        allowed_ips: vec!["127.0.0.0/8".into()],
+        expires_at: Some(NOW.plus(Duration::from_secs(60))),
+        ..KeyOrder::default()
+    };
+    let (key, secret) = admin.create_key(&order, &actor(), NOW).await.unwrap();
+    let who = async |from: &str, now| {
+        let told = admin.identify(Credential::Key(secret.expose()), from.parse().unwrap(), now).await;
+        told.map(|caller| caller.home().to_string()).map_err(|error| error.to_string())
+    };
+    assert_eq!(who("127.0.0.1", NOW).await.as_deref(), Ok("acme"));
+    assert_eq!(who("192.0.2.1", NOW).await.unwrap_err(), "This API key may not be used from your address");
+    assert_eq!(who("127.0.0.1", NOW.plus(Duration::from_secs(60))).await.unwrap_err(), "Expired API Key");
+    admin.set_key_active(key.id, false, &actor(), NOW).await.unwrap();
+    assert_eq!(who("127.0.0.1", NOW).await.unwrap_err(), "Inactive API Key");
+    admin.revoke_key(key.id, &actor(), NOW).await.unwrap();
+    assert_eq!(who("127.0.0.1", NOW).await.unwrap_err(), "Invalid API Key");
+}

@@ -144,7 +144,8 @@ impl Desk {
             headers: &visit.head.headers,
             peer: visit.client(),
         };
-        let known = self.gate.caller(&visit.arrival.config, &facts, visit.now()).await.map_err(No::Refused)?;
+        let known =
+            self.gate.caller(&visit.arrival.config, &facts, visit.now()).await.map_err(No::Refused)?;
         known.key.grant.standing(visit.now()).map_err(No::Refused)?;
         known.key.grant.allows_from(visit.client()).map_err(No::Refused)?;
         self.record.key(known.key.grant.id).await.map_err(|error| No::of(error.into(), What::Key))

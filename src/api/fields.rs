@@ -59,11 +59,7 @@ pub(super) fn whole(
 }
 
 /// One of a few words; `None` where it is left out.
-pub(super) fn one_of<T: Copy>(
-    fields: &Fields<'_>,
-    name: &str,
-    words: &[(&str, T)],
-) -> Result<Option<T>, No> {
+pub(super) fn one_of<T: Copy>(fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Result<Option<T>, No> {
     let Some(text) = fields.one(name)? else { return Ok(None) };
     match words.iter().find(|(word, _)| *word == text) {
         Some((_, meant)) => Ok(Some(*meant)),

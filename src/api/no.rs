@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::admin::AdminError;
@@ -87,7 +87,8 @@ impl No {
                 tracing::warn!(%error, "a published key system could not ask the record");
                 Self::Refused(Refusal::StoreUnavailable)
             }
-            error @ (AdminError::Record(RecordError::Corrupt(_) | RecordError::Refused(_)) | AdminError::Machine(_)) => {
+            error @ (AdminError::Record(RecordError::Corrupt(_) | RecordError::Refused(_))
+            | AdminError::Machine(_)) => {
                 tracing::error!(%error, "a published key system failed");
                 Self::Failed
             }

@@ -9,11 +9,13 @@ use axum::Router;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
 use utoipa::openapi::OpenApi;
 
 use crate::admin::access::{Least, RULES, Rule};
 use crate::domain::people::Role;
 
+use super::native::{Problem, RowProblem};
 use super::system::System;
 
 /// Where the native API's calls begin.
@@ -46,7 +48,16 @@ pub fn document(parts: Vec<OpenApi>) -> Value {
         "session": { "type": "http", "scheme": "bearer", "description": "A session token, from POST /v1/session" },
         "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
     });
-    document["components"]["schemas"]["Problem"] = problem();
+    document["components"]["schemas"]["Problem"] = schema::<Problem>();
+    document["components"]["schemas"]["RowProblem"] = schema::<RowProblem>();
+    document["components"]["schemas"]["Refused"] = json!({
+        "type": "object",
+        "description": "The gateway's own no, before the call is looked at: the address is blocked, or it is too much.",
+        "required": ["error", "code", "request_id"],
+        "properties": {
+            "error": { "type": "string" }, "code": { "type": "string" }, "request_id": { "type": "string" },
+        },
+    });
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, operations) in paths.filter(|(path, _)| path.starts_with(NATIVE)) {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
@@ -65,9 +76,9 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     let rule = RULES.iter().find(|rule| Some(rule.name) == named);
     let writes = method != "get";
     let body = operation.contains_key("requestBody");
-    let mut answers = vec![503];
+    let mut answers = vec![403, 503];
     if let Some(rule) = rule {
-        answers.extend([401, 403]);
+        answers.push(401);
         let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
         let text = format!("{text}\n\nNeeds: {}.", needs(rule));
         operation.insert("description".into(), text.trim().into());
@@ -76,15 +87,20 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
         operation.insert("security".into(), security.into());
     } else {
         // The two that make a caller known: a login, and an invitation's acceptance.
-        answers.extend([401, 403, 429]);
+        answers.extend([401, 429]);
     }
     let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
-    let has = |name: &str| parameters.as_array().into_iter().flatten().any(|one| one["name"] == name);
+    let names: Vec<_> = parameters.as_array().into_iter().flatten().map(|one| one["name"].clone()).collect();
+    let has = |name: &str| names.iter().any(|one| one == name);
     if path.contains('{') || has("organization") || body {
         answers.push(404);
     }
     if has("If-Match") {
         answers.push(412);
+    }
+    for header in parameters.as_array_mut().into_iter().flatten().filter(|one| one["in"] == "header") {
+        // One that may be left out; there is no header that is null.
+        header["schema"] = json!({ "type": "string" });
     }
     let queries = parameters.as_array().into_iter().flatten().any(|one| one["in"] == "query");
     if queries || body {
@@ -110,11 +126,19 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     for status in answers {
+        let reference = |name: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{name}") } });
+        let mut content = json!({ "application/problem+json": reference("Problem") });
+        if status == 403 || status == 503 {
+            content["application/json"] = reference("Refused");
+        }
         let meaning = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-        responses.insert(status.to_string(), json!({
-            "description": meaning,
-            "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-        }));
+        responses.insert(
+            status.to_string(),
+            json!({
+                "description": meaning,
+                "content": content,
+            }),
+        );
     }
 }
 
@@ -136,10 +160,8 @@ fn needs(rule: &Rule) -> String {
     format!("{least}{key}")
 }
 
-/// Problem details (RFC 9457), as [`Problem`](super::native::Problem) writes them.
-fn problem() -> Value {
-    use utoipa::PartialSchema as _;
-    serde_json::to_value(super::native::Problem::schema()).unwrap_or_default()
+fn schema<T: PartialSchema>() -> Value {
+    serde_json::to_value(T::schema()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The published key systems that are answered here.
 
+use axum::Router;
 use utoipa::openapi::{OpenApi, PathItem};
 
 use crate::config::Systems;
@@ -8,25 +9,36 @@ use super::desk::Desk;
 use super::system::System;
 use super::{alterlab, azscraper, piloterr};
 
-/// Those that are switched on, each with what the document says of it. They answer alike on both listeners.
-pub fn systems(on: Systems, desk: &Desk) -> Vec<(System, OpenApi)> {
-    let mut systems = Vec::new();
-    if on.alterlab {
-        let (router, document) = alterlab::router(desk.clone());
-        systems.push((System::new(&alterlab::OWNED, router), document));
-    }
-    if on.azscraper {
-        let (router, document) = azscraper::router(desk.clone());
-        systems.push((System::new(&azscraper::OWNED, router), document));
-    }
-    if on.piloterr {
-        let (router, document) = piloterr::router(desk.clone());
-        systems.push((System::new(&piloterr::OWNED, router), document));
-    }
-    for (_, document) in &mut systems {
+/// One system.
+struct Published {
+    owned: &'static [&'static str],
+    router: fn(Desk) -> Router,
+    document: fn() -> OpenApi,
+}
+
+fn switched_on(on: Systems) -> impl Iterator<Item = Published> {
+    let alterlab =
+        Published { owned: &alterlab::OWNED, router: alterlab::router, document: alterlab::document };
+    let azscraper =
+        Published { owned: &azscraper::OWNED, router: azscraper::router, document: azscraper::document };
+    let piloterr =
+        Published { owned: &piloterr::OWNED, router: piloterr::router, document: piloterr::document };
+    let all = [(on.alterlab, alterlab), (on.azscraper, azscraper), (on.piloterr, piloterr)];
+    all.into_iter().filter_map(|(on, system)| on.then_some(system))
+}
+
+/// Those that are switched on. They answer alike on both listeners.
+pub fn systems(on: Systems, desk: &Desk) -> Vec<System> {
+    switched_on(on).map(|system| System::new(system.owned, (system.router)(desk.clone()))).collect()
+}
+
+/// What the document says of those that are switched on.
+pub fn documents(on: Systems) -> Vec<OpenApi> {
+    let mut documents: Vec<_> = switched_on(on).map(|system| (system.document)()).collect();
+    for document in &mut documents {
         document.paths.paths.values_mut().for_each(name);
     }
-    systems
+    documents
 }
 
 /// Gives each call a name that no other system's call has, such as `alterlab_list`.
@@ -37,5 +49,61 @@ fn name(item: &mut PathItem) {
         if let (Some(system), Some(id)) = (system, &mut call.operation_id) {
             *id = format!("{system}_{id}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::{native, openapi};
+    use crate::domain::path::Pattern;
+
+    const ALL: Systems =
+        Systems { alterlab: true, azscraper: true, piloterr: true, jobs_max: 2, register: true };
+
+    #[test]
+    fn every_call_is_owned_documented_and_named_apart_from_all_others() {
+        let parts: Vec<_> = documents(ALL).into_iter().chain([native::document()]).collect();
+        let document = openapi::document(parts);
+        let owned: Vec<_> = [&alterlab::OWNED[..], &azscraper::OWNED, &piloterr::OWNED].concat();
+        let owned: Vec<_> = owned.iter().map(|path| Pattern::parse(path).unwrap()).collect();
+        let (mut names, mut calls) = (BTreeSet::new(), 0);
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap().to_owned();
+                assert!(names.insert(name.clone()), "{name} twice");
+                if path.starts_with("/v1/") {
+                    continue;
+                }
+                calls += 1;
+                assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+                assert!(owned.iter().any(|pattern| pattern.matches(path)), "{path} goes to the upstream");
+                let answers = operation["responses"].as_object().unwrap();
+                let told = ["401", "503"].iter().all(|status| answers.contains_key(*status));
+                assert!(told || path == "/health", "{method} {path}");
+            }
+        }
+        assert_eq!(calls, 21 + 7 + 1);
+        // Two types of one name would take each other's place.
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for name in ["alterlab.ApiKey", "alterlab.Sums", "azscraper.ErrorBody", "piloterr.ApiKey"] {
+            assert!(schemas.contains_key(name), "{name} is not among {:?}", schemas.keys());
+        }
+    }
+
+    #[test]
+    fn what_is_off_is_neither_answered_nor_documented() {
+        let off = Systems { alterlab: false, azscraper: false, piloterr: false, ..ALL };
+        assert!(documents(off).is_empty());
+        let documents = documents(Systems { piloterr: true, ..off });
+        let paths: Vec<_> = documents.iter().flat_map(|document| document.paths.paths.keys()).collect();
+        assert_eq!(paths, ["/v2/usage"]);
     }
 }

@@ -7,23 +7,24 @@
 //! log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::admin::{Admin, Settings};
 use crate::api::control::{self, Control, Limits};
 use crate::api::data::Local;
 use crate::api::desk::Desk;
 use crate::api::native::Native;
+use crate::api::system::System;
 use crate::clock;
 use crate::config::{Config, CountersEngine, changes};
-use crate::logs::{self, Exporter, Reached, Shipper, Spool, retention};
+use crate::logs::{self, Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -35,10 +36,12 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::{SharedRecord, UsageRecord, open};
+use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord, open};
 
+use super::delivery::Delivery;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
@@ -48,12 +51,10 @@ use super::{control as listener, listen};
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
 
-/// How long the log of this run may take to get into the record before the process ends all the same; what is
-/// left is shipped at the next start.
-const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
-
-/// The same for what is exported of it.
-const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
+/// How long Redis may take to be told of what this gateway has leased and not used.
+const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
+/// How long blocking work of the second runtime may take before the process ends all the same.
+const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
 
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -79,9 +80,7 @@ pub struct Gateway {
     drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
-    shipper: tokio::task::JoinHandle<()>,
-    /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
-    exporter: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
+    delivery: Delivery,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -93,12 +92,7 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
-        let background = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(BACKGROUND_THREADS)
-            .thread_name("tollgate-background")
-            .enable_all()
-            .build()
-            .context("cannot start the background threads")?;
+        let background = background_runtime()?;
         let record = background.block_on(open_record(&config))?;
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
@@ -114,70 +108,44 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let keyring = Arc::new(Keyring::new(record.clone(), &config.keys));
-        let guard = Guard::new(&config.ip_guard);
-        let jobs = Jobs::new(record.clone(), config.systems.jobs_max);
+        let index = open_index(&config, background.handle())?;
+        let grants: Arc<dyn GrantRecord> = match &index {
+            Some(index) => Arc::new(IndexedRecord::new(record.clone(), Arc::clone(index))),
+            None => record.clone(),
+        };
+        let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
-        let gate = Arc::new(Gate { keyring, counters: Arc::new(counters), guard, jobs });
-        let native = Native::new(admin.clone(), Arc::clone(&gate), &config)?;
-        let config = Arc::new(config);
-        let mut made = None;
-        // What is answered here asks how the whole is, of which it is a part.
-        let shared = Arc::new_cyclic(|shared| {
-            let status = Arc::new(GatewayStatus::new(Weak::clone(shared)));
-            let desk = Desk {
-                admin: admin.clone(),
-                gate: Arc::clone(&gate),
-                record: record.clone(),
-                status: Arc::clone(&status) as _,
-            };
-            let systems = Systems::new(&config, &desk, native);
-            let local =
-                Local::new(systems.data, background.handle().clone(), config.data.own_requests_max);
-            made = Some((status, systems.control));
-            Shared {
-                local,
-                gate: Arc::clone(&gate),
-                live: ArcSwap::from_pointee(Live {
-                    config: Arc::clone(&config),
-                    balancers: Arc::new(balancers),
-                    generation: 1,
-                }),
-                metrics: Arc::clone(&metrics),
-                spool: Arc::clone(&spool),
-                connections: 0.into(),
-                log_full_at: 0.into(),
-            }
+        let gate = Arc::new(Gate {
+            keyring,
+            counters: Arc::new(counters),
+            guard: Guard::new(&config.ip_guard),
+            jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let (status, systems) = made.context("the parts of the gateway were not made")?;
+        let (status, systems) = own_answers(&config, &record, &gate, &admin, index)?;
+        let config = Arc::new(config);
+        let handle = background.handle().clone();
+        let shared = Arc::new(Shared {
+            local: Local::new(systems.data, handle, config.data.own_requests_max),
+            gate,
+            live: ArcSwap::from_pointee(Live {
+                config: Arc::clone(&config),
+                balancers: Arc::new(balancers),
+                generation: 1,
+            }),
+            metrics,
+            spool: Arc::clone(&spool),
+            connections: 0.into(),
+            log_full_at: 0.into(),
+        });
+        status.watch(&shared);
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow_changes(Arc::clone(&shared), record.clone(), told(&stopping)));
+        background.spawn(follow_changes(Arc::clone(&shared), grants, told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        let exported = exporter.as_ref().map(Exporter::reached);
-        background.spawn(retain(Arc::clone(&shared), record.clone(), exported, told(&stopping)));
-        let shipper = background.spawn(ship(Shipper::new(spool, record.clone()), told(&stopping)));
-        let exporter = exporter.map(|exporter| {
-            let (stop, stopped) = oneshot::channel();
-            (stop, background.spawn(export(exporter, stopped)))
-        });
-        let live = Arc::clone(&shared);
-        let live_config = Arc::clone(&shared.live.load().config);
-        let answering = Control {
-            metrics,
-            status: Arc::clone(&status) as _,
-            config: Arc::new(move || Arc::clone(&live.live.load().config)),
-            limits: Limits::from(&live_config.control),
-            systems: systems.into(),
-            gate,
-        };
-        background.spawn(serve_control(
-            control,
-            control::router(answering),
-            Arc::clone(&live_config),
-            told(&stopping),
-        ));
+        let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
+        let router = control_router(&shared, &status, systems.control);
+        background.spawn(serve_control(control, router, config, told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -191,8 +159,7 @@ impl Gateway {
             threads,
             drain,
             stop,
-            shipper,
-            exporter,
+            delivery,
         })
     }
 
@@ -274,21 +241,63 @@ impl Gateway {
                 ended.and(thread.join().map_err(|_| anyhow!("an I/O thread panicked")).and_then(|ran| ran));
         }
         self.stop.send_replace(true);
-        let told = tokio::time::timeout(SHIP_AT_EXIT, self.shared.gate.counters.close());
-        if self.background.block_on(async { told.await.is_err() }) {
-            tracing::warn!("Redis was not told in time what this gateway had leased; it counts until its windows end");
-        }
-        if self.background.block_on(self.shipper).is_err() {
-            tracing::error!("shipping the log panicked; the rest is shipped at the next start");
-        }
-        if let Some((stop, exporter)) = self.exporter {
-            drop(stop);
-            // What is not exported by then is at the next start.
-            let _ = self.background.block_on(async { tokio::time::timeout(EXPORT_AT_EXIT, exporter).await });
-        }
-        self.background.shutdown_timeout(SHIP_AT_EXIT);
+        let counters = Arc::clone(&self.shared.gate.counters);
+        self.background.block_on(async {
+            if tokio::time::timeout(LEASES_AT_EXIT, counters.close()).await.is_err() {
+                tracing::warn!(
+                    "Redis was not told in time what this gateway had leased; it counts until its windows end"
+                );
+            }
+            self.delivery.end().await;
+        });
+        self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended
     }
+}
+
+fn background_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("tollgate-background")
+        .enable_all()
+        .build()
+        .context("cannot start the background threads")
+}
+
+/// What the gateway answers itself, and the status that some of it tells, which is of no gateway yet.
+fn own_answers(
+    config: &Config,
+    record: &SharedRecord,
+    gate: &Arc<Gate>,
+    admin: &Admin,
+    index: Option<Arc<Index>>,
+) -> Result<(Arc<GatewayStatus>, Systems)> {
+    let status = Arc::new(GatewayStatus::new(index));
+    let desk = Desk {
+        admin: admin.clone(),
+        gate: Arc::clone(gate),
+        record: record.clone(),
+        status: Arc::clone(&status) as _,
+    };
+    let native = Native::new(admin.clone(), Arc::clone(gate), config)?;
+    Ok((status, Systems::new(config, &desk, native)))
+}
+
+fn control_router(
+    shared: &Arc<Shared>,
+    status: &Arc<GatewayStatus>,
+    systems: Vec<System>,
+) -> axum::Router {
+    let live = Arc::clone(shared);
+    let in_force = move || Arc::clone(&live.live.load().config);
+    control::router(Control {
+        metrics: Arc::clone(&shared.metrics),
+        status: Arc::clone(status) as _,
+        limits: Limits::from(&in_force().control),
+        config: Arc::new(in_force),
+        systems: systems.into(),
+        gate: Arc::clone(&shared.gate),
+    })
 }
 
 /// Serves the operators' listener until it is told to stop.
@@ -327,6 +336,16 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
     Ok(opened.shared())
 }
 
+/// The key index, where the counters' Redis is there to hold it.
+fn open_index(config: &Config, background: &tokio::runtime::Handle) -> Result<Option<Arc<Index>>> {
+    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok(None) };
+    if config.keys.index_for.is_zero() {
+        return Ok(None);
+    }
+    let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
+    Ok(Some(Arc::new(index.context("cannot use Redis (counters.url)")?)))
+}
+
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
 async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
     let recovered =
@@ -362,38 +381,8 @@ fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '
     }
 }
 
-async fn ship(mut shipper: Shipper, stop: impl Future<Output = ()>) {
-    shipper.run(stop).await;
-    if let Err(undrained) = shipper.drain(SHIP_AT_EXIT).await {
-        tracing::warn!(%undrained, "the rest of the log is shipped at the next start");
-    }
-}
-
-async fn export(mut exporter: Exporter, stopped: oneshot::Receiver<()>) {
-    exporter
-        .run(async {
-            // Nothing is ever sent: that the sender is gone is the news.
-            let _ = stopped.await;
-        })
-        .await;
-}
-
-/// Drops what is older than it is kept; `logs.retention` is read anew each time.
-async fn retain(
-    shared: Arc<Shared>,
-    record: SharedRecord,
-    exported: Option<Reached>,
-    stop: impl Future<Output = ()>,
-) {
-    let keep = || {
-        let retention = shared.live.load().config.logs.retention;
-        retention::keep_at(clock::now(), retention, exported.as_ref().map(Reached::at))
-    };
-    retention::run(record, keep, stop).await;
-}
-
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
-async fn follow_changes(shared: Arc<Shared>, record: SharedRecord, stop: impl Future<Output = ()>) {
+async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop: impl Future<Output = ()>) {
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;

@@ -1,6 +1,7 @@
 //! Wiring: the commands that run a gateway.
 
 mod control;
+mod delivery;
 pub mod demo;
 pub mod gateway;
 mod listen;

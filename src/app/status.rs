@@ -1,7 +1,7 @@
 //! What `/readyz` and `/metrics` ask of the running gateway.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -11,6 +11,7 @@ use crate::clock;
 use crate::domain::time::Timestamp;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
+use crate::stores::keyring::index::Index;
 
 /// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
 /// nobody would notice that there is room again.
@@ -19,27 +20,37 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 /// Readiness, and the metrics that are read from the parts when they are asked for.
 #[derive(Debug)]
 pub struct GatewayStatus {
-    /// Which answers `/health` by this, and so must not be kept by it.
-    shared: Weak<Shared>,
+    index: Option<Arc<Index>>,
+    /// The gateway answers `/health` by this, so this must not keep the gateway.
+    shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
-    /// The status of a gateway that is ready.
-    pub const fn new(shared: Weak<Shared>) -> Self {
-        Self { shared, draining: AtomicBool::new(false) }
+    /// Of a gateway whose key index, if it has one, is `index`.
+    pub const fn new(index: Option<Arc<Index>>) -> Self {
+        Self { index, shared: OnceLock::new(), draining: AtomicBool::new(false) }
+    }
+
+    /// From now on it is the status of this gateway.
+    pub fn watch(&self, shared: &Arc<Shared>) {
+        // Nobody tells it twice.
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.get()?.upgrade()
     }
 
     /// From now on the gateway says that it wants no more requests.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
-
 }
 
 impl Status for GatewayStatus {
     fn refresh(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(shared) = self.shared() else { return };
         let metrics = &shared.metrics;
         let counts = shared.spool.counts();
         for (state, rows) in
@@ -53,6 +64,11 @@ impl Status for GatewayStatus {
         let lookups = keyring.lookups();
         for (tier, answered) in [("l1", lookups.l1), ("absent", lookups.absent), ("record", lookups.record)] {
             bring(&metrics.key_lookups.with_label_values(&[tier]), answered);
+        }
+        if let Some(index) = &self.index {
+            for (tier, count) in [("l2", index.answered()), ("l2_discarded", index.discarded())] {
+                bring(&metrics.key_lookups.with_label_values(&[tier]), count);
+            }
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());
@@ -80,8 +96,8 @@ impl Status for GatewayStatus {
         if self.draining.load(Ordering::Acquire) {
             failing.push(("gateway", "stopping".to_owned()));
         }
-        let Some(shared) = self.shared.upgrade() else {
-            failing.push(("gateway", "stopped".to_owned()));
+        let Some(shared) = self.shared() else {
+            failing.push(("gateway", "not running".to_owned()));
             return failing;
         };
         // A record that is lost later does not keep known keys from being served.

@@ -21,11 +21,9 @@ impl Systems {
     /// Those that `config` switches on.
     pub(super) fn new(config: &Config, desk: &Desk, native: Native) -> Self {
         let own = own_usage::system(Arc::clone(&desk.gate), desk.record.clone());
-        let (published, mut documents): (Vec<_>, Vec<_>) =
-            published::systems(config.systems, desk).into_iter().unzip();
+        let data: Vec<_> = std::iter::once(own).chain(published::systems(config.systems, desk)).collect();
         let (native, document) = native::system(native);
-        documents.insert(0, document);
-        let data: Vec<_> = std::iter::once(own).chain(published).collect();
+        let documents = std::iter::once(document).chain(published::documents(config.systems)).collect();
         let operators = [native, openapi::system(documents), docs::system()];
         Self { control: data.iter().cloned().chain(operators).collect(), data }
     }

@@ -6,6 +6,7 @@ use super::args::{End, cap, end};
 use super::context::Context;
 use super::failure::Failure;
 use super::key_change::{self, Limit, Named, Quotas, Rename, Rotate};
+use super::key_import::{self, Import};
 use super::org::limit_text;
 use super::output::{Output, facts, or, table};
 use super::wire::KeyWire;
@@ -20,6 +21,8 @@ use crate::stores::record::KeyFilter;
 pub(super) enum Command {
     /// Make a key; its secret is printed this once.
     Create(Create),
+    /// Import keys that were made elsewhere, all or none.
+    Import(Import),
     /// List keys.
     List {
         /// Of this organization (id or name) only.
@@ -89,6 +92,7 @@ pub(super) struct Create {
 pub(super) async fn run(command: Command, context: &Context) -> Result<Output, Failure> {
     match command {
         Command::Create(create) => make(create, context).await,
+        Command::Import(import) => key_import::run(import, context).await,
         Command::List { org, revoked } => list(org.as_deref(), revoked, context).await,
         Command::Show(named) => Ok(one(&named.find(context).await?, context.now)),
         Command::Rename(change) => key_change::rename(change, context).await,

@@ -15,6 +15,7 @@ mod context;
 mod failure;
 mod key;
 mod key_change;
+mod key_import;
 mod logs;
 mod migrate;
 mod org;
@@ -155,7 +156,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_time().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn administer(command: Administer, config: Option<&Path>) -> Result<Output, Failure> {

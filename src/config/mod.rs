@@ -322,6 +322,8 @@ pub struct Keys {
     pub cache_absent_for: Duration,
     /// How often changes made elsewhere are looked for.
     pub follow_every: Duration,
+    /// How long the key index in Redis keeps a key that nobody reads from the record; zero is no index.
+    pub index_for: Duration,
     /// What new keys are sealed with; `None` keeps digests only.
     pub reveal_key: Option<SealKey>,
 }

@@ -62,7 +62,7 @@ pub async fn forward(
     let softly = soft::is_asked(&route, request.uri().query());
     let answer_timeout = route.answer_timeout.unwrap_or(upstream.answer_timeout);
     let answer_due = exchange.core().deadlines.watch(answer_timeout);
-    let Some(outbound) = outbound(
+    let Some(mut outbound) = outbound(
         &exchange,
         peer,
         request,
@@ -79,7 +79,7 @@ pub async fn forward(
     metrics.overhead_seconds.observe(sent.since(exchange.started).as_secs_f64());
     let answered = tokio::select! {
         biased;
-        answered = send(&exchange, route.upstream, upstream, outbound, upgrade.is_some()) => answered,
+        answered = send(&exchange, route.upstream, upstream, &mut outbound, upgrade.is_some()) => answered,
         () = answer_due.expired() => Err(Refusal::UpstreamTimeout),
     };
     match answered {
@@ -105,7 +105,7 @@ async fn send(
     exchange: &Exchange,
     index: usize,
     upstream: &Upstream,
-    mut request: Request<Option<Upload>>,
+    request: &mut Request<Option<Upload>>,
     upgrade: bool,
 ) -> Result<Answered, Refusal> {
     let mut tried: Vec<SocketAddr> = Vec::new();
@@ -118,7 +118,7 @@ async fn send(
             });
         };
         let target = Arc::clone(target);
-        match exchange.core().pool.send(&target, upstream, &mut request, upgrade).await {
+        match exchange.core().pool.send(&target, upstream, request, upgrade).await {
             Ok(response) => return Ok(Answered { response, target }),
             Err(SendError::Unsent(_)) if tried.len() < upstream.retries => tried.push(target.address()),
             Err(error) => {

@@ -69,8 +69,8 @@ impl Relay {
         Self { body, exchange, stall, stall_timeout, broken: false }
     }
 
-    /// The answer breaks off. What has come of it is written first: hyper, told of the failure in the same turn,
-    /// would throw it away.
+    /// The answer breaks off. What has come of it is written first: on HTTP/2 hyper, told of the failure in the
+    /// same turn, would throw it away.
     fn break_off(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         self.exchange.finish(Ending::UpstreamError);
         self.broken = true;

@@ -77,10 +77,12 @@ async fn each_role_does_what_it_may() {
     let (gateway, _, id, _) = acme(&upstream).await;
     let mut sessions = Vec::new();
     for role in ["member", "admin", "owner"] {
-        let (_, token) = user(&gateway, &format!("{role}@example.com"), &["--org", "acme", "--role", role]).await;
+        let (_, token) =
+            user(&gateway, &format!("{role}@example.com"), &["--org", "acme", "--role", role]).await;
         sessions.push((role, Client::bearer(gateway.data, &token).with("x-organization-id", "acme")));
     }
-    let rank = |role: &str| ["read", "member", "admin", "owner"].iter().position(|known| *known == role).unwrap();
+    let rank =
+        |role: &str| ["read", "member", "admin", "owner"].iter().position(|known| *known == role).unwrap();
     for (role, session) in sessions {
         for (needs, call, body) in calls() {
             if call == "DELETE /api/v1/api-keys/{id}" && role != "owner" && rank(role) >= rank(needs) {
@@ -238,7 +240,8 @@ async fn methods_and_paths_that_there_are_none_of() {
         ("DELETE /api/v1/usage".into(), vec!["GET", "HEAD"]),
     ] {
         let answer = ann.raw(&call, None).await;
-        let mut found: Vec<_> = answer.header("allow").unwrap_or_default().split(',').map(str::trim).collect();
+        let mut found: Vec<_> =
+            answer.header("allow").unwrap_or_default().split(',').map(str::trim).collect();
         found.sort_unstable();
         assert_eq!(found, allow, "{call}");
         assert_eq!(answer.into_parts(), (405, no("Method not allowed", "method_not_allowed")));

@@ -23,9 +23,9 @@ fn found(directory: &Path, texts: &[(&str, Vec<u8>)], canaries: &[&str]) -> Vec<
     written
         .chain(texts)
         .flat_map(|(place, bytes)| {
-            let here = canaries.iter().filter(move |canary| {
-                memchr::memmem::find(&bytes, canary.as_bytes()).is_some()
-            });
+            let here = canaries
+                .iter()
+                .filter(move |canary| memchr::memmem::find(&bytes, canary.as_bytes()).is_some());
             here.map(move |canary| format!("{canary} in {place}")).collect::<Vec<_>>()
         })
         .collect()
@@ -35,7 +35,10 @@ fn found(directory: &Path, texts: &[(&str, Vec<u8>)], canaries: &[&str]) -> Vec<
 async fn no_key_password_or_token_is_left_behind_anywhere() {
     let upstream = scraper();
     let mut gateway = crate::Gateway::start_with(
-        &crate::config(upstream.address, &format!("keys.reveal_key = \"{}\"\nsystems.azscraper = \"on\"", crate::REVEAL_KEY)),
+        &crate::config(
+            upstream.address,
+            &format!("keys.reveal_key = \"{}\"\nsystems.azscraper = \"on\"", crate::REVEAL_KEY),
+        ),
         &[("TOLLGATE_LOG", "trace")],
     )
     .await;
@@ -55,7 +58,9 @@ async fn no_key_password_or_token_is_left_behind_anywhere() {
     let logged_in = nobody.raw("POST /auth/login", Some(login("ann@example.com", PASSWORD))).await;
     let access = text(&logged_in.json()["data"]["accessToken"]);
     nobody.tells("POST /auth/login", login("ann@example.com", "canary-wrong-password")).await;
-    nobody.tells("POST /auth/login", login("canary-email-of-nobody@example.com", "canary-wrong-password")).await;
+    nobody
+        .tells("POST /auth/login", login("canary-email-of-nobody@example.com", "canary-wrong-password"))
+        .await;
     nobody.tells("POST /auth/register", login("new@example.com", "canary-new-password")).await;
     nobody.tells("POST /auth/login", json!({"email": ["canary-email"], "password": PASSWORD})).await;
     let forged = format!("{}canaryforged", &token[..token.len() - 12]);

@@ -12,7 +12,8 @@ async fn the_pages() {
     let nobody = Client::nobody(gateway.data);
 
     // Authentication.
-    let said = nobody.tells("POST /auth/login", json!({"email": "ann@example.com", "password": PASSWORD})).await;
+    let said =
+        nobody.tells("POST /auth/login", json!({"email": "ann@example.com", "password": PASSWORD})).await;
     let user = json!({"id": "UUID", "email": "ann@example.com", "name": "ann"});
     assert_eq!(said, (200, json!({"data": {"accessToken": "TOKEN", "user": user}})));
     let wrong = json!({"email": "ann@example.com", "password": "wrong"});
@@ -26,7 +27,8 @@ async fn the_pages() {
     let keys = "/private/projects/67d1aa/api-keys";
     assert_eq!(ann.asks(&format!("GET {keys}")).await, (200, json!({"data": []})));
     let made = ann.raw(&format!("POST {keys}"), Some(json!({"name": "ci-pipeline"}))).await;
-    let expected = json!({"data": {"id": "UUID", "name": "ci-pipeline", "key": "KEY", "createdAt": "MILLIS"}});
+    let expected =
+        json!({"data": {"id": "UUID", "name": "ci-pipeline", "key": "KEY", "createdAt": "MILLIS"}});
     assert_eq!((made.status, comparable(&made.json())), (201, expected));
     let made = made.json();
     let text = |field: &str| made["data"][field].as_str().unwrap().to_owned();

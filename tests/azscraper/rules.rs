@@ -93,10 +93,12 @@ async fn fields_names_and_methods() {
     }
     let no_object = no("VALIDATION_ERROR", "The body must be a JSON object");
     assert_eq!(ann.tells(&format!("POST {KEYS}"), json!([1])).await, (400, no_object));
-    let login = |body: Value| async move {
-        Client::nobody(gateway.data).tells("POST /auth/login", body).await
-    };
-    assert_eq!(login(json!({"email": "ann@example.com"})).await, (400, invalid("password", "must be a string")));
+    let login =
+        |body: Value| async move { Client::nobody(gateway.data).tells("POST /auth/login", body).await };
+    assert_eq!(
+        login(json!({"email": "ann@example.com"})).await,
+        (400, invalid("password", "must be a string"))
+    );
 
     let (_, _) = key(&ann, "67d1aa", "other").await;
     let taken = (409, no("CONFLICT", "An API key with this name already exists"));
@@ -119,7 +121,11 @@ async fn fields_names_and_methods() {
         assert_eq!(found, expected, "{call}");
     }
     assert_eq!(upstream.count(), 0, "nothing of this is the upstream's");
-    assert_eq!(ann.asks("GET /private/projects").await.0, 401, "what is not owned is for the upstream, and its keys");
+    assert_eq!(
+        ann.asks("GET /private/projects").await.0,
+        401,
+        "what is not owned is for the upstream, and its keys"
+    );
 }
 
 #[tokio::test]

@@ -143,3 +143,55 @@ fn limits_and_quotas_of_a_key_are_set_and_cleared() {
     }
     place.refused("org limit none --clear", 1, "no organization `none`");
 }
+
+#[test]
+fn keys_are_imported_all_or_none_with_errors_by_line() {
+    let place = Place::with_acme();
+    place.done("org create other --plan free");
+    let digest = |byte: char| byte.to_string().repeat(64);
+    let write =
+        |lines: &[String]| std::fs::write(place.dir.path().join("keys.jsonl"), lines.join("\n")).unwrap();
+    let line = |more: Value| {
+        let mut line = json!({"name": "a", "sha256": digest('a')});
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line.to_string()
+    };
+    write(&[
+        line(json!({})),
+        String::new(),
+        "{".into(),
+        line(json!({"name": "b", "sha256": "short"})),
+        line(json!({"name": "c", "sha256": digest('c'), "period": "daily"})),
+        line(json!({"name": "d", "sha256": digest('d'), "organization": "none"})),
+        line(json!({"name": "e", "sha256": digest('e'), "limits": {"requests": 1, "period": "hourly"}})),
+    ]);
+    // What cannot be read is told first, as it may be all that is wrong.
+    place.refused("key import keys.jsonl --org acme", 1, "line 3: ");
+    place.refused("key import keys.jsonl --org acme", 1, "line 5: unknown field `period`");
+    place.refused("key import keys.jsonl --org acme", 1, "line 7: limits.period");
+    place.refused("key import keys.jsonl", 1, "line 1: organization");
+    write(&[
+        line(json!({})),
+        line(json!({"name": "b", "sha256": "short"})),
+        line(json!({"name": "a2"})),
+        line(json!({"name": "d", "sha256": digest('d'), "organization": "none"})),
+    ]);
+    place.refused("key import keys.jsonl --org acme", 1, "line 2: sha256: ");
+    place.refused("key import keys.jsonl --org acme", 1, "line 3: sha256: is that of row 1");
+    place.refused("key import keys.jsonl --org acme", 1, "line 4: there is no organization `none`");
+    assert_eq!(place.json("key list"), json!([]));
+    write(&[
+        line(
+            json!({"quotas": {"daily": 5}, "limits": {"requests": 9, "period": "weekly"}, "hint": "9xyz", "prefix": "old_"}),
+        ),
+        line(
+            json!({"name": "b", "sha256": digest('B'), "organization": "other", "active": false, "expires_at": "2020-01-01"}),
+        ),
+    ]);
+    let made = place.json("key import keys.jsonl --org acme");
+    assert_eq!((&made[0]["quotas"]["daily"], &made[0]["limits"]["requests"]), (&json!(5), &json!(9)));
+    assert_eq!((&made[0]["prefix"], &made[0]["hint"]), (&json!("old_"), &json!("9xyz")));
+    assert_eq!((&made[1]["organization"], &made[1]["active"]), (&json!("other"), &json!(false)));
+    place.refused("key import keys.jsonl --org acme", 1, "line 1: ");
+    place.refused("key import nothing.jsonl", 2, "nothing.jsonl: No such file");
+}

@@ -75,7 +75,7 @@ async fn to_standard_output_lines_follow_the_one_that_says_it_is_ready() {
     let (mut gateway, _, key) = start(&config(upstream.address, "[logs.export]\nto = \"stdout\"")).await;
     gateway.stop().await;
     let path = gateway.directory().join("stdout");
-    let mut serving = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+    let serving = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(["serve", "--config"])
         .arg(gateway.config())
         .current_dir(gateway.directory())
@@ -85,6 +85,7 @@ async fn to_standard_output_lines_follow_the_one_that_says_it_is_ready() {
         .stdout(std::fs::File::create(&path).unwrap())
         .spawn()
         .unwrap();
+    let _serving = Killed(serving);
     let lines = || -> Vec<Value> {
         let text = std::fs::read_to_string(&path).unwrap();
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -96,10 +97,22 @@ async fn to_standard_output_lines_follow_the_one_that_says_it_is_ready() {
         assert_eq!(get(address("data_addr"), "/page", &[("x-api-key", &key)]).await.status, 200);
     }
     wait_until("all are exported", SOON, async || lines().len() == 11).await;
-    let samples = metrics(address("control_addr")).await;
-    assert_eq!(samples["tollgate_log_rows_total{state=\"exported\"}"], 10.0);
-    assert_eq!(samples["tollgate_dependency_up{name=\"log_export\"}"], 1.0);
+    // Counted once they are written and the cursor is.
+    wait_until("all are counted", SOON, async || {
+        let samples = metrics(address("control_addr")).await;
+        let is = |name: &str| samples.get(name).copied();
+        is("tollgate_log_rows_total{state=\"exported\"}") == Some(10.0)
+            && is("tollgate_dependency_up{name=\"log_export\"}") == Some(1.0)
+    })
+    .await;
     assert!(lines()[1..].iter().all(|line| line["path"] == "/page" && line["status"] == 200));
-    serving.kill().unwrap();
-    serving.wait().unwrap();
+}
+
+/// A process that is killed when dropped.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop((self.0.kill(), self.0.wait()));
+    }
 }

@@ -57,6 +57,21 @@ async fn from_a_login_to_the_audit_trail() {
     let limits = bed.does(&jill, "GET", &format!("{of_key}/limits"), Value::Null, 200).await;
     assert_eq!(limits["used"]["requests"], json!(3));
 
+    let usage = bed.does(&jill, "GET", &at("/v1/usage"), Value::Null, 200).await;
+    assert_eq!(
+        (&usage["totals"]["admitted"], &usage["totals"]["success"]),
+        (&json!(3), &json!(3)),
+        "{usage}"
+    );
+    let logs = bed.does(&jill, "GET", &format!("/v1/logs?key={id}&limit=2"), Value::Null, 200).await;
+    assert_eq!((logs["items"].as_array().unwrap().len(), &logs["items"][0]["path"]), (2, &json!("/page")));
+    let rest = format!("/v1/logs?key={id}&limit=2&after={}", text(&logs["next"]));
+    let rest = bed.does(&jill, "GET", &rest, Value::Null, 200).await;
+    assert_eq!(rest["items"].as_array().unwrap().len(), 1);
+    // The key itself may read what was used, and nothing else.
+    bed.does(&secret, "GET", &at("/v1/usage"), Value::Null, 200).await;
+    bed.does(&secret, "GET", &of_key, Value::Null, 403).await;
+
     // Changed: what is not named stays.
     let patch = json!({ "name": "build", "expires_at": null, "quotas": { "total": 4 }, "limits": null });
     let edited = bed.does(&jill, "PATCH", &of_key, patch, 200).await;

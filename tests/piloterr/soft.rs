@@ -12,7 +12,11 @@ async fn asked(gateway: &Gateway, client: &Client, path: &str) -> (u16, Value, V
     let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
     if !answer.body.is_empty() {
         let length = answer.header("content-length").and_then(|length| length.parse().ok());
-        assert!(length.is_none_or(|length: usize| length == answer.body.len()), "{path}: {:?}", answer.headers);
+        assert!(
+            length.is_none_or(|length: usize| length == answer.body.len()),
+            "{path}: {:?}",
+            answer.headers
+        );
     }
     (answer.status, body, json!([row["status"], row["outcome"], row["credits"]]))
 }

@@ -26,7 +26,8 @@ async fn usage_of_the_account_and_settings_of_the_key() {
     let upstream = service();
     let gateway = gateway(&upstream, "").await;
     let (_, plain) = key(&gateway, "one", &["--category", "development"]).await;
-    let quotas = ["--expires", "2099-12-31", "--total", "100", "--daily", "9", "--weekly", "8", "--monthly", "7"];
+    let quotas =
+        ["--expires", "2099-12-31", "--total", "100", "--daily", "9", "--weekly", "8", "--monthly", "7"];
     let (_, full) = key(&gateway, "two", &quotas).await;
     let (plain, full) = (Client::key(gateway.data, &plain), Client::key(gateway.data, &full));
     let one = json!({

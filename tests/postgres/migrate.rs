@@ -19,7 +19,7 @@ async fn used(upstream: &Upstream, requests: usize) -> (Gateway, String) {
     gateway.cli(&["project", "create", "crawl", "--org", "acme"]).await;
     gateway.cli_with(&["user", "create", "ann@example.com", "--org", "acme", "--role", "owner", "--password-stdin"], "correct horse battery").await;
     let (id, key) = gateway.key("acme", "k", &["--daily", "1000000", "--allow-ip", "127.0.0.0/8"]).await;
-    let (revoked, _) = gateway.key("acme", "revoked \t\\ \n 'x'", &[]).await;
+    let (revoked, _) = gateway.key("acme", "revoked \\N \\ 'ä'", &[]).await;
     gateway.cli(&["key", "revoke", &revoked]).await;
     let mut kept = Kept::new();
     for n in 0..requests {

@@ -6,7 +6,11 @@ use super::support::{Answer, Gateway, RedisServer, Upstream, metrics, sum};
 use super::{flood, start};
 
 /// Calls made for `work`, by the gateway's metric and by Redis's own count without the gateway's signs of life.
-async fn calls_of(gateway: &Gateway, redis: &RedisServer, work: impl Future<Output = usize>) -> (usize, f64, f64) {
+async fn calls_of(
+    gateway: &Gateway,
+    redis: &RedisServer,
+    work: impl Future<Output = usize>,
+) -> (usize, f64, f64) {
     let round_trips = async || sum(&metrics(gateway.control).await, "tollgate_ledger_round_trips_total");
     let (told, ran, began) = (round_trips().await, redis.scripts_run(), Instant::now());
     let asked = work.await;

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::{Answer, Gateway, Kept, RedisServer, SOON, Upstream, free_port, metrics, sum, wait_until};
+use super::support::{
+    Answer, Gateway, Kept, RedisServer, SOON, Upstream, free_port, metrics, sum, wait_until,
+};
 use super::{burst, config, start};
 
 /// How long a gateway may take to find Redis again, and how much longer a busy machine may take to show it.

@@ -44,6 +44,9 @@ impl IntoResponse for Refused {
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "for the document")]
 pub(super) enum Refusals {
+    /// Two different keys.
+    #[response(status = 400)]
+    Ambiguous(ErrorBody),
     /// No session or key, or one that is not valid.
     #[response(status = 401)]
     Unauthorized(ErrorBody),

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::no::No;
 use crate::api::fields::{Fields, one_of, whole};
+use crate::api::no::No;
 use crate::domain::limit::SpendLimit;
 use crate::domain::time::Period;
 use crate::stores::record::reports::{PAGE_ROWS_MAX, StatusFilter};

@@ -109,10 +109,7 @@ pub(super) async fn set_of_account(
     params(("X-Organization-Id" = Option<String>, Header, description = "The organization; left out, the user's own")),
     responses((status = 200, body = Done), Refusals), security(("session" = [])),
 )]
-pub(super) async fn delete_of_account(
-    State(desk): State<Desk>,
-    visit: Visit,
-) -> Result<Json<Done>, Refused> {
+pub(super) async fn delete_of_account(State(desk): State<Desk>, visit: Visit) -> Result<Json<Done>, Refused> {
     let (caller, organization) = desk.enter(&visit, Deed::ManageLimits).await?;
     if organization.limit.is_some() {
         set_account(&desk, &visit, &caller, &organization, None).await?;

@@ -30,17 +30,11 @@ use super::no::No;
 use crate::domain::refusal::Refusal;
 
 /// What is answered here on the data listener. `/api/v1/scrape` and the rest go to the upstream.
-pub const OWNED: [&str; 5] = [
-    "/api/v1/api-keys",
-    "/api/v1/api-keys/*",
-    "/api/v1/account/limits",
-    "/api/v1/usage",
-    "/api/v1/auth/me",
-];
+pub const OWNED: [&str; 5] =
+    ["/api/v1/api-keys", "/api/v1/api-keys/*", "/api/v1/account/limits", "/api/v1/usage", "/api/v1/auth/me"];
 
-/// Its routes, and what the document says of them.
-pub fn router(desk: Desk) -> (Router, OpenApi) {
-    let (router, document) = OpenApiRouter::new()
+fn calls() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new()
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::legacy_status))
         .routes(routes!(keys::legacy_notice_shown))
@@ -56,12 +50,19 @@ pub fn router(desk: Desk) -> (Router, OpenApi) {
         .routes(routes!(limits::of_account, limits::set_of_account, limits::delete_of_account))
         .routes(routes!(account::usage))
         .routes(routes!(account::me))
-        .with_state(desk)
-        .split_for_parts();
-    let router = router
+}
+
+/// Its calls, answered.
+pub fn router(desk: Desk) -> Router {
+    Router::from(calls())
         .method_not_allowed_fallback(async || refused(No::Method))
-        .fallback(async || refused(No::Refused(Refusal::NoRoute)));
-    (router, document)
+        .fallback(async || refused(No::Refused(Refusal::NoRoute)))
+        .with_state(desk)
+}
+
+/// What the document says of them.
+pub fn document() -> OpenApi {
+    calls().into_openapi()
 }
 
 fn refused(no: No) -> Response {

@@ -34,11 +34,7 @@ pub(super) async fn total(
 ) -> Result<Json<Usage>, Refused> {
     let (key, _, span) = asked(&desk, &visit, &id).await?;
     let totals = desk.totals(&Scope::Key(key.id), span).await?;
-    Ok(Json(Usage {
-        api_key_id: key.id.to_string(),
-        api_key_name: key.name,
-        sums: Sums::from(&totals),
-    }))
+    Ok(Json(Usage { api_key_id: key.id.to_string(), api_key_name: key.name, sums: Sums::from(&totals) }))
 }
 
 /// Sums by the tier that the upstream named.
@@ -192,10 +188,8 @@ mod tests {
     fn a_series_has_a_point_for_every_hour_that_its_span_touches() {
         let at = |text: &str| Timestamp::parse(text).unwrap();
         let span = Span { since: at("2026-11-21T09:30:00Z"), until: at("2026-11-21T12:00:00.000001Z") };
-        let ten = Point {
-            at: at("2026-11-21T10:00:00Z"),
-            totals: Totals { admitted: 3, ..Totals::default() },
-        };
+        let ten =
+            Point { at: at("2026-11-21T10:00:00Z"), totals: Totals { admitted: 3, ..Totals::default() } };
         let found: Vec<_> = without_gaps(&[ten], span, Step::Hour)
             .map(|point| (point.at.to_string(), point.totals.admitted))
             .collect();

@@ -73,9 +73,7 @@ impl IntoResponse for Refused {
                 let code = code(&no);
                 (no, code)
             }
-            Self::EmailTaken => {
-                (No::Conflict("Email already registered".to_owned()), "EMAIL_ALREADY_EXISTS")
-            }
+            Self::EmailTaken => (No::Conflict("Email already registered".to_owned()), "EMAIL_ALREADY_EXISTS"),
         };
         let (message, details) = match &no {
             No::Invalid { field, advice } if !field.is_empty() => (

@@ -47,7 +47,8 @@ pub(super) async fn register(
     let order =
         UserOrder { email: email.clone(), password: password.clone(), operator: false, membership: None };
     let actor = Actor { who: "register".to_owned(), from: visit.client().to_string() };
-    match desk.admin.create_user(&order, &actor, visit.now()).await.map_err(|error| No::of(error, What::Key)) {
+    match desk.admin.create_user(&order, &actor, visit.now()).await.map_err(|error| No::of(error, What::Key))
+    {
         Ok(_) => {}
         Err(No::Conflict(_)) => return Err(Refused::EmailTaken),
         Err(no) => return Err(no.into()),

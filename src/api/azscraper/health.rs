@@ -70,8 +70,7 @@ mod tests {
     #[test]
     fn a_part_that_fails_is_named_and_no_reason_is_told() {
         let up = json!({"status": "up"});
-        let expected =
-            json!({"status": "ok", "info": {"api": up}, "error": {}, "details": {"api": up}});
+        let expected = json!({"status": "ok", "info": {"api": up}, "error": {}, "details": {"api": up}});
         assert_eq!(serde_json::to_value(Health::of(&[])).unwrap(), expected);
         let down = json!({"status": "down"});
         let expected = json!({

@@ -33,17 +33,23 @@ pub const OWNED: [&str; 5] = [
     "/health",
 ];
 
-/// Its routes, and what the document says of them.
-pub fn router(desk: Desk) -> (Router, OpenApi) {
-    let (router, document) = OpenApiRouter::new()
+fn calls() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::register))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::rename, keys::revoke))
         .routes(routes!(health::health))
-        .with_state(desk)
-        .split_for_parts();
-    (router.method_not_allowed_fallback(async || refused(No::Method)), document)
+}
+
+/// Its calls, answered.
+pub fn router(desk: Desk) -> Router {
+    Router::from(calls()).method_not_allowed_fallback(async || refused(No::Method)).with_state(desk)
+}
+
+/// What the document says of them.
+pub fn document() -> OpenApi {
+    calls().into_openapi()
 }
 
 fn refused(no: No) -> Response {

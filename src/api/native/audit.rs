@@ -14,6 +14,7 @@ use crate::stores::record::{AuditEntry, AuditFilter};
 
 /// A part of the trail.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The organization, by id or name; without it, the caller's own; `*` is everything, for operators.

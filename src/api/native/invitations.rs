@@ -22,6 +22,7 @@ const TTL: &str = "7d";
 
 /// A part of a list.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The `next` of the part before.
@@ -36,6 +37,7 @@ pub(super) struct Query {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewInvitation {
     /// For whom.
+    #[schema(format = Email, max_length = 254)]
     email: String,
     role: RoleName,
     /// How long it lasts, such as `7d`, which is what it is where nothing is said; from 1m to 30d.

@@ -28,6 +28,7 @@ const ROWS_MAX: usize = 10_000;
 
 /// A part of a list.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The organization, by id or name; without it, the caller's own.
@@ -44,6 +45,7 @@ pub(super) struct Query {
 
 /// Where a thing is made.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Where {
     /// The organization, by id or name; without it, the caller's own.
@@ -55,10 +57,12 @@ pub(super) struct Where {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
     /// Unique in the organization among keys that are not revoked.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// The project, by id or name; without it, the default one.
     project: Option<String>,
     /// `production` where nothing is said.
+    #[schema(min_length = 1, max_length = 100)]
     category: Option<String>,
     /// `read`, `write`; both where nothing is said.
     #[serde(default)]
@@ -76,9 +80,11 @@ pub(super) struct NewKey {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyPatch {
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
     /// A project of the same organization, by id or name.
     project: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
     category: Option<String>,
     scopes: Option<Vec<String>>,
     /// RFC 3339, to come; null is never.
@@ -113,8 +119,10 @@ pub(super) struct ImportedKey {
     /// SHA-256 of the whole key as clients send it, in hexadecimal.
     #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: String,
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     project: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
     category: Option<String>,
     /// What the key begins with, for people.
     prefix: Option<String>,

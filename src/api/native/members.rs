@@ -17,6 +17,7 @@ use crate::domain::id::UserId;
 
 /// A part of a list.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The `next` of the part before.
@@ -31,6 +32,7 @@ pub(super) struct Query {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewMember {
     /// The user's email.
+    #[schema(format = Email, max_length = 254)]
     email: String,
     role: RoleName,
 }

@@ -26,6 +26,7 @@ mod invitations;
 mod key_changes;
 mod keys;
 mod limits;
+mod logs;
 mod members;
 mod once;
 mod organizations;
@@ -35,6 +36,7 @@ mod problem;
 mod projects;
 mod session;
 mod tag;
+mod usage;
 mod users;
 mod views;
 
@@ -52,7 +54,7 @@ use crate::pipeline::admit::Gate;
 
 use super::system::System;
 
-pub use self::problem::Problem;
+pub use self::problem::{Problem, RowProblem};
 
 /// What the handlers are made of. Cheap to clone.
 #[derive(Clone)]
@@ -127,6 +129,8 @@ fn routes() -> OpenApiRouter<Native> {
         .routes(routes!(key_changes::rotate))
         .routes(routes!(key_changes::reveal))
         .routes(routes!(limits::of_key, limits::set_of_key, limits::clear_of_key))
+        .routes(routes!(usage::read))
+        .routes(routes!(logs::list))
         .routes(routes!(blocked::list))
         .routes(routes!(blocked::unblock))
         .routes(routes!(plans::list))

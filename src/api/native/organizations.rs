@@ -21,6 +21,7 @@ use crate::stores::record::seen_organization;
 
 /// A part of a list.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The `next` of the part before.
@@ -35,6 +36,7 @@ pub(super) struct Query {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewOrganization {
     /// Its id is made of it.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     plan: String,
     /// Caps of its own, each in the place of the plan's.
@@ -46,6 +48,7 @@ pub(super) struct NewOrganization {
 #[serde(deny_unknown_fields)]
 pub(super) struct OrganizationPatch {
     /// A new name; the id stays. An owner may.
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
     /// Another plan. An operator may.
     plan: Option<String>,

@@ -59,6 +59,11 @@ impl<T: ToSchema> Part<T> {
         Self { items: read.iter().map(view).collect(), next }
     }
 
+    /// What was read up to `place`, which is none at the end.
+    pub fn until(items: Vec<T>, place: Option<String>) -> Self {
+        Self { items, next: place.map(|place| URL_SAFE_NO_PAD.encode(place)) }
+    }
+
     /// All there is.
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next: None }

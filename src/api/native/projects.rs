@@ -19,6 +19,7 @@ use crate::stores::record::seen_project;
 
 /// A part of a list.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The organization, by id or name; without it, the caller's own.
@@ -32,6 +33,7 @@ pub(super) struct Query {
 
 /// Where a thing is made.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Where {
     /// The organization, by id or name; without it, the caller's own.
@@ -43,6 +45,7 @@ pub(super) struct Where {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewProject {
     /// Unique in the organization.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// An id of one's own, such as the upstream's; an operator may. Without it, a random one.
     id: Option<String>,
@@ -52,6 +55,7 @@ pub(super) struct NewProject {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProjectPatch {
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
 }
 

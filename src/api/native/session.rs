@@ -17,6 +17,7 @@ use crate::admin::access::{Caller, Deed};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
+    #[schema(format = Email, max_length = 254)]
     email: String,
     password: String,
 }

@@ -16,6 +16,7 @@ use crate::admin::access::Deed;
 
 /// A part of a list.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// The `next` of the part before.
@@ -29,6 +30,7 @@ pub(super) struct Query {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
+    #[schema(format = Email, max_length = 254)]
     email: String,
     /// At least 12 characters.
     password: String,

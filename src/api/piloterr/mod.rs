@@ -25,13 +25,19 @@ use super::no::{No, What};
 /// What is answered here on the data listener.
 pub const OWNED: [&str; 1] = ["/v2/usage"];
 
-/// Its routes, and what the document says of them.
-pub fn router(desk: Desk) -> (Router, OpenApi) {
-    let (router, document) = OpenApiRouter::new().routes(routes!(usage)).with_state(desk).split_for_parts();
-    let router = router.method_not_allowed_fallback(async |Extension(arrival): Extension<Arrival>| {
-        refused(&No::Method, &arrival)
-    });
-    (router, document)
+fn calls() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(usage))
+}
+
+/// Its calls, answered.
+pub fn router(desk: Desk) -> Router {
+    let method = async |Extension(arrival): Extension<Arrival>| refused(&No::Method, &arrival);
+    Router::from(calls()).method_not_allowed_fallback(method).with_state(desk)
+}
+
+/// What the document says of them.
+pub fn document() -> OpenApi {
+    calls().into_openapi()
 }
 
 /// What the account and the key have used, and what is left. Free, also where a limit is used up.

@@ -127,10 +127,7 @@ impl Usage {
             subscription,
             credits: Credits::default(),
             rate_limit: RateLimit { per_minute: caps.per_minute, per_second: caps.per_second },
-            account: AccountBody {
-                name: organization.name.clone(),
-                slug: organization.id.to_string(),
-            },
+            account: AccountBody { name: organization.name.clone(), slug: organization.id.to_string() },
             api_key: ApiKey::of(key),
         }
     }

@@ -101,6 +101,9 @@ pub(super) fn keys(section: &Section<'_>) -> Keys {
         follow_every: section
             .need("follow_every", |field| duration(field, INSTANT * 10..=Duration::from_millis(900)))
             .unwrap_or_default(),
+        index_for: section
+            .need("index_for", |field| duration(field, Duration::ZERO..=DAY * 366))
+            .unwrap_or_default(),
         reveal_key: reveal_key.and_then(|key| seal_key(section, &key)),
     }
 }

@@ -14,8 +14,8 @@ const POSTGRES_PARAMETERS: [&str; 6] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "application_name"];
 const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
-/// A call to Redis that takes longer would be felt by whoever waits for it.
-const CALL_MAX: Duration = Duration::from_secs(5);
+/// Two calls in a row that fail open the breaker, which must be open within a second.
+const CALL_MAX: Duration = Duration::from_millis(400);
 
 /// Reads `[record]`.
 pub(super) fn record(section: &Section<'_>) -> Record {

@@ -125,7 +125,7 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         url = "redis://localhost"
         on_outage = "closed"
         keys_max = 1
-        timeout = "1s"
+        timeout = "90ms"
         [logs]
         dir = "other"
         spool_bytes_max = "900GiB"
@@ -143,6 +143,7 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         cache_absent_max = 1
         cache_absent_for = "1s"
         follow_every = "100ms"
+        index_for = "1d"
         [ip_guard]
         addresses_max = 1
         [systems]

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::super::strict::Violation;
 
-/// How long a client may take to read a refusal.
+/// How long a client may take to read a refusal, or a goodbye.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long, and how much, is read on after our last words.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,6 +41,12 @@ where
     if matches!(written.await, Ok(Ok(()))) {
         linger(socket).await;
     }
+}
+
+/// Tells the other side that nothing more comes, and closes. Bounded in time.
+pub async fn part(mut socket: impl AsyncWrite + Unpin) {
+    // Whether it hears does not matter.
+    let _ = timeout(WRITE_TIMEOUT, socket.shutdown()).await;
 }
 
 /// Stops writing, reads on until the client closes too or has had enough time, and closes.

@@ -19,7 +19,7 @@ use super::super::message::outgoing::{Framing, Outgoing, Stopped};
 use super::super::server::{Drain, told};
 use super::super::strict::fields::has_option;
 use super::super::strict::{Limits, Violation};
-use super::ending::Ended;
+use super::ending::{Ended, part};
 use super::head::{self, Terms};
 use super::socket::Socket;
 use super::wire::{Heard, Inbound, Wire};
@@ -45,8 +45,8 @@ where
         let heard = poll_fn(|cx| wire.borrow_mut().poll_head(cx, &mut closing)).await;
         let (request, mut terms) = match heard {
             Heard::Request(request, terms) => (request, terms),
-            Heard::Refused { violation, bodiless } => return ended(wire, Some(violation), bodiless),
-            Heard::End => return None,
+            Heard::Refused { violation, bodiless } => return ended(wire, Some(violation), bodiless).await,
+            Heard::End => return ended(wire, None, false).await,
         };
         let request = request.map(|()| Inbound(Rc::clone(&wire)));
         let answer = served(&wire, service(request, clock::now())).await?;
@@ -56,7 +56,7 @@ where
             return hand_over(wire);
         }
         if !wire.borrow_mut().settle() || !terms.persistent {
-            return ended(wire, None, false);
+            return ended(wire, None, false).await;
         }
     }
 }
@@ -110,9 +110,13 @@ fn hand_over(wire: Rc<RefCell<Wire>>) -> Option<Ended<Socket>> {
     None
 }
 
-/// The end of a connection that something is still to be said on, or that has bytes which nobody will read.
-fn ended(wire: Rc<RefCell<Wire>>, answer: Option<Violation>, bodiless: bool) -> Option<Ended<Socket>> {
+/// The end of a connection: where nothing is to be said on it any more and nothing is unread, it is closed.
+async fn ended(wire: Rc<RefCell<Wire>>, answer: Option<Violation>, bodiless: bool) -> Option<Ended<Socket>> {
     // Whoever held the body has let go of it: it ended with its answer.
     let wire = Rc::into_inner(wire)?.into_inner();
-    (answer.is_some() || wire.wants_care()).then_some(Ended { socket: wire.socket, answer, bodiless })
+    if answer.is_some() || wire.has_unread() {
+        return Some(Ended { socket: wire.socket, answer, bodiless });
+    }
+    part(wire.socket).await;
+    None
 }

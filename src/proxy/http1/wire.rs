@@ -87,11 +87,11 @@ impl Wire {
         }
     }
 
-    /// The next request. With `closing` none is waited for that has not begun.
+    /// The next request. Once `closing` says so none is waited for that has not begun.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        mut closing: impl FnMut(&mut Context<'_>) -> bool,
+        closing: impl FnOnce(&mut Context<'_>) -> bool,
     ) -> Poll<Heard> {
         loop {
             if self.is_worth_a_look() {
@@ -101,28 +101,31 @@ impl Wire {
                     Err(violation) => return Poll::Ready(self.refused(violation)),
                 }
             }
-            // An empty line may come before a request, and is not yet one.
-            let has_begun = !b"\r\n".starts_with(&self.read);
-            if !has_begun && closing(cx) {
-                return Poll::Ready(Heard::End);
-            }
             match block::poll_read(&mut self.socket, usize::MAX, cx) {
                 Poll::Ready(Ok(new)) if !new.is_empty() => block::join(&mut self.read, new),
                 Poll::Ready(_) => return Poll::Ready(Heard::End),
-                Poll::Pending if has_begun => {
-                    let since = *self.reading_since.get_or_insert_with(Instant::now);
-                    if self.alarm.has_passed(cx, since + self.limits.head_timeout) {
-                        return Poll::Ready(self.refused(Violation::HeadTimeout));
-                    }
-                    self.own();
-                    return Poll::Pending;
-                }
-                Poll::Pending if self.alarm.has_passed(cx, self.idle_since + self.limits.idle_timeout) => {
-                    return Poll::Ready(Heard::End);
-                }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_waited(cx, closing),
             }
         }
+    }
+
+    /// Nothing has come. Whether that is the end.
+    fn poll_waited(
+        &mut self,
+        cx: &mut Context<'_>,
+        closing: impl FnOnce(&mut Context<'_>) -> bool,
+    ) -> Poll<Heard> {
+        // An empty line may come before a request, and is not yet one.
+        if b"\r\n".starts_with(&self.read) {
+            let passed = self.alarm.has_passed(cx, self.idle_since + self.limits.idle_timeout);
+            return if passed || closing(cx) { Poll::Ready(Heard::End) } else { Poll::Pending };
+        }
+        let since = *self.reading_since.get_or_insert_with(Instant::now);
+        if self.alarm.has_passed(cx, since + self.limits.head_timeout) {
+            return Poll::Ready(self.refused(Violation::HeadTimeout));
+        }
+        block::hold(&mut self.read, b"");
+        Poll::Pending
     }
 
     /// A line is judged when it ends, so a head that drips in byte by byte costs one look a line, not one a byte.
@@ -137,13 +140,6 @@ impl Wire {
                 || come >= limits.head_bytes_max)
     }
 
-    /// What waits for long does not keep a whole block of the thread's.
-    fn own(&mut self) {
-        if self.read.capacity() > AHEAD_BYTES_MAX.max(2 * self.read.len()) || self.looked == self.read.len() {
-            self.read = BytesMut::from(&self.read[..]);
-        }
-    }
-
     fn refused(&self, violation: Violation) -> Heard {
         Heard::Refused { violation, bodiless: self.read.starts_with(b"HEAD ") }
     }
@@ -155,7 +151,7 @@ impl Wire {
             Ok(request) => request,
             Err(violation) => return self.refused(violation),
         };
-        drop(block::take(&mut self.read, head.bytes));
+        block::pass(&mut self.read, head.bytes);
         self.looked = 0;
         self.reading_since = None;
         self.content = match head.framing {
@@ -224,10 +220,13 @@ impl Wire {
 
     /// Whether the client is gone while its request is served. To learn that, what it sends ahead is read.
     pub fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.read.is_empty() {
+            block::hold(&mut self.read, b"");
+        }
         while !self.gone && self.content.is_whole() && self.read.len() < AHEAD_BYTES_MAX {
             let room = AHEAD_BYTES_MAX - self.read.len();
             match block::poll_read(&mut self.socket, room, cx) {
-                Poll::Ready(Ok(new)) if !new.is_empty() => self.read.extend_from_slice(&new),
+                Poll::Ready(Ok(new)) if !new.is_empty() => block::hold(&mut self.read, &new),
                 Poll::Ready(_) => self.gone = true,
                 Poll::Pending => break,
             }
@@ -277,9 +276,9 @@ impl Wire {
     }
 
     /// Whether closing the socket now could keep the client from reading what has been written: bytes are unread, or
-    /// the other side has to be told.
-    pub fn wants_care(&self) -> bool {
-        !self.read.is_empty() || !self.content.is_whole() || matches!(self.socket, Socket::Other(_))
+    /// on their way.
+    pub fn has_unread(&self) -> bool {
+        !self.read.is_empty() || !self.content.is_whole()
     }
 
     pub const fn take_upgrade(&mut self) -> Option<oneshot::Sender<Upgraded>> {

@@ -6,7 +6,7 @@ use http_body::{Frame, SizeHint};
 
 use super::super::strict::chunked::Chunked;
 use super::super::strict::{HeadLimits, Violation, check_trailers, fields};
-use super::block::take;
+use super::block::{pass, take};
 
 /// What of a message's content is still to come.
 #[derive(Debug)]
@@ -82,12 +82,12 @@ impl Content {
         let Self::Chunked(chunked) = self else { return Ok(()) };
         let bytes = chunked.lines(read)?;
         if bytes > 0 {
-            take(read, bytes);
+            pass(read, bytes);
         }
         if chunked.is_at_trailers() {
             *self = Self::Trailers(0);
             if read.starts_with(b"\r\n") {
-                take(read, 2);
+                pass(read, 2);
                 *self = Self::Whole;
             }
         }

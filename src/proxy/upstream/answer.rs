@@ -60,7 +60,7 @@ struct Call<B> {
 #[derive(Debug)]
 pub struct AnswerBody<B> {
     /// `None`: it has been read whole.
-    call: Option<Call<B>>,
+    call: Option<Box<Call<B>>>,
     content: Content,
 }
 
@@ -79,11 +79,12 @@ where
 {
     let bodiless = request.method() == Method::HEAD;
     let sending = Some(outgoing(request, host));
-    let mut call = Call { connection, place, sending, persistent: true, looked: 0 };
+    // Boxed: it passes through many hands, and is several hundred bytes.
+    let mut call = Box::new(Call { connection, place, sending, persistent: true, looked: 0 });
     let head = std::future::poll_fn(|cx| call.poll_head(bodiless, cx)).await;
     match head {
-        Ok(head) => Ok(call.answered(head)),
-        Err(broken) => match (broken, call.sending) {
+        Ok(head) => Ok(answered(call, head)),
+        Err(broken) => match (broken, call.sending.take()) {
             (Broken::Connection(error), Some(sending)) if sending.is_untouched() => {
                 *request.body_mut() = sending.into_body();
                 Err(SendError::Unsent(error))
@@ -140,24 +141,25 @@ impl<B: Body<Data = Bytes> + Unpin> Call<B> {
         self.looked = if found.is_some() { 0 } else { read.len() };
         Ok(found)
     }
+}
 
-    fn answered(mut self, head: AnswerHead) -> Response<AnswerBody<B>> {
-        self.persistent &= head.persistent;
-        let content = match head.framing {
-            AnswerFraming::Empty => Content::Whole,
-            AnswerFraming::Length(length) => Content::Length(length),
-            AnswerFraming::Chunked => Content::Chunked(Chunked::new()),
-            AnswerFraming::Close => Content::UntilClose,
-        };
-        let mut body = AnswerBody { call: Some(self), content };
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
-            body.settle();
-        }
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        response
+/// The answer behind this head.
+fn answered<B>(mut call: Box<Call<B>>, head: AnswerHead) -> Response<AnswerBody<B>> {
+    call.persistent &= head.persistent;
+    let content = match head.framing {
+        AnswerFraming::Empty => Content::Whole,
+        AnswerFraming::Length(length) => Content::Length(length),
+        AnswerFraming::Chunked => Content::Chunked(Chunked::new()),
+        AnswerFraming::Close => Content::UntilClose,
+    };
+    let mut body = AnswerBody { call: Some(call), content };
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        body.settle();
     }
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
 }
 
 impl<B> AnswerBody<B> {

@@ -26,6 +26,7 @@
 mod absent;
 mod cache;
 pub mod follow;
+pub mod index;
 mod organizations;
 
 use std::fmt;

@@ -1,4 +1,4 @@
-mod fake;
+pub(super) mod fake;
 mod sqlite;
 
 use self::fake::{Fake, digest, grant, organization};
@@ -15,6 +15,7 @@ fn settings(cache_max: usize) -> config::Keys {
         cache_absent_max: 6_400,
         cache_absent_for: Duration::from_secs(10),
         follow_every: Duration::from_millis(5),
+        index_for: Duration::ZERO,
         reveal_key: None,
     }
 }

@@ -195,7 +195,7 @@ pub trait PeopleRecord: Send + Sync + 'static {
 /// Logins.
 #[async_trait]
 pub trait SessionRecord: Send + Sync + 'static {
-    /// Writes a session down, and clears away some that have ended.
+    /// Writes a session down.
     async fn create_session(
         &self,
         session: &Session,

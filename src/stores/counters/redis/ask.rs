@@ -13,8 +13,8 @@ use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::stores::counters::lease::{Answer, Call, Reply};
 
-/// How long a request waits at most, over all its calls. Longer than the breaker takes to open.
-const WAIT_MAX: Duration = Duration::from_millis(900);
+/// How long a request waits at most beyond the two calls after which the breaker is open.
+const WAIT_MAX: Duration = Duration::from_millis(300);
 /// A look that is due so soon is taken at once.
 const AT_ONCE: Duration = Duration::from_micros(500);
 
@@ -26,7 +26,7 @@ impl Inner {
         claim: &Claim<'_>,
         now: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
-        let until = local().plus(WAIT_MAX);
+        let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
             if self.link.is_open() || self.with(org, |org| org.rebuilding) {
                 return self.claim_share(org, claim, now);
@@ -156,6 +156,11 @@ impl Inner {
                 return (None, None);
             }
             org.looks.remove(&key);
+            // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
+            // must be made.
+            if self.link.is_open() {
+                return (None, None);
+            }
             let now = local();
             match org.ledger.due(key, now) {
                 Some(due) if due > AT_ONCE => (None, Some(due)),
@@ -163,10 +168,6 @@ impl Inner {
                 None => (None, None),
             }
         });
-        // While Redis is given up, its return is what everything waits for.
-        if self.link.is_open() {
-            return;
-        }
         if let Some(call) = call {
             self.make(id, call);
         } else if let Some(due) = due {

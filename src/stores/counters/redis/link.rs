@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use parking_lot::Mutex;
@@ -23,6 +23,9 @@ use redis::{AsyncConnectionConfig, RedisError, Script, Value};
 const FAILURES: u32 = 2;
 /// Connections at most, those included that are given up and not yet closed.
 const CONNECTIONS_MAX: usize = 8;
+
+/// How often [`Link::try_run`] tries while the breaker is open.
+const TRY_EVERY: Duration = Duration::from_millis(200);
 
 /// Why a call was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +39,16 @@ pub enum LinkError {
     /// Redis or the connection failed.
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
+    /// Redis is given up for now.
+    #[error("Redis does not answer at present")]
+    Open,
     /// The answer made no sense.
     #[error("Redis gave an answer that cannot be read")]
     Unreadable,
 }
 
 /// The way to one Redis.
-pub(super) struct Link {
+pub(in crate::stores) struct Link {
     pool: Pool,
     /// The connection in use, by its number.
     held: Mutex<Option<(u64, Connection)>>,
@@ -51,6 +57,7 @@ pub(super) struct Link {
     failures: AtomicU32,
     open: AtomicBool,
     round_trips: AtomicU64,
+    tried: Mutex<Instant>,
 }
 
 impl Link {
@@ -78,6 +85,7 @@ impl Link {
             failures: AtomicU32::new(0),
             open: AtomicBool::new(false),
             round_trips: AtomicU64::new(0),
+            tried: Mutex::new(Instant::now()),
         })
     }
 
@@ -95,12 +103,7 @@ impl Link {
         self.call(script, keys, arguments).await
     }
 
-    async fn call(
-        &self,
-        script: &Script,
-        keys: &[String],
-        arguments: &[&str],
-    ) -> Result<Value, LinkError> {
+    async fn call(&self, script: &Script, keys: &[String], arguments: &[&str]) -> Result<Value, LinkError> {
         let mut number = None;
         let called = tokio::time::timeout(self.timeout, async {
             let (held, mut connection) = self.connection().await?;
@@ -137,6 +140,23 @@ impl Link {
         Ok(answer)
     }
 
+    /// As [`Link::run`] for calls that nobody counts on: while the breaker is open, one of them now and then is tried.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::Open`] at once where it is not tried.
+    pub async fn try_run(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> Result<Value, LinkError> {
+        if self.is_open() && self.tried.lock().elapsed() < TRY_EVERY {
+            return Err(LinkError::Open);
+        }
+        *self.tried.lock() = Instant::now();
+        self.probe(script, keys, arguments).await
+    }
+
     /// Whether Redis is given up for now.
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
@@ -145,6 +165,11 @@ impl Link {
     /// Calls made for the sake of requests so far.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// How long a call may take.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), LinkError> {

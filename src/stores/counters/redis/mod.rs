@@ -31,7 +31,7 @@ mod used;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use self::link::Link;
+pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
 use super::Unclaimed;
 use super::lease::{Answer, Ledger, Local};

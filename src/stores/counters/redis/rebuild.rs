@@ -69,7 +69,7 @@ impl Inner {
         let now = self.redis_now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         for part in parts(id, &usage) {
-            let argument = json!([token, 0, part.keys, part.organization]).to_string();
+            let argument = part.argument(&token, None);
             let mut keys = vec![redis_key(id, "o"), redis_key(id, "r")];
             keys.extend(part.names);
             if self.link.run(&RESTORE, &keys, &[&argument]).await? != Value::Int(1) {
@@ -81,14 +81,21 @@ impl Inner {
 }
 
 /// One call's worth of an organization.
-struct Part {
-    names: Vec<String>,
+pub(super) struct Part {
+    pub names: Vec<String>,
     keys: Vec<Json>,
     organization: Json,
 }
 
+impl Part {
+    /// The script's argument. `now` is a time to replay at; `None` asks the store's clock.
+    pub fn argument(&self, token: &str, now: Option<Timestamp>) -> String {
+        json!([token, now.map_or(0, Timestamp::micros), self.keys, self.organization]).to_string()
+    }
+}
+
 /// The calls that rebuild an organization, that which makes it known at the end.
-fn parts(id: &OrgId, usage: &OrgUsage) -> Vec<Part> {
+pub(super) fn parts(id: &OrgId, usage: &OrgUsage) -> Vec<Part> {
     let totals: BTreeMap<KeyId, u64> = usage.totals.iter().copied().collect();
     let mut used: BTreeMap<KeyId, Vec<&UsageCell>> = BTreeMap::new();
     for cell in &usage.cells {

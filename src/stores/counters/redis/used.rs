@@ -20,7 +20,7 @@ impl Inner {
     }
 }
 
-fn decode(value: &Value) -> Option<InUse> {
+pub(super) fn decode(value: &Value) -> Option<InUse> {
     let Value::Array(items) = value else { return None };
     let number =
         |item: &Value| if let Value::Int(number) = item { u64::try_from(*number).ok() } else { None };

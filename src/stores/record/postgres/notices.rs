@@ -33,12 +33,14 @@ impl NoticeRecord for PostgresRecord {
     ) -> Result<(), RecordError> {
         self.within(async {
             let mut tx = self.write().await?;
-            let written = sqlx::query("INSERT INTO notices (user_id, notice, shown_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-                .bind(user.0)
-                .bind(notice)
-                .bind(micros(now))
-                .execute(&mut *tx)
-                .await?;
+            let written = sqlx::query(
+                "INSERT INTO notices (user_id, notice, shown_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            )
+            .bind(user.0)
+            .bind(notice)
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await?;
             if written.rows_affected() == 0 {
                 return Ok(());
             }

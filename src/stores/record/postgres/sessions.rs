@@ -5,16 +5,13 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::PostgresRecord;
-use super::columns::{Columns, int, micros, opt_micros};
+use super::columns::{Columns, micros, opt_micros};
 use super::people;
 use super::trail::{Told, tell};
 use crate::domain::id::UserId;
 use crate::domain::people::{Session, User};
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, RecordError, SessionRecord, snapshot};
-
-/// Sessions that have ended and are cleared away with each new one: more than one, so that they run out.
-const CLEARED: u64 = 8;
 
 #[async_trait]
 impl SessionRecord for PostgresRecord {
@@ -26,13 +23,6 @@ impl SessionRecord for PostgresRecord {
     ) -> Result<(), RecordError> {
         self.within(async {
             let mut tx = self.write().await?;
-            sqlx::query(
-                "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 LIMIT $2)",
-            )
-            .bind(micros(now))
-            .bind(int(CLEARED))
-            .execute(&mut *tx)
-            .await?;
             insert(&mut tx, session).await?;
             told(&mut tx, "session.create", None, session, actor, now).await?;
             Ok(tx.commit().await?)

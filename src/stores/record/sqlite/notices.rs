@@ -29,12 +29,14 @@ impl NoticeRecord for SqliteRecord {
         now: Timestamp,
     ) -> Result<(), RecordError> {
         let mut tx = self.write().await?;
-        let written = sqlx::query("INSERT INTO notices (user, notice, shown_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(bytes(&user.0))
-            .bind(notice)
-            .bind(micros(now))
-            .execute(&mut *tx)
-            .await?;
+        let written = sqlx::query(
+            "INSERT INTO notices (user, notice, shown_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(bytes(&user.0))
+        .bind(notice)
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await?;
         if written.rows_affected() == 0 {
             return Ok(());
         }

@@ -5,16 +5,13 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::SqliteRecord;
-use super::columns::{Columns, bytes, int, micros, opt_micros};
+use super::columns::{Columns, bytes, micros, opt_micros};
 use super::people;
 use super::trail::{Told, tell};
 use crate::domain::id::UserId;
 use crate::domain::people::{Session, User};
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, RecordError, SessionRecord, snapshot};
-
-/// Sessions that have ended and are cleared away with each new one: more than one, so that they run out.
-const CLEARED: u64 = 8;
 
 #[async_trait]
 impl SessionRecord for SqliteRecord {
@@ -25,13 +22,6 @@ impl SessionRecord for SqliteRecord {
         now: Timestamp,
     ) -> Result<(), RecordError> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= ? LIMIT ?)",
-        )
-        .bind(micros(now))
-        .bind(int(CLEARED))
-        .execute(&mut *tx)
-        .await?;
         insert(&mut tx, session).await?;
         told(&mut tx, "session.create", None, session, actor, now).await?;
         Ok(tx.commit().await?)

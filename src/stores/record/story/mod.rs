@@ -164,7 +164,10 @@ fn conflict<T: std::fmt::Debug>(result: Result<T, RecordError>, says: &str) {
 }
 
 fn stale<T: std::fmt::Debug>(result: Result<T, RecordError>) {
-    assert!(matches!(&result, Err(RecordError::Stale(text)) if text.contains("read it again")), "{result:?}");
+    match result {
+        Err(RecordError::Stale(text)) => assert!(text.contains("read it again"), "{text}"),
+        other => panic!("not stale: {other:?}"),
+    }
 }
 
 /// The end of the audit trail.

@@ -2,8 +2,9 @@
 
 #[path = "../../../../../tests/support/redis_server.rs"]
 #[allow(dead_code, reason = "what these tests do not need, others do")]
-pub(super) mod redis_server;
+pub mod redis_server;
 
 mod central;
 mod equal;
+mod rebuilt;
 mod simulation;

@@ -94,17 +94,49 @@ impl World {
 /// What happens, at a true instant in microseconds since the beginning.
 #[derive(Debug)]
 enum Event {
-    Request { node: usize, life: u64 },
+    Request {
+        node: usize,
+        life: u64,
+    },
     /// A request that waited claims again.
-    Again { node: usize, life: u64, key: KeyId, tries: u32 },
-    End { node: usize, life: u64, claimed: Claimed, released: bool },
+    Again {
+        node: usize,
+        life: u64,
+        key: KeyId,
+        tries: u32,
+    },
+    End {
+        node: usize,
+        life: u64,
+        claimed: Claimed,
+        released: bool,
+    },
     /// A call arrives at Redis.
-    Arrives { node: usize, life: u64, call: Call },
+    Arrives {
+        node: usize,
+        life: u64,
+        call: Call,
+    },
     /// An answer arrives at its node.
-    Answered { node: usize, life: u64, key: Option<KeyId>, seq: u64, reply: Box<Reply> },
+    Answered {
+        node: usize,
+        life: u64,
+        key: Option<KeyId>,
+        seq: u64,
+        reply: Box<Reply>,
+    },
     /// A node gives up waiting for an answer.
-    GivesUp { node: usize, life: u64, key: Option<KeyId>, seq: u64 },
-    Look { node: usize, life: u64, key: Option<KeyId> },
+    GivesUp {
+        node: usize,
+        life: u64,
+        key: Option<KeyId>,
+        seq: u64,
+    },
+    Look {
+        node: usize,
+        life: u64,
+        key: Option<KeyId>,
+    },
     Kills,
 }
 
@@ -193,7 +225,12 @@ impl Simulation {
     fn run(&mut self) {
         while let Some((std::cmp::Reverse((at, number)), Slot(event))) = self.events.pop() {
             self.now = at;
-            assert!(number < EVENTS_MAX, "seed {}: no end at {at} with {event:?}; {:?}", self.seed, self.world);
+            assert!(
+                number < EVENTS_MAX,
+                "seed {}: no end at {at} with {event:?}; {:?}",
+                self.seed,
+                self.world
+            );
             self.take(event);
         }
     }

@@ -36,7 +36,9 @@ pub(super) async fn run(command: MigrateRecord, config: Option<&Path>) -> Result
         tracing::info!(table = moved.table, rows = moved.rows, earlier = moved.earlier, "moved and verified");
     };
     let all = migrate(&from, url, &settings, tell).await?;
-    let lines = all.iter().map(|moved| format!("{:<16} {:>12} rows, the same on both sides", moved.table, moved.rows));
+    let lines = all
+        .iter()
+        .map(|moved| format!("{:<16} {:>12} rows, the same on both sides", moved.table, moved.rows));
     let text = format!(
         "{}\nThe record is now in {}: name it in `record.url`, and keep `logs.dir`.",
         lines.collect::<Vec<_>>().join("\n"),

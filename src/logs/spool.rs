@@ -294,7 +294,8 @@ impl Accounts {
 /// Takes the directory for this process. The lock is the kernel's: it ends with the process, however that ends.
 fn lock(dir: &Path) -> io::Result<File> {
     let path = dir.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path)?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
         let error = io::Error::from(errno);
         let text = if error.kind() == io::ErrorKind::WouldBlock {
@@ -320,8 +321,9 @@ fn identity(mut lock: &File) -> io::Result<Uuid> {
         lock.sync_all()?;
         return Ok(id);
     }
-    Uuid::try_parse(text.trim())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its lock file holds something else than an id"))
+    Uuid::try_parse(text.trim()).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, "its lock file holds something else than an id")
+    })
 }
 
 /// Segments that are there, oldest first (their names sort so), and the bytes of everything that counts.

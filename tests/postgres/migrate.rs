@@ -10,14 +10,19 @@ use super::{config, number};
 /// A gateway on SQLite that has seen something, and was stopped: its key's secret.
 async fn used(upstream: &Upstream, requests: usize) -> (Gateway, String) {
     let server = format!(
-        "[logs]\nship_every = \"20ms\"\n[plans.wide]\n[[upstreams]]\nname = \"scraper\"\ntargets = [\"{}\"]\n\
+        "[ip_guard]\nfailures = 0\n[logs]\nship_every = \"20ms\"\n[plans.wide]\n[[upstreams]]\nname = \"scraper\"\ntargets = [\"{}\"]\n\
          [[routes]]\npath = \"/*\"\nupstream = \"scraper\"\n",
         upstream.address
     );
     let mut gateway = Gateway::start(&server).await;
     gateway.cli(&["org", "create", "acme", "--plan", "wide"]).await;
     gateway.cli(&["project", "create", "crawl", "--org", "acme"]).await;
-    gateway.cli_with(&["user", "create", "ann@example.com", "--org", "acme", "--role", "owner", "--password-stdin"], "correct horse battery").await;
+    gateway
+        .cli_with(
+            &["user", "create", "ann@example.com", "--org", "acme", "--role", "owner", "--password-stdin"],
+            "correct horse battery",
+        )
+        .await;
     let (id, key) = gateway.key("acme", "k", &["--daily", "1000000", "--allow-ip", "127.0.0.0/8"]).await;
     let (revoked, _) = gateway.key("acme", "revoked \\N \\ 'ä'", &[]).await;
     gateway.cli(&["key", "revoke", &revoked]).await;
@@ -37,7 +42,9 @@ async fn used(upstream: &Upstream, requests: usize) -> (Gateway, String) {
 
 fn tables(moved: &Value) -> Vec<(String, u64)> {
     let tables = moved["tables"].as_array().unwrap().iter();
-    tables.map(|table| (table["table"].as_str().unwrap().to_owned(), table["rows"].as_u64().unwrap())).collect()
+    tables
+        .map(|table| (table["table"].as_str().unwrap().to_owned(), table["rows"].as_u64().unwrap()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +111,10 @@ async fn a_move_that_is_broken_off_goes_on_where_it_was() {
     // As a run leaves it that was ended before these two.
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::query("UPDATE migration SET whole = false").execute(&mut connection).await.unwrap();
-    sqlx::query("DELETE FROM migration_steps WHERE name IN ('usage', 'requests')").execute(&mut connection).await.unwrap();
+    sqlx::query("DELETE FROM migration_steps WHERE name IN ('usage', 'requests')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     sqlx::query("TRUNCATE usage, requests").execute(&mut connection).await.unwrap();
     drop(connection);
     // Half of it is no record.

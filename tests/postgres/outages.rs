@@ -12,7 +12,8 @@ const KILLS: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change_and_no_row() {
-    let kills = std::env::var("TOLLGATE_POSTGRES_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let kills =
+        std::env::var("TOLLGATE_POSTGRES_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let upstream = Upstream::start(|_| Answer::new(200).body("page"));
     let mut server = Postgres::start_with(&[]);
     let (gateway, _, key) = start(&server, upstream.address, "").await;
@@ -56,7 +57,8 @@ async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change
     let (received, slowest) = load.end().await;
     logged(&server, &received).await;
     let keys = gateway.cli(&["key", "list", "--org", "acme"]).await;
-    let names: HashSet<_> = keys.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+    let names: HashSet<_> =
+        keys.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
     for name in &acknowledged {
         assert!(names.contains(name.as_str()), "acknowledged and not there: {name}");
     }
@@ -102,7 +104,10 @@ async fn a_server_that_hangs_is_waited_for_by_nobody_whose_key_is_known() {
         kept.get(gateway.data, "/", &key).await.unwrap().status == 401
     })
     .await;
-    println!("an unknown key was found {found:?} after the server went on, a change in force {:?}", told.elapsed());
+    println!(
+        "an unknown key was found {found:?} after the server went on, a change in force {:?}",
+        told.elapsed()
+    );
     assert!(found < Duration::from_secs(3), "{found:?}");
     assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
 }

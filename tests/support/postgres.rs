@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long a server may take to start on a busy machine.
@@ -141,10 +141,18 @@ impl Postgres {
     /// Lets no file of it grow beyond `bytes`, as a full disk would not; `None` gives it room again. Files of its write-ahead
     /// log have 1 MiB.
     pub fn limit_files(&self, bytes: Option<u64>) {
-        let limit = Rlimit { current: bytes, maximum: None };
-        for process in self.child.iter().map(Pid::from_child).flat_map(|pid| children(pid).into_iter().chain([pid])) {
-            // One that has just ended writes no more.
-            let _ = prlimit(Some(process), Resource::Fsize, limit.clone());
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let server = self.child.iter().map(Pid::from_child);
+        for process in server.flat_map(|pid| children(pid).into_iter().chain([pid])) {
+            // By its own user: root may not be allowed to, without CAP_SYS_RESOURCE.
+            let mut prlimit = program("prlimit");
+            prlimit
+                .arg("--pid")
+                .arg(process.as_raw_nonzero().to_string())
+                .arg(format!("--fsize={limit}:unlimited"));
+            let output = prlimit.output().unwrap();
+            let is_there = Path::new(&format!("/proc/{}", process.as_raw_nonzero())).exists();
+            assert!(output.status.success() || !is_there, "{}", String::from_utf8_lossy(&output.stderr));
         }
     }
 
@@ -224,7 +232,7 @@ fn template() -> PathBuf {
     made
 }
 
-/// One of the server's programs, to be run by a user who may.
+/// A program, the server's before others, to be run by a user who may.
 fn program(name: &str) -> Command {
     let mut directories: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

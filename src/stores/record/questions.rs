@@ -10,8 +10,8 @@ use super::reports::ReportRecord;
 use super::upkeep::UpkeepRecord;
 use super::{
     Actor, Attempt, Attempted, AuditEntry, AuditFilter, Change, Joining, KeyEdit, KeyFilter, NewInvitation,
-    NewKey, NewOrganization, NewSecret, NewUser, OrgUsage, OrganizationEdit, Page, RecordError, Seen, Shipment,
-    UsageCell,
+    NewKey, NewOrganization, NewSecret, NewUser, OrgUsage, OrganizationEdit, Page, RecordError, Seen,
+    Shipment, UsageCell,
 };
 use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
 use crate::domain::key::{Grant, Key, Organization};

@@ -47,11 +47,14 @@ impl Source {
     pub fn fingerprint(&self) -> Result<Vec<u8>, RecordError> {
         let first = self
             .db
-            .query_row("SELECT at || who || what || subject || coalesce(after, '') FROM audit ORDER BY id LIMIT 1", [], |row| {
-                row.get::<_, String>(0)
-            })
+            .query_row(
+                "SELECT at || who || what || subject || coalesce(after, '') FROM audit ORDER BY id LIMIT 1",
+                [],
+                |row| row.get::<_, String>(0),
+            )
             .optional()?;
-        let first = first.ok_or_else(|| RecordError::NotFound("the record is empty: there is nothing to move".into()))?;
+        let first = first
+            .ok_or_else(|| RecordError::NotFound("the record is empty: there is nothing to move".into()))?;
         Ok(Sha256::digest(first).to_vec())
     }
 
@@ -73,7 +76,10 @@ impl Source {
         let columns = columns.join(", ");
         let is_log = table.name == REQUESTS.name;
         let sql = if is_log {
-            format!("SELECT {columns}, r.place FROM {} WHERE r.place > {after} ORDER BY r.place LIMIT {ROWS}", table.from)
+            format!(
+                "SELECT {columns}, r.place FROM {} WHERE r.place > {after} ORDER BY r.place LIMIT {ROWS}",
+                table.from
+            )
         } else {
             // `user` and `key` are names of columns, whatever else they are.
             format!("SELECT {columns} FROM {}", table.from)

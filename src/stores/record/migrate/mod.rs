@@ -95,7 +95,9 @@ async fn begin(target: &mut PgConnection, fingerprint: &[u8], place: &str) -> Re
         0,
     )?;
     if !alone {
-        return Err(RecordError::Conflict(format!("another migration into {place} is under way: wait for it")));
+        return Err(RecordError::Conflict(format!(
+            "another migration into {place} is under way: wait for it"
+        )));
     }
     let mut tx = target.begin().await?;
     let taken = sqlx::query("SELECT source FROM migration").fetch_optional(&mut *tx).await?;
@@ -125,10 +127,11 @@ async fn begin(target: &mut PgConnection, fingerprint: &[u8], place: &str) -> Re
 
 /// What was written down of a table that is moved whole.
 async fn done(target: &mut PgConnection, table: &Table) -> Result<Option<Moved>, RecordError> {
-    let row = sqlx::query("SELECT rows, checksum::text AS checksum FROM migration_steps WHERE name = $1 AND done")
-        .bind(table.name)
-        .fetch_optional(target)
-        .await?;
+    let row =
+        sqlx::query("SELECT rows, checksum::text AS checksum FROM migration_steps WHERE name = $1 AND done")
+            .bind(table.name)
+            .fetch_optional(target)
+            .await?;
     let Some(row) = row else { return Ok(None) };
     let rows: i64 = sqlx::Row::try_get(&row, "rows")?;
     Ok(Some(Moved {

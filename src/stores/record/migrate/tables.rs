@@ -57,7 +57,6 @@ impl Table {
     }
 }
 
-
 macro_rules! columns {
     ($($name:ident $kind:ident),* $(,)?) => { &[$((stringify!($name), stringify!($name), $kind)),*] };
 }
@@ -177,11 +176,7 @@ pub(super) const TABLES: [Table; 19] = [
         from: "key_usage",
         columns: columns!(key Uuid, organization Text, requests Number, rows Number, last_used_at Number),
     },
-    Table {
-        name: "spools",
-        from: "spools",
-        columns: columns!(id Uuid),
-    },
+    Table { name: "spools", from: "spools", columns: columns!(id Uuid) },
     Table { name: "spool_cursors", from: "spool_cursors", columns: columns!(segment Text, bytes Number) },
     Table {
         name: "open_admissions",
@@ -196,8 +191,13 @@ pub(super) const TABLES: [Table; 19] = [
 macro_rules! named {
     ($column:literal) => {
         concat!(
-            "CASE typeof(r.", $column, ") WHEN 'integer' THEN (SELECT text FROM names WHERE number = r.", $column,
-            ") ELSE r.", $column, " END"
+            "CASE typeof(r.",
+            $column,
+            ") WHEN 'integer' THEN (SELECT text FROM names WHERE number = r.",
+            $column,
+            ") ELSE r.",
+            $column,
+            " END"
         )
     };
 }

@@ -21,12 +21,13 @@ impl AttemptRecord for PostgresRecord {
     ) -> Result<Attempted, RecordError> {
         self.within(async {
             let mut tx = self.write().await?;
-            let known = sqlx::query("SELECT * FROM idempotency WHERE caller = $1 AND key = $2 AND expires_at > $3")
-                .bind(attempt.caller)
-                .bind(attempt.name.0.as_slice())
-                .bind(micros(now))
-                .fetch_optional(&mut *tx)
-                .await?;
+            let known =
+                sqlx::query("SELECT * FROM idempotency WHERE caller = $1 AND key = $2 AND expires_at > $3")
+                    .bind(attempt.caller)
+                    .bind(attempt.name.0.as_slice())
+                    .bind(micros(now))
+                    .fetch_optional(&mut *tx)
+                    .await?;
             if let Some(row) = known {
                 let row = Columns(&row);
                 if row.digest("request")? != attempt.request {
@@ -77,11 +78,11 @@ impl AttemptRecord for PostgresRecord {
         self.within(async {
             let mut tx = self.write().await?;
             let statement = match answer {
-                Some((sealed, until)) => {
-                    sqlx::query("UPDATE idempotency SET answer = $1, expires_at = $2 WHERE caller = $3 AND key = $4")
-                        .bind(sealed)
-                        .bind(micros(until))
-                }
+                Some((sealed, until)) => sqlx::query(
+                    "UPDATE idempotency SET answer = $1, expires_at = $2 WHERE caller = $3 AND key = $4",
+                )
+                .bind(sealed)
+                .bind(micros(until)),
                 None => sqlx::query("DELETE FROM idempotency WHERE caller = $1 AND key = $2"),
             };
             statement.bind(attempt.caller).bind(attempt.name.0.as_slice()).execute(&mut *tx).await?;

@@ -39,10 +39,7 @@ impl GrantRecord for PostgresRecord {
     }
 
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.within(async {
-            organizations::find(&mut *self.pool.acquire().await?, id_or_name).await
-        })
-        .await
+        self.within(async { organizations::find(&mut *self.pool.acquire().await?, id_or_name).await }).await
     }
 
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {

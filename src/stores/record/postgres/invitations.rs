@@ -39,12 +39,14 @@ impl PostgresRecord {
                     invitation.email, new.organization
                 )));
             }
-            sqlx::query("DELETE FROM invitations WHERE organization = $1 AND email = $2 AND expires_at <= $3")
-                .bind(new.organization.as_str())
-                .bind(&invitation.email)
-                .bind(micros(now))
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "DELETE FROM invitations WHERE organization = $1 AND email = $2 AND expires_at <= $3",
+            )
+            .bind(new.organization.as_str())
+            .bind(&invitation.email)
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await?;
             insert(&mut tx, &invitation, &new.digest).await?;
             told(&mut tx, "invitation.create", None, Some(&invitation), actor, now).await?;
             tx.commit().await?;
@@ -59,23 +61,21 @@ impl PostgresRecord {
         page: &Page<Uuid>,
     ) -> Result<Vec<Invitation>, RecordError> {
         self.within(async {
-            let rows =
-                sqlx::query("SELECT * FROM invitations WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3")
-                    .bind(org.as_str())
-                    .bind(page.after.unwrap_or_default())
-                    .bind(int(page.most as u64))
-                    .fetch_all(&self.pool)
-                    .await?;
+            let rows = sqlx::query(
+                "SELECT * FROM invitations WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3",
+            )
+            .bind(org.as_str())
+            .bind(page.after.unwrap_or_default())
+            .bind(int(page.most as u64))
+            .fetch_all(&self.pool)
+            .await?;
             rows.iter().map(|row| invitation(&Columns(row))).collect()
         })
         .await
     }
 
     pub(super) async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
-        self.within(async {
-            find(&mut *self.pool.acquire().await?, digest).await
-        })
-        .await
+        self.within(async { find(&mut *self.pool.acquire().await?, digest).await }).await
     }
 
     pub(super) async fn withdraw_invitation(
@@ -131,11 +131,7 @@ impl PostgresRecord {
     }
 }
 
-async fn insert(
-    tx: &mut PgConnection,
-    invitation: &Invitation,
-    digest: &Digest,
-) -> Result<(), RecordError> {
+async fn insert(tx: &mut PgConnection, invitation: &Invitation, digest: &Digest) -> Result<(), RecordError> {
     sqlx::query(
         "INSERT INTO invitations (id, digest, organization, email, role, invited_by, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

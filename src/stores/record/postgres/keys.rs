@@ -57,21 +57,21 @@ impl KeyRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Vec<Key>, Vec<(usize, RecordError)>> {
-            let mut tx = self.write().await.map_err(|error| vec![(0, error)])?;
-            let (mut keys, mut wrong) = (Vec::with_capacity(new.len()), Vec::new());
-            for (at, new) in new.iter().enumerate() {
-                match insert(&mut tx, new, true, actor, now).await {
-                    Ok(key) => keys.push(key),
-                    // What is wrong with this one does not keep from looking at the next; nothing is committed.
-                    Err(error @ (RecordError::NotFound(_) | RecordError::Conflict(_))) => wrong.push((at, error)),
-                    Err(error) => return Err(vec![(at, error)]),
-                }
+        let mut tx = self.write().await.map_err(|error| vec![(0, error)])?;
+        let (mut keys, mut wrong) = (Vec::with_capacity(new.len()), Vec::new());
+        for (at, new) in new.iter().enumerate() {
+            match insert(&mut tx, new, true, actor, now).await {
+                Ok(key) => keys.push(key),
+                // What is wrong with this one does not keep from looking at the next; nothing is committed.
+                Err(error @ (RecordError::NotFound(_) | RecordError::Conflict(_))) => wrong.push((at, error)),
+                Err(error) => return Err(vec![(at, error)]),
             }
-            if !wrong.is_empty() {
-                return Err(wrong);
-            }
-            tx.commit().await.map_err(|error| vec![(0, error.into())])?;
-            Ok(keys)
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        tx.commit().await.map_err(|error| vec![(0, error.into())])?;
+        Ok(keys)
     }
 
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<Key>, RecordError> {
@@ -112,20 +112,18 @@ impl KeyRecord for PostgresRecord {
     }
 
     async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
-        self.within(async {
-            find(&mut *self.pool.acquire().await?, id).await
-        })
-        .await
+        self.within(async { find(&mut *self.pool.acquire().await?, id).await }).await
     }
 
     async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
         self.within(async {
-            let row =
-                sqlx::query(select_keys!("WHERE k.organization = $1 AND k.name = $2 AND k.revoked_at IS NULL"))
-                    .bind(org.as_str())
-                    .bind(name)
-                    .fetch_optional(&self.pool)
-                    .await?;
+            let row = sqlx::query(select_keys!(
+                "WHERE k.organization = $1 AND k.name = $2 AND k.revoked_at IS NULL"
+            ))
+            .bind(org.as_str())
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
             row.map_or_else(
                 || Err(RecordError::NotFound(format!("`{org}` has no key named `{name}`"))),
                 |row| key(&row),
@@ -151,7 +149,8 @@ impl KeyRecord for PostgresRecord {
                 after.name.clone_from(name);
             }
             if let Some(project) = &edit.project {
-                after.project = projects::of_organization(&mut tx, &before.organization, Some(project)).await?;
+                after.project =
+                    projects::of_organization(&mut tx, &before.organization, Some(project)).await?;
             }
             after.category = edit.category.clone().unwrap_or(after.category);
             after.scopes = edit.scopes.unwrap_or(before.scopes);

@@ -114,13 +114,7 @@ impl Writing {
             take_rows(&mut tx, &mut self.scopes, &shipment.rows).await?;
         }
         jobs::take(&mut tx, &shipment.rows).await?;
-        sqlx::query(
-            "INSERT INTO spools (id, seen_at) VALUES ($1, now())
-             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
-        )
-        .bind(shipment.spool)
-        .execute(&mut *tx)
-        .await?;
+        lives(&mut tx, shipment.spool).await?;
         carry(&mut tx, shipment.spool, &shipment.carried).await?;
         if !shipment.finished.is_empty() {
             sqlx::query("DELETE FROM open_admissions WHERE id = ANY ($1)")
@@ -159,6 +153,18 @@ fn refused(error: RecordError) -> RecordError {
         }
         _ => error,
     }
+}
+
+/// Writes down that a spool's gateway lives.
+pub(super) async fn lives(tx: &mut PgConnection, spool: Uuid) -> Result<(), RecordError> {
+    sqlx::query(
+        "INSERT INTO spools (id, seen_at) VALUES ($1, now())
+         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+    )
+    .bind(spool)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Waits for the turn to add to the log and its sums, which ends with the transaction.
@@ -206,11 +212,7 @@ async fn take_rows(tx: &mut PgConnection, scopes: &mut Known, rows: &[Row<'_>]) 
 
 /// Keeps admissions whose frames are about to be deleted. One whose row is there already has ended: that is how a
 /// batch moved twice looks.
-async fn carry(
-    tx: &mut PgConnection,
-    spool: Uuid,
-    admissions: &[Admission<'_>],
-) -> Result<(), RecordError> {
+async fn carry(tx: &mut PgConnection, spool: Uuid, admissions: &[Admission<'_>]) -> Result<(), RecordError> {
     for admission in admissions {
         sqlx::query(
             "INSERT INTO open_admissions (id, at, key, organization, project, credits, microcents, spool)

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
+use super::log::lives;
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
@@ -15,8 +16,7 @@ use crate::stores::record::places::first_place;
 use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
-pub(super) const ADMITTED_SINCE: &str =
-    "SELECT organization, key, at FROM requests
+pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
      WHERE place >= $1 AND at >= $2 AND admitted AND organization IS NOT NULL ORDER BY at";
 
 /// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
@@ -42,6 +42,8 @@ impl PostgresRecord {
     pub(super) async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
         self.within(async {
             let mut tx = self.pool.begin().await?;
+            // First, so that nobody takes from this one what it takes.
+            lives(&mut tx, spool).await?;
             sqlx::query(
                 "UPDATE open_admissions SET spool = $1 WHERE spool NOT IN
                  (SELECT id FROM spools WHERE seen_at > now() - make_interval(secs => $2))",

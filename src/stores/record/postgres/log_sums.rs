@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use ahash::AHashMap;
-use sqlx::{Postgres, Row as _};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
+use sqlx::{Postgres, Row as _};
 
 use super::columns::{Columns, int, opt_micros, unreadable};
 use super::scopes::{EVERYTHING, Scopes};
@@ -92,7 +92,10 @@ impl<'a> Sums<'a> {
 }
 
 /// Adds what is stored. In this program and not in SQL, so that what is too large for a column saturates.
-fn add<'a>(mut sums: BTreeMap<Of, Sum<'a>>, stored: &'a [PgRow]) -> Result<BTreeMap<Of, Sum<'a>>, RecordError> {
+fn add<'a>(
+    mut sums: BTreeMap<Of, Sum<'a>>,
+    stored: &'a [PgRow],
+) -> Result<BTreeMap<Of, Sum<'a>>, RecordError> {
     for row in stored {
         if let Some(sum) = sums.get_mut(&of(&Columns(row))?) {
             sum.totals.add(&totals(&Columns(row))?);
@@ -180,7 +183,8 @@ pub(super) fn get(which: Vec<Of>) -> Statement {
 
 /// Writes rows of `usage`, in the place of what is there.
 pub(super) fn put(sums: BTreeMap<Of, Sum<'_>>) -> Statement {
-    let column = |of: fn(&Totals) -> u64| -> Vec<i64> { sums.values().map(|sum| int(of(&sum.totals))).collect() };
+    let column =
+        |of: fn(&Totals) -> u64| -> Vec<i64> { sums.values().map(|sum| int(of(&sum.totals))).collect() };
     sqlx::query(
         "INSERT INTO usage (scope, width, cell, admitted, refused, success, credits, microcents,
              first_byte_micros, total_micros, bytes_in, bytes_out, parts)

@@ -156,11 +156,12 @@ async fn find(tx: &mut PgConnection, org: &OrgId, user: UserId) -> Result<Member
 }
 
 async fn another_owner(tx: &mut PgConnection, org: &OrgId, user: UserId) -> Result<(), RecordError> {
-    let other = sqlx::query("SELECT 1 FROM members WHERE organization = $1 AND role = 'owner' AND user_id <> $2")
-        .bind(org.as_str())
-        .bind(user.0)
-        .fetch_optional(tx)
-        .await?;
+    let other =
+        sqlx::query("SELECT 1 FROM members WHERE organization = $1 AND role = 'owner' AND user_id <> $2")
+            .bind(org.as_str())
+            .bind(user.0)
+            .fetch_optional(tx)
+            .await?;
     other.map(|_| ()).ok_or_else(|| {
         RecordError::Conflict(format!("this is the last owner of `{org}`: make someone else an owner first"))
     })

@@ -93,9 +93,12 @@ impl PostgresRecord {
         let mut connection = connect(&options, settings.connect_timeout).await?;
         let fsync = sqlx::query("SHOW fsync").fetch_one(&mut connection).await?;
         if fsync.try_get::<String, _>(0)? == "off" {
-            tracing::warn!("the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed");
+            tracing::warn!(
+                "the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed"
+            );
         }
-        let half = sqlx::query("SELECT 1 FROM migration WHERE NOT whole").fetch_optional(&mut connection).await?;
+        let half =
+            sqlx::query("SELECT 1 FROM migration WHERE NOT whole").fetch_optional(&mut connection).await?;
         if half.is_some() {
             return Err(RecordError::Corrupt(
                 "a migration into it has not ended: run `tollgate migrate-record` again, which goes on where it was"
@@ -117,7 +120,10 @@ impl PostgresRecord {
     }
 
     /// Brings the tables of the server at `url` up to date, where it is empty from nothing.
-    pub(super) async fn make_tables(url: &config::Masked, settings: &config::Record) -> Result<(), RecordError> {
+    pub(super) async fn make_tables(
+        url: &config::Masked,
+        settings: &config::Record,
+    ) -> Result<(), RecordError> {
         // Without the bounds of other connections: sqlx lets one of all gateways do it at a time, and the others wait for
         // that as long as it takes.
         let making = PgPoolOptions::new()

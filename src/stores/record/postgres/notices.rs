@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::PostgresRecord;
-use super::columns::{micros};
+use super::columns::micros;
 use super::trail::{Told, tell};
 use crate::domain::id::UserId;
 use crate::domain::time::Timestamp;

@@ -101,10 +101,10 @@ impl PeopleRecord for PostgresRecord {
                 "UPDATE users SET subject = $1 WHERE id = $2 AND subject IS NULL
                  AND NOT EXISTS (SELECT 1 FROM users WHERE subject = $1)",
             )
-                .bind(subject)
-                .bind(id.0)
-                .execute(&mut *tx)
-                .await?;
+            .bind(subject)
+            .bind(id.0)
+            .execute(&mut *tx)
+            .await?;
             if linked.rows_affected() == 0 {
                 let text = format!("`{}` is somebody else to the outside issuer", user.email);
                 return Err(RecordError::Conflict(text));
@@ -155,10 +155,7 @@ impl PeopleRecord for PostgresRecord {
     }
 
     async fn members(&self, org: &OrgId, page: &Page<UserId>) -> Result<Vec<Member>, RecordError> {
-        self.within(async {
-            self.members(org, page).await
-        })
-        .await
+        self.within(async { self.members(org, page).await }).await
     }
     async fn add_member(
         &self,
@@ -168,10 +165,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Member, RecordError> {
-        self.within(async {
-            self.add_member(org, user, role, actor, now).await
-        })
-        .await
+        self.within(async { self.add_member(org, user, role, actor, now).await }).await
     }
     async fn set_role(
         &self,
@@ -181,10 +175,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Member, RecordError> {
-        self.within(async {
-            self.set_role(org, user, role, actor, now).await
-        })
-        .await
+        self.within(async { self.set_role(org, user, role, actor, now).await }).await
     }
     async fn remove_member(
         &self,
@@ -193,10 +184,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError> {
-        self.within(async {
-            self.remove_member(org, user, actor, now).await
-        })
-        .await
+        self.within(async { self.remove_member(org, user, actor, now).await }).await
     }
 
     async fn create_invitation(
@@ -205,22 +193,13 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Invitation, RecordError> {
-        self.within(async {
-            self.create_invitation(new, actor, now).await
-        })
-        .await
+        self.within(async { self.create_invitation(new, actor, now).await }).await
     }
     async fn invitations(&self, org: &OrgId, page: &Page<Uuid>) -> Result<Vec<Invitation>, RecordError> {
-        self.within(async {
-            self.invitations(org, page).await
-        })
-        .await
+        self.within(async { self.invitations(org, page).await }).await
     }
     async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
-        self.within(async {
-            self.invitation(digest).await
-        })
-        .await
+        self.within(async { self.invitation(digest).await }).await
     }
     async fn withdraw_invitation(
         &self,
@@ -229,10 +208,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError> {
-        self.within(async {
-            self.withdraw_invitation(org, id, actor, now).await
-        })
-        .await
+        self.within(async { self.withdraw_invitation(org, id, actor, now).await }).await
     }
     async fn accept_invitation(
         &self,
@@ -241,10 +217,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<User, RecordError> {
-        self.within(async {
-            self.accept_invitation(digest, joining, actor, now).await
-        })
-        .await
+        self.within(async { self.accept_invitation(digest, joining, actor, now).await }).await
     }
 }
 

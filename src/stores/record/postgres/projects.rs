@@ -58,23 +58,21 @@ impl ProjectRecord for PostgresRecord {
 
     async fn projects_page(&self, org: &OrgId, page: &Page<ProjectId>) -> Result<Vec<Project>, RecordError> {
         self.within(async {
-            let rows =
-                sqlx::query("SELECT * FROM projects WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3")
-                    .bind(org.as_str())
-                    .bind(page.after.as_ref().map_or("", ProjectId::as_str))
-                    .bind(int(page.most as u64))
-                    .fetch_all(&self.pool)
-                    .await?;
+            let rows = sqlx::query(
+                "SELECT * FROM projects WHERE organization = $1 AND id > $2 ORDER BY id LIMIT $3",
+            )
+            .bind(org.as_str())
+            .bind(page.after.as_ref().map_or("", ProjectId::as_str))
+            .bind(int(page.most as u64))
+            .fetch_all(&self.pool)
+            .await?;
             rows.iter().map(|row| project(&Columns(row))).collect()
         })
         .await
     }
 
     async fn project(&self, id: &ProjectId) -> Result<Project, RecordError> {
-        self.within(async {
-            find(&mut *self.pool.acquire().await?, id).await
-        })
-        .await
+        self.within(async { find(&mut *self.pool.acquire().await?, id).await }).await
     }
 
     async fn rename_project(
@@ -115,7 +113,8 @@ impl ProjectRecord for PostgresRecord {
 }
 
 async fn find(tx: &mut PgConnection, id: &ProjectId) -> Result<Project, RecordError> {
-    let row = sqlx::query("SELECT * FROM projects WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
+    let row =
+        sqlx::query("SELECT * FROM projects WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
     row.map_or_else(
         || Err(RecordError::NotFound(format!("there is no project `{id}`"))),
         |row| project(&Columns(&row)),

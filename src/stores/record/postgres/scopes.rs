@@ -31,7 +31,11 @@ pub(super) struct Known(AHashMap<(i16, Uuid, String), i32>);
 
 impl Known {
     /// Looks up the scopes of `rows`, and gives numbers to those that have none.
-    pub(super) async fn learn(&mut self, tx: &mut PgConnection, rows: &[&Row<'_>]) -> Result<(), RecordError> {
+    pub(super) async fn learn(
+        &mut self,
+        tx: &mut PgConnection,
+        rows: &[&Row<'_>],
+    ) -> Result<(), RecordError> {
         if self.0.len() >= KNOWN_MAX {
             self.0.clear();
         }
@@ -95,10 +99,13 @@ pub(super) async fn number_of(db: &mut PgConnection, scope: &Scope) -> Result<Op
     let query = match scope {
         Scope::Everything => return Ok(Some(EVERYTHING)),
         Scope::Key(key) if key.0.is_nil() => return Ok(None),
-        Scope::Key(key) => sqlx::query("SELECT number FROM scopes WHERE kind = 0 AND key = $1 AND organization <> ''")
-            .bind(key.0),
+        Scope::Key(key) => {
+            sqlx::query("SELECT number FROM scopes WHERE kind = 0 AND key = $1 AND organization <> ''")
+                .bind(key.0)
+        }
         Scope::Organization(organization) => {
-            sqlx::query("SELECT number FROM scopes WHERE kind = 1 AND organization = $1").bind(organization.as_str())
+            sqlx::query("SELECT number FROM scopes WHERE kind = 1 AND organization = $1")
+                .bind(organization.as_str())
         }
     };
     let row = query.fetch_optional(db).await?;

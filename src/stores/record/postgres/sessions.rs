@@ -88,14 +88,16 @@ pub(super) async fn revoke_others(
 }
 
 async fn insert(tx: &mut PgConnection, session: &Session) -> Result<(), RecordError> {
-    sqlx::query("INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(session.id)
-        .bind(session.user.0)
-        .bind(micros(session.created_at))
-        .bind(micros(session.expires_at))
-        .bind(opt_micros(session.revoked_at))
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(session.id)
+    .bind(session.user.0)
+    .bind(micros(session.created_at))
+    .bind(micros(session.expires_at))
+    .bind(opt_micros(session.revoked_at))
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

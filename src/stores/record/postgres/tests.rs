@@ -10,8 +10,10 @@ use self::server::Postgres;
 use super::*;
 use crate::config::{Masked, Record, RecordUrl};
 use crate::domain::id::ProjectId;
+use crate::stores::record::places;
+use crate::stores::record::reports::ReportRecord as _;
 use crate::stores::record::story::{self, Handles};
-use crate::stores::record::upkeep::UpkeepRecord as _;
+use crate::stores::record::upkeep::{Keep, UpkeepRecord as _};
 use crate::stores::record::{Actor, Change, GrantRecord as _, NewOrganization, OrganizationRecord as _};
 
 fn settings(url: &str) -> Record {
@@ -340,4 +342,69 @@ async fn several_shippers_add_to_the_same_sums() {
     assert_eq!(totals.iter().map(|(.., total)| total).sum::<u64>(), 4 * EACH * 50);
     assert_eq!(record.cursors().await.unwrap().len(), 4);
     assert_eq!(record.verify(false).await.unwrap().drifted, 0);
+}
+
+#[tokio::test]
+async fn a_day_that_is_older_than_the_retention_is_dropped_as_a_whole() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    let rows: Vec<_> = (0..3_000).map(story::made_up).collect();
+    record.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+    let partitions = async || {
+        let sql = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'requests'::regclass ORDER BY 1";
+        let rows = sqlx::query(sql).fetch_all(&record.pool).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>()
+    };
+    let before = partitions().await;
+    assert!(before.len() > 20, "{before:?}");
+    let day = Duration::from_secs(86_400);
+    let cutoff = now().plus(10 * day);
+    let keep = Keep {
+        rows_since: cutoff,
+        news_since: now(),
+        news_read: None,
+        cells_since: now(),
+        changes_since: now(),
+        ended_since: now(),
+    };
+    record.prune(&keep).await.unwrap();
+    let first = partitions::name_of(partitions::day_of(places::first_place(cutoff)));
+    let kept: Vec<_> = before.into_iter().filter(|name| *name >= first).collect();
+    assert_eq!(partitions().await, kept, "whole days go, and the one that the cut lies in stays");
+}
+
+#[tokio::test]
+async fn what_a_gateway_left_open_that_never_came_back_is_ended_by_another() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    let (gone, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let admission = Admission {
+        id: story::written().id,
+        at: now(),
+        key: None,
+        organization: None,
+        project: None,
+        estimate: crate::domain::cost::Cost::default(),
+    };
+    let left = Shipment { spool: gone, carried: vec![admission.clone()], ..Shipment::default() };
+    record.ship(&left).await.unwrap();
+    let silent = async |hours: i32| {
+        let sql = "UPDATE spools SET seen_at = now() - make_interval(hours => $1)";
+        sqlx::query(sql).bind(hours).execute(&record.pool).await.unwrap();
+    };
+    silent(23).await;
+    assert_eq!(record.carried(other).await.unwrap(), []);
+    silent(25).await;
+    assert_eq!(record.carried(other).await.unwrap(), [admission]);
+    assert_eq!(record.carried(gone).await.unwrap(), [], "it is the other's now");
+}
+
+#[tokio::test]
+async fn what_postgresql_cannot_hold_is_kept_as_near_as_it_can() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    let row = crate::domain::row::Row { path: "/a\0b".into(), ..story::written() };
+    record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
+    let seen = record.log_row(row.id).await.unwrap().unwrap();
+    assert_eq!(seen.row.path, "/a\u{fffd}b");
 }

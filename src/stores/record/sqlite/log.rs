@@ -26,15 +26,15 @@ use uuid::Uuid;
 
 use super::SqliteRecord;
 use super::columns::{int, micros};
-use super::log_blocks::{Blocks, Entry};
 use super::jobs::{self, Job};
+use super::log_blocks::{Blocks, Entry};
 use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
-use crate::stores::record::{RecordError, Shipment};
 use crate::stores::record::packed;
+use crate::stores::record::{RecordError, Shipment};
 
 /// Places looked at for one row. Each is taken by another row of the same millisecond, so that in truth it is
 /// one, and two once in 100,000 rows; the bound is for a file that somebody else filled.

@@ -39,6 +39,14 @@ impl SqliteRecord {
 
     pub(super) async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
         let mut tx = self.write().await?;
+        // First, so that nobody takes from this one what it takes.
+        sqlx::query(
+            "INSERT INTO spools (id, seen_at) VALUES (?, unixepoch())
+             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+        )
+        .bind(bytes(&spool))
+        .execute(&mut *tx)
+        .await?;
         sqlx::query(
             "UPDATE open_admissions SET spool = ?1 WHERE spool NOT IN
              (SELECT id FROM spools WHERE seen_at > unixepoch() - ?2)",

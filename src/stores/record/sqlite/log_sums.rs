@@ -13,8 +13,8 @@ use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::KeyId;
 use crate::domain::time::Timestamp;
 pub(super) use crate::stores::record::cells::Width;
-use crate::stores::record::reports::Totals;
 use crate::stores::record::parts::{self, Count, Part, Parts};
+use crate::stores::record::reports::Totals;
 
 /// Which row of `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,8 +10,8 @@
 use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _};
 
-pub(super) use crate::stores::record::parts::Name;
 use crate::domain::id::KeyId;
+pub(super) use crate::stores::record::parts::Name;
 
 /// Texts of one kind that get a number.
 const NAMES_MAX: usize = 20_000;

@@ -16,7 +16,8 @@ const LOOKED_AT_MAX: u64 = 20_000;
 
 /// Behind everything that is there.
 pub(super) async fn end(db: &mut PgConnection) -> Result<Arrived, RecordError> {
-    let last = sqlx::query("SELECT coalesce(max(sequence), 0) AS last FROM log_arrivals").fetch_one(db).await?;
+    let last =
+        sqlx::query("SELECT coalesce(max(sequence), 0) AS last FROM log_arrivals").fetch_one(db).await?;
     Ok(place(Columns(&last).number("last")? + 1, 0))
 }
 
@@ -51,7 +52,8 @@ pub(super) async fn since(
             return Ok(News { next: place(sequence, 0).max(after), more: true, ..news });
         }
         looked_at += batch.count("rows")?;
-        let skipped = if sequence as u64 == after.0 >> ROW_BITS { after.0 & ((1 << ROW_BITS) - 1) } else { 0 };
+        let skipped =
+            if sequence as u64 == after.0 >> ROW_BITS { after.0 & ((1 << ROW_BITS) - 1) } else { 0 };
         let mut query = sqlx::QueryBuilder::new(
             "SELECT * FROM (SELECT *, row_number() OVER (ORDER BY place, id) - 1 AS number FROM requests WHERE batch = ",
         );

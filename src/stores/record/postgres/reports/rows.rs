@@ -27,7 +27,8 @@ pub(super) async fn of(db: &mut PgConnection, id: RequestId) -> Result<Option<Lo
 pub(in super::super) fn logged(columns: &Columns<'_>) -> Result<LoggedRow, RecordError> {
     let text = |name| Ok::<_, RecordError>(columns.opt_text(name)?.map(Into::into));
     let outcome: Option<i16> = columns.0.try_get("outcome")?;
-    let outcome = outcome.map(|number| Outcome::ALL.get(number as usize).copied().ok_or_else(|| unreadable("outcome")));
+    let outcome =
+        outcome.map(|number| Outcome::ALL.get(number as usize).copied().ok_or_else(|| unreadable("outcome")));
     let source = CostSource::ALL.get(usize::from(columns.small("cost_source")?)).copied();
     let address: ipnet::IpNet = columns.0.try_get("address")?;
     let row = Row {

@@ -89,7 +89,8 @@ pub(super) async fn step(db: &mut PgConnection, keep: &Keep) -> Result<Pruned, R
     }
     tx.commit().await?;
     let [cells, news, changes, sessions, secrets, jobs] = dropped;
-    (pruned.cells, pruned.news, pruned.changes, pruned.ended) = (cells, news, changes, sessions + secrets + jobs);
+    (pruned.cells, pruned.news, pruned.changes, pruned.ended) =
+        (cells, news, changes, sessions + secrets + jobs);
     pruned.more = dropped.contains(&STEP);
     drop_partitions(db, keep).await?;
     Ok(pruned)
@@ -121,10 +122,15 @@ async fn drop_partitions(db: &mut PgConnection, keep: &Keep) -> Result<(), Recor
     for row in &old {
         let name = Columns(row).text("name")?;
         let mut tx = db.begin().await?;
-        sqlx::query(AssertSqlSafe(format!("SET LOCAL lock_timeout = '{DROP_WAIT}'"))).execute(&mut *tx).await?;
+        sqlx::query(AssertSqlSafe(format!("SET LOCAL lock_timeout = '{DROP_WAIT}'")))
+            .execute(&mut *tx)
+            .await?;
         sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}"))).execute(&mut *tx).await?;
         tx.commit().await?;
-        tracing::info!(partition = name, "a day of the request log was older than logs.retention and is removed");
+        tracing::info!(
+            partition = name,
+            "a day of the request log was older than logs.retention and is removed"
+        );
     }
     Ok(())
 }

@@ -62,7 +62,14 @@ pub(super) struct Wrong {
 
 /// The columns of totals.
 const COLUMNS: [&str; 9] = [
-    "admitted", "refused", "success", "credits", "microcents", "first_byte_micros", "total_micros", "bytes_in",
+    "admitted",
+    "refused",
+    "success",
+    "credits",
+    "microcents",
+    "first_byte_micros",
+    "total_micros",
+    "bytes_in",
     "bytes_out",
 ];
 
@@ -130,7 +137,8 @@ async fn compare(
     recorded: &str,
     first: i64,
 ) -> Result<Found, RecordError> {
-    let same = COLUMNS.map(|name| format!("least(coalesce(a.{name}, 0), {max}) = coalesce(r.{name}, 0)", max = i64::MAX));
+    let same = COLUMNS
+        .map(|name| format!("least(coalesce(a.{name}, 0), {max}) = coalesce(r.{name}, 0)", max = i64::MAX));
     let same = same.join(" AND ");
     let both = format!("FROM ({actual}) a FULL JOIN ({recorded}) r USING (scope, cell)");
     let counts = format!(
@@ -147,7 +155,11 @@ async fn compare(
         return Ok(found);
     }
     let of = |side: &str| {
-        COLUMNS.map(|name| format!("least(coalesce({side}.{name}, 0), {max})::bigint AS {side}_{name}", max = i64::MAX)).join(", ")
+        COLUMNS
+            .map(|name| {
+                format!("least(coalesce({side}.{name}, 0), {max})::bigint AS {side}_{name}", max = i64::MAX)
+            })
+            .join(", ")
     };
     let drifts = format!(
         "SELECT b.*, kind, key, organization FROM (SELECT scope, cell, {}, {} {both} WHERE NOT ({same})) b
@@ -162,7 +174,8 @@ async fn compare(
             Level::Days => Summed::Day(Width::Day.start(cell)),
             _ => Summed::Cell(Width::Cell.start(cell)),
         };
-        let told = Drift { whose: whose(&row)?, sum, recorded: prefixed(&row, "r")?, actual: prefixed(&row, "a")? };
+        let told =
+            Drift { whose: whose(&row)?, sum, recorded: prefixed(&row, "r")?, actual: prefixed(&row, "a")? };
         found.drifts.push(Wrong { told, level, scope, cell });
     }
     Ok(found)
@@ -276,7 +289,8 @@ async fn from_rows(tx: &mut PgConnection, wrong: &Wrong) -> Result<(), RecordErr
     let mut sum = Sum::default();
     for logged in &rows {
         sum.totals.add(&totals_of(&logged.row));
-        sum.parts.extend(parts_of(&logged.row).into_iter().flatten().map(|part| (part, count_of(&logged.row))));
+        sum.parts
+            .extend(parts_of(&logged.row).into_iter().flatten().map(|part| (part, count_of(&logged.row))));
     }
     write(tx, wrong, Width::Cell, sum).await
 }
@@ -306,7 +320,12 @@ async fn from_below(tx: &mut PgConnection, wrong: &Wrong) -> Result<(), RecordEr
     write(tx, wrong, if wrong.level == Level::Days { Width::Day } else { Width::Cell }, sum).await
 }
 
-async fn write(tx: &mut PgConnection, wrong: &Wrong, width: Width, mut sum: Sum<'_>) -> Result<(), RecordError> {
+async fn write(
+    tx: &mut PgConnection,
+    wrong: &Wrong,
+    width: Width,
+    mut sum: Sum<'_>,
+) -> Result<(), RecordError> {
     parts::settle(&mut sum.parts);
     let of = Of { scope: wrong.scope, width, cell: wrong.cell };
     put(BTreeMap::from([(of, sum)])).execute(tx).await?;

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use super::super::columns::int;
 use super::rows::{arrival_of, logged};
 use crate::stores::record::RecordError;
-use crate::stores::record::reports::{Arrived, LogFilter, News, PAGE_ROWS_MAX, Scope};
 use crate::stores::record::packed::Bytes;
+use crate::stores::record::reports::{Arrived, LogFilter, News, PAGE_ROWS_MAX, Scope};
 
 /// Bits of [`Arrived`] that number a row of its batch: `logs.batch_rows_max` is at most 1,000,000.
 const ROW_BITS: u32 = 20;

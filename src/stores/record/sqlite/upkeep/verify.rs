@@ -14,9 +14,9 @@ use super::compare::{Stored, Stream, read};
 use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::{KeyId, OrgId};
 use crate::stores::record::RecordError;
+use crate::stores::record::parts::{self, Count, Part};
 use crate::stores::record::reports::Totals;
 use crate::stores::record::upkeep::{DRIFTS_MAX, Drift, Summed, Whose};
-use crate::stores::record::parts::{self, Count, Part};
 
 /// What is compared with what below it.
 #[derive(Clone, Copy, Debug)]

@@ -262,7 +262,11 @@ fn other_user() -> Option<(u32, u32)> {
         let mut fields = users.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    Some(ids("postgres").or_else(|| ids("nobody")).expect("there is neither a user `postgres` nor `nobody`"))
+    Some(
+        ids("postgres")
+            .or_else(|| ids("nobody"))
+            .unwrap_or_else(|| panic!("there is neither a user `postgres` nor `nobody`")),
+    )
 }
 
 fn succeeded(what: &str, output: &Output) {

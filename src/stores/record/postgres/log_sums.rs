@@ -85,8 +85,9 @@ impl<'a> Sums<'a> {
                 sums.entry(of).or_default().parts.push((part, count));
             }
         }
-        let stored = get(sums.keys().copied().collect()).fetch_all(&mut *tx).await?;
-        put(add(sums, &stored)?).execute(tx).await?;
+        let which: Vec<_> = sums.keys().copied().collect();
+        let stored = get(&which).fetch_all(&mut *tx).await?;
+        put(&add(sums, &stored)?).execute(tx).await?;
         Ok(())
     }
 }
@@ -171,7 +172,7 @@ pub(super) fn totals(row: &Columns<'_>) -> Result<Totals, RecordError> {
 }
 
 /// Reads rows of `usage`.
-pub(super) fn get(which: Vec<Of>) -> Statement {
+pub(super) fn get(which: &[Of]) -> Statement {
     sqlx::query(
         "SELECT usage.* FROM usage JOIN unnest($1::integer[], $2::integer[], $3::bigint[]) AS asked (scope, width, cell)
          USING (scope, width, cell)",
@@ -182,7 +183,7 @@ pub(super) fn get(which: Vec<Of>) -> Statement {
 }
 
 /// Writes rows of `usage`, in the place of what is there.
-pub(super) fn put(sums: BTreeMap<Of, Sum<'_>>) -> Statement {
+pub(super) fn put(sums: &BTreeMap<Of, Sum<'_>>) -> Statement {
     let column =
         |of: fn(&Totals) -> u64| -> Vec<i64> { sums.values().map(|sum| int(of(&sum.totals))).collect() };
     sqlx::query(

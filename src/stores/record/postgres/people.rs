@@ -155,7 +155,7 @@ impl PeopleRecord for PostgresRecord {
     }
 
     async fn members(&self, org: &OrgId, page: &Page<UserId>) -> Result<Vec<Member>, RecordError> {
-        self.within(async { self.members(org, page).await }).await
+        self.members(org, page).await
     }
     async fn add_member(
         &self,
@@ -165,7 +165,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Member, RecordError> {
-        self.within(async { self.add_member(org, user, role, actor, now).await }).await
+        self.add_member(org, user, role, actor, now).await
     }
     async fn set_role(
         &self,
@@ -175,7 +175,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Member, RecordError> {
-        self.within(async { self.set_role(org, user, role, actor, now).await }).await
+        self.set_role(org, user, role, actor, now).await
     }
     async fn remove_member(
         &self,
@@ -184,7 +184,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError> {
-        self.within(async { self.remove_member(org, user, actor, now).await }).await
+        self.remove_member(org, user, actor, now).await
     }
 
     async fn create_invitation(
@@ -193,13 +193,13 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Invitation, RecordError> {
-        self.within(async { self.create_invitation(new, actor, now).await }).await
+        self.create_invitation(new, actor, now).await
     }
     async fn invitations(&self, org: &OrgId, page: &Page<Uuid>) -> Result<Vec<Invitation>, RecordError> {
-        self.within(async { self.invitations(org, page).await }).await
+        self.invitations(org, page).await
     }
     async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
-        self.within(async { self.invitation(digest).await }).await
+        self.invitation(digest).await
     }
     async fn withdraw_invitation(
         &self,
@@ -208,7 +208,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError> {
-        self.within(async { self.withdraw_invitation(org, id, actor, now).await }).await
+        self.withdraw_invitation(org, id, actor, now).await
     }
     async fn accept_invitation(
         &self,
@@ -217,7 +217,7 @@ impl PeopleRecord for PostgresRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<User, RecordError> {
-        self.within(async { self.accept_invitation(digest, joining, actor, now).await }).await
+        self.accept_invitation(digest, joining, actor, now).await
     }
 }
 

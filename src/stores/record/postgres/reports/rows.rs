@@ -1,7 +1,5 @@
 //! Rows, read back as they were written.
 
-use std::net::IpAddr;
-
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
@@ -45,7 +43,7 @@ pub(in super::super) fn logged(columns: &Columns<'_>) -> Result<LoggedRow, Recor
         outcome: outcome.transpose()?,
         first_byte_micros: columns.count("first_byte_micros")?,
         total_micros: columns.count("total_micros")?,
-        address: IpAddr::from(address.addr()),
+        address: address.addr(),
         cost: Cost { credits: columns.count("credits")?, microcents: columns.count("microcents")? },
         cost_source: source.ok_or_else(|| unreadable("cost_source"))?,
         tier: text("tier")?,

@@ -34,7 +34,30 @@ pub(super) async fn step(db: &mut PgConnection, keep: &Keep) -> Result<Pruned, R
         return Ok(Pruned::default());
     }
     let mut pruned = Pruned { rows: hide_rows(&mut tx, keep).await?, ..Pruned::default() };
-    let steps: [(&'static str, i64); 6] = [
+    let mut dropped = [0; 6];
+    // Only one of them asks for the third argument.
+    let unread = keep.news_read.map_or(i64::MAX, batch_of);
+    for ((sql, before), dropped) in steps(keep).into_iter().zip(&mut dropped) {
+        let mut query = sqlx::query(sql).bind(before).bind(int(STEP));
+        if sql.contains("$3") {
+            query = query.bind(unread);
+        }
+        let row = query.fetch_optional(&mut *tx).await?;
+        *dropped = row.map_or(Ok(0), |row| Columns(&row).count("dropped"))?;
+    }
+    tx.commit().await?;
+    let [cells, news, changes, sessions, secrets, jobs] = dropped;
+    (pruned.cells, pruned.news, pruned.changes, pruned.ended) =
+        (cells, news, changes, sessions + secrets + jobs);
+    pruned.more = dropped.contains(&STEP);
+    drop_partitions(db, keep).await?;
+    Ok(pruned)
+}
+
+/// What is dropped beside rows: up to which bound (`$1`), and at most how many (`$2`); `$3` is the first batch that is to be
+/// exported yet.
+fn steps(keep: &Keep) -> [(&'static str, i64); 6] {
+    [
         (
             "WITH old AS (DELETE FROM usage WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM usage WHERE width = 300 AND cell < $1 LIMIT $2)) RETURNING 1)
@@ -75,25 +98,7 @@ pub(super) async fn step(db: &mut PgConnection, keep: &Keep) -> Result<Pruned, R
              SELECT count(*) AS dropped FROM old",
             micros(keep.rows_since),
         ),
-    ];
-    let mut dropped = [0; 6];
-    // Only one of them asks for the third argument.
-    let unread = keep.news_read.map_or(i64::MAX, batch_of);
-    for ((sql, before), dropped) in steps.into_iter().zip(&mut dropped) {
-        let mut query = sqlx::query(sql).bind(before).bind(int(STEP));
-        if sql.contains("$3") {
-            query = query.bind(unread);
-        }
-        let row = query.fetch_optional(&mut *tx).await?;
-        *dropped = row.map_or(Ok(0), |row| Columns(&row).count("dropped"))?;
-    }
-    tx.commit().await?;
-    let [cells, news, changes, sessions, secrets, jobs] = dropped;
-    (pruned.cells, pruned.news, pruned.changes, pruned.ended) =
-        (cells, news, changes, sessions + secrets + jobs);
-    pruned.more = dropped.contains(&STEP);
-    drop_partitions(db, keep).await?;
-    Ok(pruned)
+    ]
 }
 
 /// Rows that are told no more; how many.

@@ -328,6 +328,6 @@ async fn write(
 ) -> Result<(), RecordError> {
     parts::settle(&mut sum.parts);
     let of = Of { scope: wrong.scope, width, cell: wrong.cell };
-    put(BTreeMap::from([(of, sum)])).execute(tx).await?;
+    put(&BTreeMap::from([(of, sum)])).execute(tx).await?;
     Ok(())
 }

@@ -9,6 +9,8 @@ mod support;
 mod cheap;
 #[path = "redis/exact.rs"]
 mod exact;
+#[path = "redis/failover.rs"]
+mod failover;
 #[path = "redis/outage.rs"]
 mod outage;
 
@@ -55,7 +57,19 @@ async fn start(
     plans: &str,
     plan: &str,
 ) -> Vec<Gateway> {
-    let config = config(upstream, &redis.url(), shared, plans);
+    start_at(count, upstream, &redis.url(), shared, plans, plan).await
+}
+
+/// As [`start`], with Redis at a URL.
+async fn start_at(
+    count: usize,
+    upstream: SocketAddr,
+    redis: &str,
+    shared: &Path,
+    plans: &str,
+    plan: &str,
+) -> Vec<Gateway> {
+    let config = config(upstream, redis, shared, plans);
     let mut gateways = vec![Gateway::start(&config).await];
     gateways[0].cli(&["org", "create", "acme", "--plan", plan]).await;
     while gateways.len() < count {
@@ -77,7 +91,7 @@ async fn burst(gateways: &[Gateway], key: &str, clients: usize, each: usize) -> 
                 let reply = kept.get(data, "/", &key).await.unwrap();
                 match reply.status {
                     200 => admitted += 1,
-                    _ => refused.push(reply.code().to_string()),
+                    _ => refused.push(reply.code()),
                 }
             }
             (admitted, refused)

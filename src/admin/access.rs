@@ -1,7 +1,7 @@
 //! Who a caller is, and what it may do: one table, [`RULES`].
 //!
 //! A way in (an API) finds out who calls with [`Admin::identify`](super::Admin::identify), and asks
-//! [`may`](may) before each deed, mostly through [`Admin::enter`](super::Admin::enter) and
+//! [`may`] before each deed, mostly through [`Admin::enter`](super::Admin::enter) and
 //! [`Admin::reach_key`](super::Admin::reach_key), which also find what the deed is about.
 //!
 //! **Invariants.** What belongs to an organization that the caller does not belong to is answered as if it were not

@@ -35,8 +35,12 @@ impl Default for Brakes {
 impl Brakes {
     /// Lets a try at `account` from `from` begin, counted as failed.
     fn attempt(&self, account: &str, from: IpAddr, now: Timestamp) -> Result<(), AdminError> {
-        self.addresses.attempt(guarded(from), now).map_err(AdminError::Wait)?;
-        self.accounts.attempt(account, now).map_err(AdminError::Wait)
+        self.accounts.attempt(account, now).map_err(AdminError::Wait)?;
+        self.addresses.attempt(guarded(from), now).map_err(|wait| {
+            // It was not tried: nobody makes an account wait from an address that has to wait itself.
+            self.accounts.right(account, now);
+            AdminError::Wait(wait)
+        })
     }
 
     fn right(&self, account: &str, from: IpAddr, now: Timestamp) {

@@ -93,6 +93,7 @@ impl Admin {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Login, AdminError> {
+        self.session_secret()?;
         let user = self.record.user(email.trim()).await?;
         self.begin_session(&user, ttl, actor, now).await
     }
@@ -104,13 +105,7 @@ impl Admin {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Login, AdminError> {
-        let secret = self.settings.load().session_secret.clone().ok_or_else(|| {
-            AdminError::invalid(
-                "session.secret",
-                "is not set, so no token can be signed: set it in the configuration or in \
-                 TOLLGATE_SESSION_SECRET",
-            )
-        })?;
+        let secret = self.session_secret()?;
         if ttl < Duration::from_secs(1) || ttl > SESSION_MAX {
             return Err(AdminError::invalid("ttl", "give a time from 1s to 30d"));
         }
@@ -124,5 +119,15 @@ impl Admin {
         let token = Tokens::new(&secret).issue(&session)?;
         self.record.create_session(&session, actor, now).await?;
         Ok(Login { session, token })
+    }
+
+    fn session_secret(&self) -> Result<Masked, AdminError> {
+        self.settings.load().session_secret.clone().ok_or_else(|| {
+            AdminError::invalid(
+                "session.secret",
+                "is not set, so no token can be signed: set it in the configuration or in \
+                 TOLLGATE_SESSION_SECRET",
+            )
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Where clients of the published key systems arrive: what the systems share, and nothing of how any of them spells
 //! it.
 //!
-//! A [`Visit`] is one request to the [`Desk`]. What may not or cannot be done is a [`No`](super::no::No), which each
+//! A [`Visit`] is one request to the [`Desk`]. What may not or cannot be done is a [`No`], which each
 //! system respells.
 //!
 //! **Invariant:** what a caller may do is asked of [`access`](crate::admin::access) and of nothing else.

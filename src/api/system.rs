@@ -6,6 +6,9 @@
 //! **Invariants.** The first system that owns a path answers it, also with its own 404. A handler that turns a
 //! caller away answers with [`Arrival::refuse`] or leaves the [`Refusal`] in the response's extensions: the log,
 //! the metrics and the address guard learn of it from there, whichever words the body has.
+//!
+//! [`Arrival::refuse`]: super::arrival::Arrival::refuse
+//! [`Refusal`]: crate::domain::refusal::Refusal
 
 use std::convert::Infallible;
 

@@ -36,8 +36,8 @@ use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{RedisCounters, RedisSettings};
-use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::jobs::Jobs;
+use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord, open};
 
@@ -108,11 +108,7 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let index = open_index(&config, background.handle())?;
-        let grants: Arc<dyn GrantRecord> = match &index {
-            Some(index) => Arc::new(IndexedRecord::new(record.clone(), Arc::clone(index))),
-            None => record.clone(),
-        };
+        let (grants, index) = grants(&config, &record, background.handle())?;
         let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
         let gate = Arc::new(Gate {
@@ -283,11 +279,7 @@ fn own_answers(
     Ok((status, Systems::new(config, &desk, native)))
 }
 
-fn control_router(
-    shared: &Arc<Shared>,
-    status: &Arc<GatewayStatus>,
-    systems: Vec<System>,
-) -> axum::Router {
+fn control_router(shared: &Arc<Shared>, status: &Arc<GatewayStatus>, systems: Vec<System>) -> axum::Router {
     let live = Arc::clone(shared);
     let in_force = move || Arc::clone(&live.live.load().config);
     control::router(Control {
@@ -336,14 +328,18 @@ async fn open_record(config: &Config) -> Result<SharedRecord> {
     Ok(opened.shared())
 }
 
-/// The key index, where the counters' Redis is there to hold it.
-fn open_index(config: &Config, background: &tokio::runtime::Handle) -> Result<Option<Arc<Index>>> {
-    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok(None) };
+/// What the keyring asks, and the index in it.
+type Grants = (Arc<dyn GrantRecord>, Option<Arc<Index>>);
+
+/// What the keyring asks: the record, with the key index beside it where the counters' Redis is there to hold one.
+fn grants(config: &Config, record: &SharedRecord, background: &tokio::runtime::Handle) -> Result<Grants> {
+    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok((record.clone(), None)) };
     if config.keys.index_for.is_zero() {
-        return Ok(None);
+        return Ok((record.clone(), None));
     }
     let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
-    Ok(Some(Arc::new(index.context("cannot use Redis (counters.url)")?)))
+    let index = Arc::new(index.context("cannot use Redis (counters.url)")?);
+    Ok((Arc::new(IndexedRecord::new(record.clone(), Arc::clone(&index))), Some(index)))
 }
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.

@@ -60,10 +60,7 @@ fn checked(exchange: &Exchange, request: &Request<RequestBody>) -> Result<(), Re
     exchange.core().shared.gate.guard.check(exchange.known.client, exchange.started)
 }
 
-async fn answer(
-    exchange: &Exchange,
-    request: Request<RequestBody>,
-) -> Result<Response<Bytes>, Refusal> {
+async fn answer(exchange: &Exchange, request: Request<RequestBody>) -> Result<Response<Bytes>, Refusal> {
     let (parts, body) = request.into_parts();
     let arrival = Arrival {
         config: Arc::clone(&exchange.live.config),

@@ -13,7 +13,6 @@ pub mod core;
 pub mod deadline;
 pub mod exchange;
 pub mod forward;
-mod gather;
 pub mod headers;
 pub mod http1;
 pub mod ids;

@@ -20,14 +20,14 @@ fn created(name: &str) -> Value {
 }
 
 /// What rename and regenerate answer.
-fn changed(name: &str, key: Value) -> Value {
+fn changed(name: &str, key: &Value) -> Value {
     json!({
         "id": "UUID", "name": name, "key_prefix": "sk_live_", "key": key, "scopes": ["read", "write"],
         "created_at": "SECONDS",
     })
 }
 
-fn limits(budget: Value, requests: Value, period: &str, enabled: bool, spent: (u64, u64)) -> Value {
+fn limits(budget: &Value, requests: &Value, period: &str, enabled: bool, spent: (u64, u64)) -> Value {
     json!({
         "budget_limit_microcents": budget, "request_limit": requests, "reset_period": period,
         "enabled": enabled, "current_spend_microcents": spent.0, "current_request_count": spent.1,
@@ -110,7 +110,7 @@ async fn the_reference() {
     assert_eq!(ann.asks("POST /api/v1/api-keys/legacy-notice-shown").await, ok, "again, and without a body");
 
     let renamed = ann.tells(&format!("PATCH {}", of("")), json!({"name": "nightly"})).await;
-    assert_eq!(renamed, (200, changed("nightly", Value::Null)));
+    assert_eq!(renamed, (200, changed("nightly", &Value::Null)));
     let shown = ann.raw(&format!("GET {}", of("/decrypt")), None).await;
     assert_eq!((shown.status, shown.json()), (200, json!({"key": secret})));
 
@@ -119,18 +119,18 @@ async fn the_reference() {
     let with = |limits: Value| json!({"api_key_id": id_of_it, "api_key_name": "nightly", "limits": limits, "has_limits": true});
     assert_eq!(ann.asks(&format!("GET {}", of("/limits"))).await, (200, without.clone()));
     let set = json!({"budget_limit_microcents": 5_000_000, "request_limit": 2, "reset_period": "daily", "enabled": false});
-    let expected = with(limits(json!(5_000_000), json!(2), "daily", false, (0, 0)));
+    let expected = with(limits(&json!(5_000_000), &json!(2), "daily", false, (0, 0)));
     assert_eq!(ann.tells(&format!("PUT {}", of("/limits")), set).await, (200, expected.clone()));
     assert_eq!(ann.asks(&format!("GET {}", of("/limits"))).await, (200, expected));
     // Switched off: it counts and refuses nothing.
     for _ in 0..3 {
         assert_eq!(scrape(&gateway, &secret, "").await, 200);
     }
-    let spent = with(limits(json!(5_000_000), json!(2), "daily", false, (9_000, 3)));
+    let spent = with(limits(&json!(5_000_000), &json!(2), "daily", false, (9_000, 3)));
     settled(&ann, &format!("GET {}", of("/limits")), spent).await;
     // The defaults: monthly, and on.
     let set = ann.tells(&format!("PUT {}", of("/limits")), json!({"request_limit": 3})).await;
-    assert_eq!(set, (200, with(limits(Value::Null, json!(3), "monthly", true, (9_000, 3)))));
+    assert_eq!(set, (200, with(limits(&Value::Null, &json!(3), "monthly", true, (9_000, 3)))));
     let refused = Client::key(gateway.data, &secret).tells("POST /api/v1/scrape", json!({})).await;
     assert_eq!(refused, (429, no("Spend limit exceeded: monthly requests of this key", "spend_requests")));
     assert_eq!(ann.asks(&format!("DELETE {}", of("/limits"))).await, ok);
@@ -140,7 +140,7 @@ async fn the_reference() {
 
     let regenerated = ann.raw(&format!("POST {}", of("/regenerate")), None).await;
     assert_eq!(regenerated.status, 200);
-    assert_eq!(crate::support::comparable(&regenerated.json()), changed("nightly", json!("KEY")));
+    assert_eq!(crate::support::comparable(&regenerated.json()), changed("nightly", &json!("KEY")));
     assert_eq!(text(&regenerated.json()["id"]), id);
     let new = text(&regenerated.json()["key"]);
     assert_eq!((scrape(&gateway, &secret, "").await, scrape(&gateway, &new, "").await), (401, 200));
@@ -271,7 +271,7 @@ async fn account(gateway: &Gateway, ann: &Client, by_key: &Client) {
     }
     let set = json!({"budget_limit_microcents": 20_000, "reset_period": "weekly"});
     let with = json!({
-        "user_id": "UUID", "limits": limits(json!(20_000), Value::Null, "weekly", true, (15_000, 7)),
+        "user_id": "UUID", "limits": limits(&json!(20_000), &Value::Null, "weekly", true, (15_000, 7)),
         "has_limits": true,
     });
     assert_eq!(ann.tells("PUT /api/v1/account/limits", set).await, (200, with.clone()));

@@ -28,9 +28,6 @@ fn what_is_not_there_is_1_and_what_is_not_meant_is_2() {
         ("org create --plan free", 2, "<NAME>"),
         ("org create — --plan free", 2, "name: "),
         ("organisation list", 2, "organisation"),
-        ("key import keys.jsonl", 2, "import"),
-        ("logs", 2, "logs"),
-        ("verify", 2, "verify"),
         ("key list --everything", 2, "--everything"),
         ("demo --listen nowhere", 2, "--listen"),
     ] {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::support::{Answer, Entries, Gateway, SOON, Upstream, get, metrics, wait_until};
+use super::support::{Answer, Entries, Entry, Gateway, SOON, Upstream, get, metrics, wait_until};
 use super::{config, no_drift};
 
 const ABORTS: usize = 20_000;
@@ -84,6 +84,22 @@ fn whole(received: &[u8]) -> Option<String> {
     ended.then(|| field("x-request-id").unwrap())
 }
 
+/// Each is charged at most once: what the upstream said, what is charged where it could not, or nothing.
+fn charged_fairly(rows: &[Entry]) {
+    let mut outcomes = HashMap::new();
+    for row in rows {
+        let outcome = row.outcome.as_deref().unwrap();
+        *outcomes.entry(outcome).or_insert(0) += 1;
+        let fair: &[i64] = match outcome {
+            "success" => &[COST],
+            "client_aborted" => &[COST, ESTIMATE],
+            _ => &[0],
+        };
+        assert!(fair.contains(&row.microcents), "{row:?}");
+    }
+    assert!(outcomes["success"] > 0 && outcomes["client_aborted"] > 0, "{outcomes:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_hang_up_at_any_byte_leak_nothing_and_are_charged_once() {
     let aborts = std::env::var("TOLLGATE_ABORTS").ok().and_then(|text| text.parse().ok()).unwrap_or(ABORTS);
@@ -111,7 +127,7 @@ async fn clients_that_hang_up_at_any_byte_leak_nothing_and_are_charged_once() {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                let (at, reset) = ((random >> 8) as usize % 1_200, random % 3 == 0);
+                let (at, reset) = ((random >> 8) as usize % 1_200, random.is_multiple_of(3));
                 if let Went::Whole(id) = go(data, &key, at, reset).await.unwrap() {
                     received.lock().push(id);
                 }
@@ -145,20 +161,7 @@ async fn clients_that_hang_up_at_any_byte_leak_nothing_and_are_charged_once() {
     assert_eq!(usage["spend"]["key"]["requests"]["used"], admitted, "{usage}");
     assert_eq!(usage["quotas"]["monthly"]["used"], admitted, "{usage}");
 
-    // Each is charged at most once: what the upstream said, what is charged where it could not, or nothing.
-    let mut outcomes = HashMap::new();
-    for row in &rows {
-        let outcome = row.outcome.as_deref().unwrap();
-        *outcomes.entry(outcome).or_insert(0) += 1;
-        let fair: &[i64] = match outcome {
-            "success" => &[COST],
-            "client_aborted" => &[COST, ESTIMATE],
-            _ => &[0],
-        };
-        assert!(fair.contains(&row.microcents), "{row:?}");
-    }
-    println!("{outcomes:?}");
-    assert!(outcomes["success"] > 0 && outcomes["client_aborted"] > 0, "{outcomes:?}");
+    charged_fairly(&rows);
     let by_id: HashMap<&str, _> = rows.iter().map(|row| (&*row.id, row)).collect();
     assert_eq!(by_id.len(), rows.len());
     for id in received.lock().iter() {

@@ -63,7 +63,8 @@ async fn the_error_reference() {
         // What is used up can still be asked for.
         assert_eq!(client.raw("GET /v2/usage", None).await.status, 200, "{quota}");
     }
-    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    let end = jiff::Timestamp::from_second(now + 4).unwrap();
     let (_, ending) = key(&gateway, "ends soon", &["--expires", &end.to_string()]).await;
     let client = Client::key(gateway.data, &ending);
     wait_until("it has expired", SOON, async || client.raw("GET /v2/company", None).await.status == 401)

@@ -14,6 +14,11 @@ const SLACK: Duration = Duration::from_secs(1);
 /// For how long after that a gateway keeps to its share beside its leases.
 const CAREFUL: Duration = Duration::from_millis(2_200);
 
+/// Each gateway says once a second that it is there, and learns how many are.
+async fn heard_of_each_other() {
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+}
+
 async fn is_up(gateway: &Gateway) -> bool {
     sum(&metrics(gateway.control).await, "tollgate_dependency_up{name=\"redis\"}") > 0.0
 }
@@ -46,6 +51,7 @@ async fn a_quota_is_exact_after_redis_was_killed_and_came_back_empty() {
     let (mut redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
     let gateways = start(2, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    heard_of_each_other().await;
     let (_, key) = gateways[0].key("acme", "k", &["--total", "100"]).await;
     assert_eq!(burst(&gateways, &key, 6, 5).await.0, 30);
 
@@ -73,6 +79,7 @@ async fn what_was_counted_while_redis_was_stopped_counts_when_it_goes_on() {
     let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
     let gateways = start(2, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    heard_of_each_other().await;
     let (_, key) = gateways[0].key("acme", "k", &["--daily", "200"]).await;
     assert_eq!(burst(&gateways, &key, 6, 5).await.0, 30);
 
@@ -103,8 +110,7 @@ async fn without_redis_the_shares_of_all_gateways_are_the_cap() {
     let upstream = Upstream::start(|_| Answer::new(200));
     let plans = format!("[plans.narrow]\nper_minute = {CAP}");
     let gateways = start(3, upstream.address, &redis, shared.path(), &plans, "narrow").await;
-    // Each has heard of the others.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    heard_of_each_other().await;
     let (_, key) = gateways[0].key("acme", "k", &[]).await;
     redis.kill();
     for gateway in &gateways {
@@ -135,4 +141,24 @@ async fn a_gateway_starts_and_serves_without_redis_and_refuses_where_that_is_wan
     // A key that does not exist is one, whatever Redis does.
     let reply = Kept::new().get(gateway.data, "/", "sk_live_none").await.unwrap();
     assert_eq!((reply.status, reply.code()), (401, "invalid_api_key".into()));
+}
+
+#[tokio::test]
+async fn a_key_that_redis_has_lost_alone_is_rebuilt_with_its_organization() {
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let gateways = start(2, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    let (id, key) = gateways[0].key("acme", "k", &["--monthly", "50"]).await;
+    assert_eq!(burst(&gateways, &key, 2, 10).await.0, 20);
+    // Its row is in the record a moment later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lost = format!("tollgate:{{acme}}:k:{}", id.replace('-', ""));
+    assert_eq!(redis.command(&["DEL", &lost]).trim(), "1");
+    let mut kept = Kept::new();
+    assert_eq!(kept.get(gateways[0].data, "/", &key).await.unwrap().status, 200);
+    wait_until("it is rebuilt", SOON, async || redis.command(&["EXISTS", &lost]).trim() == "1").await;
+    let (_, refused) = burst(&gateways, &key, 16, 8).await;
+    assert!(refused.iter().all(|code| code == "quota_monthly"), "{refused:?}");
+    // The one that came while it was rebuilt may count twice, never not at all.
+    assert!((49..=50).contains(&upstream.count()), "{}", upstream.count());
 }

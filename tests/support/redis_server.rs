@@ -16,6 +16,8 @@ pub struct RedisServer {
     pub port: u16,
     directory: TempDir,
     child: Option<Child>,
+    /// Further arguments: of which master it is a replica, or the file that makes it a Sentinel.
+    more: Vec<String>,
 }
 
 impl RedisServer {
@@ -24,7 +26,28 @@ impl RedisServer {
     /// # Panics
     /// Where it does not listen in time, or `redis-server` is not installed.
     pub fn start() -> Self {
-        let mut server = Self { port: 0, directory: tempfile::tempdir().unwrap(), child: None };
+        Self::start_with(Vec::new())
+    }
+
+    /// Starts a replica of this one.
+    pub fn replica(&self) -> Self {
+        Self::start_with(vec!["--replicaof".to_owned(), "127.0.0.1".to_owned(), self.port.to_string()])
+    }
+
+    /// Starts a Sentinel that watches this one by the name `main`, and decides alone.
+    pub fn sentinel(&self) -> Self {
+        let mut sentinel = Self::start_with(vec!["--sentinel".to_owned()]);
+        let port = self.port.to_string();
+        sentinel.command(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
+        for (setting, value) in [("down-after-milliseconds", "300"), ("failover-timeout", "3000")] {
+            sentinel.command(&["SENTINEL", "SET", "main", setting, value]);
+        }
+        sentinel.more.clear();
+        sentinel
+    }
+
+    fn start_with(more: Vec<String>) -> Self {
+        let mut server = Self { port: 0, directory: tempfile::tempdir().unwrap(), child: None, more };
         for _ in 0..5 {
             server.port = free_port();
             if server.spawn() {
@@ -43,10 +66,18 @@ impl RedisServer {
     fn spawn(&mut self) -> bool {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
+        if self.more == ["--sentinel"] {
+            // A Sentinel writes what it learns into its file.
+            let file = self.directory.path().join("sentinel.conf");
+            std::fs::write(&file, "").unwrap();
+            command.arg(file);
+        } else {
+            command.args(["--save", "", "--appendonly", "no"]);
+        }
         command
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--logfile", "log", "--dir"])
+            .args(["--port", &port, "--bind", "127.0.0.1", "--logfile", "log", "--dir"])
             .arg(self.directory.path())
+            .args(&self.more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -88,7 +88,7 @@ pub(super) async fn errors(
         ("days" = Option<u32>, Query, description = "1 to 365; 30 where left out", minimum = 1, maximum = 365),
         ("page" = Option<u64>, Query, description = "Counted from 1", minimum = 1, maximum = 1_000_000),
         ("page_size" = Option<u64>, Query, description = "50 where left out", minimum = 1, maximum = 1000),
-        ("status" = Option<Outcome>, Query, description = "How they ended"),
+        ("status" = inline(Option<Outcome>), Query, description = "How they ended"),
         ("tier" = Option<String>, Query, description = "Exactly this tier"),
         ("domain" = Option<String>, Query, description = "This text anywhere in the domain"),
         ("X-Organization-Id" = Option<String>, Header, description = "The key's organization"),

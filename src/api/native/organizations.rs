@@ -16,7 +16,6 @@ use crate::admin::OrganizationChange;
 use crate::admin::access::Deed;
 use crate::domain::id::OrgId;
 use crate::domain::key::Organization;
-use crate::domain::limit::Caps;
 use crate::stores::record::seen_organization;
 
 /// A part of a list.
@@ -39,8 +38,6 @@ pub(super) struct NewOrganization {
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     plan: String,
-    /// Caps of its own, each in the place of the plan's.
-    negotiated: Option<CapsView>,
 }
 
 /// A change to an organization. What is left out stays.
@@ -80,12 +77,8 @@ pub(super) async fn create(call: Call, input: Input) -> Result<Response, Problem
     call.may(Deed::CreateOrganization)?;
     once(&call, "/v1/organizations", &input, async || {
         let new: NewOrganization = input.read()?;
-        let negotiated = new.negotiated.map(Caps::from);
         let (actor, now) = (call.actor(), call.now());
-        let mut org = call.admin().create_organization(&new.name, &new.plan, &actor, now).await?;
-        if let Some(negotiated) = negotiated {
-            org = call.admin().set_plan(org.id.as_str(), &new.plan, negotiated, &actor, now).await?;
-        }
+        let org = call.admin().create_organization(&new.name, &new.plan, &actor, now).await?;
         let location = format!("/v1/organizations/{}", org.id);
         Ok(Made::new(location, Some(seen_organization(&org)), &call.organization(&org)))
     })

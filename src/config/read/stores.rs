@@ -86,8 +86,23 @@ fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
     if url == "memory" {
         return Some(CountersEngine::Memory);
     }
-    if url.starts_with("redis+sentinel://") || url.starts_with("redis+cluster://") {
-        return field.unavailable("Redis Sentinel or Cluster", "use redis://HOST:PORT, or \"memory\"");
+    if url.starts_with("redis+cluster://") {
+        return field
+            .unavailable("Redis Cluster", "use redis://HOST:PORT, redis+sentinel://…, or \"memory\"");
+    }
+    if let Some(named) = url.strip_prefix("redis+sentinel://") {
+        let advice = "write it as redis+sentinel://:PASSWORD@HOST:26379,HOST:26379/MASTER";
+        let Some((before, master)) = named.rsplit_once('/').filter(|(_, master)| !master.is_empty()) else {
+            return field.wrong("does not name a master behind its Sentinels", advice);
+        };
+        let hosts = before.rsplit_once('@').map_or(before, |(_, hosts)| hosts);
+        let is_login = before.rsplit_once('@').is_none_or(|(login, _)| login.starts_with(':'));
+        let is_host =
+            |host: &str| !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace());
+        if !is_login || !hosts.split(',').all(is_host) || master.contains(char::is_whitespace) {
+            return field.wrong("does not name Sentinels", advice);
+        }
+        return Some(CountersEngine::Redis(RedisUrl(url)));
     }
     let advice = "write it as redis://:PASSWORD@HOST:6379/0, or use \"memory\"";
     let Some(host) = url.strip_prefix("redis://") else {

@@ -1,7 +1,7 @@
 //! Answers and what they are judged to be: the cases of `cases.txt`.
 //!
 //! A case is a title behind `===`, settings of the route, and a line per answer:
-//! `STATUS ENDING? NAME: VALUE | NAME: VALUE {JSON}? -> OUTCOME CREDITS MICROCENTS SOURCE TIER?`.
+//! `STATUS ENDING? NAME: VALUE | NAME: VALUE {JSON}? -> OUTCOME CREDITS MICROCENTS SOURCE TIER? job=JOB?`.
 //! The route's price is 3 credits of 1,000 microcents unless a case says otherwise.
 
 use std::collections::HashMap;
@@ -44,7 +44,8 @@ fn judged(config: &Config, answer: &str) -> String {
     );
     let Cost { credits, microcents } = verdict.cost;
     let tier = verdict.tier.map(|tier| format!(" {tier}")).unwrap_or_default();
-    format!("{} {credits} {microcents} {}{tier}", verdict.outcome.name(), verdict.source.name())
+    let job = verdict.job.map(|job| format!(" job={job}")).unwrap_or_default();
+    format!("{} {credits} {microcents} {}{tier}{job}", verdict.outcome.name(), verdict.source.name())
 }
 
 #[test]
@@ -72,6 +73,7 @@ fn only_a_route_that_looks_for_json_has_bodies_read() {
         (r#"cost_microcents = ["json:/cost"]"#, true),
         (r#"tier = ["json:/tier"]"#, true),
         (r#"outcome = ["json:/status"]"#, true),
+        (r#"remember = "/id""#, true),
     ] {
         assert_eq!(reads_body(&config(settings).routes[0]), reads, "{settings}");
     }

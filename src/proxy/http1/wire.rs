@@ -14,9 +14,9 @@ use tokio::io::AsyncWrite as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::super::gather;
 use super::super::message::block;
 use super::super::message::content::Content;
+use super::super::message::outgoing;
 use super::super::strict::chunked::Chunked;
 use super::super::strict::fields::has_option;
 use super::super::strict::{self, Framing, Limits, Violation};
@@ -240,7 +240,7 @@ impl Wire {
         if !self.go_on.is_empty() && self.go_on.len() < GO_ON.len() {
             ready!(self.poll_go_on(cx))?;
         }
-        match gather::poll_write(Pin::new(&mut self.socket), cx, pieces) {
+        match outgoing::poll_write(&mut self.socket, cx, pieces) {
             Poll::Pending => self.poll_stalled(cx),
             written => {
                 self.writing_since = None;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use tokio::io::AsyncWrite;
 
 /// A piece of content of at most so many bytes is copied behind what is written with it.
 const COPIED_BYTES_MAX: usize = 4096;
@@ -78,7 +79,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         self.body
     }
 
-    /// Writes by `write`, a vectored write, what there is to write, until all has been.
+    /// Writes by `write` (in the end [`poll_write`]) what there is to write, until all has been.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -205,6 +206,18 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
                 true
             }
         }
+    }
+}
+
+/// Writes `pieces` with the cheapest system call: for the kernel a list is dearer than a single piece.
+pub fn poll_write<S: AsyncWrite + Unpin>(
+    socket: &mut S,
+    cx: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    match pieces {
+        [piece] => Pin::new(socket).poll_write(cx, piece),
+        pieces => Pin::new(socket).poll_write_vectored(cx, pieces),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::super::gather;
-use super::super::message::block;
+use super::super::message::{block, outgoing};
 
 /// A connection to a target.
 #[derive(Debug)]
@@ -52,13 +50,13 @@ impl Connection {
         Poll::Ready(Ok(bytes))
     }
 
-    /// As [`tokio::io::AsyncWrite::poll_write_vectored`].
+    /// As [`outgoing::poll_write`].
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        gather::poll_write(Pin::new(&mut self.stream), cx, pieces)
+        outgoing::poll_write(&mut self.stream, cx, pieces)
     }
 
     /// Takes so many bytes of what has come.

@@ -75,7 +75,7 @@ impl MemoryCounters {
         }
     }
 
-    /// See [`super::Counters::claim`].
+    /// As [`Counters::at_once`](super::Counters::at_once), and never later.
     #[allow(
         clippy::result_large_err,
         reason = "a refusal tells the standing as an admission does, and is as large"
@@ -116,7 +116,7 @@ impl MemoryCounters {
         }
     }
 
-    /// See [`super::Counters::standing`].
+    /// What a claim would find, without making one.
     pub fn standing(&self, org: &OrgId, claim: &Claim<'_>, now: Timestamp) -> Standing {
         match self.shard(org).lock().get_mut(org) {
             Some(account) => account.standing(claim, now),

@@ -36,8 +36,8 @@ pub use self::orders::{
     NewOrganization, NewSecret, NewUser, OrganizationEdit, Page, Seen,
 };
 pub use self::questions::{
-    AttemptRecord, AuditRecord, GrantRecord, JobRecord, KeyRecord, LogRecord, NoticeRecord, OrganizationRecord, PeopleRecord,
-    ProjectRecord, Record, SessionRecord, UsageRecord,
+    AttemptRecord, AuditRecord, GrantRecord, JobRecord, KeyRecord, LogRecord, NoticeRecord,
+    OrganizationRecord, PeopleRecord, ProjectRecord, Record, SessionRecord, UsageRecord,
 };
 pub use self::snapshot::{seen_key, seen_organization, seen_project};
 use crate::domain::cost::Cost;

@@ -120,7 +120,11 @@ impl Ledger {
             return None;
         }
         key.owed_since = None;
-        key.seq += 1;
+        if key.seq == 0 {
+            // The store may remember this node's calls from before the key was forgotten here, all of them answered.
+            key.acked = now.0;
+        }
+        key.seq = key.seq.max(now.0) + 1;
         let seq = key.seq;
         // What the log may have brought already is told only to counts that are known.
         if self.epoch != 0 {
@@ -287,7 +291,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets keys that have been idle, and owe nothing. Whether nothing at all is left.
+    /// Forgets keys that have been idle, and owe nothing. Whether nothing at all is left. Numbers of calls are never
+    /// below the clock, so that they go on rising when a key comes back.
     pub fn sweep(&mut self, now: Local) -> bool {
         if now.since(self.used) < IDLE {
             return false;

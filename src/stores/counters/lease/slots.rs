@@ -73,7 +73,7 @@ impl Slots {
     pub fn call(&mut self, busy: bool, now: Local) -> SlotsCall {
         self.turn(now);
         self.spare_since = None;
-        self.seq += 1;
+        self.seq = self.seq.max(now.0) + 1;
         let asking = self.in_flight + self.waiting;
         let expected = if busy && !self.is_scarce() { self.peak.0.max(self.peak.1) } else { 0 };
         let wanted = asking.max(expected);

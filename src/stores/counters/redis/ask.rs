@@ -13,8 +13,9 @@ use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::stores::counters::lease::{Answer, Call, Reply};
 
-/// How long a request waits at most beyond the two calls after which the breaker is open.
-const WAIT_MAX: Duration = Duration::from_millis(300);
+/// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
+/// an organization into a Redis that was found empty.
+const WAIT_MAX: Duration = Duration::from_millis(900);
 /// A look that is due so soon is taken at once.
 const AT_ONCE: Duration = Duration::from_micros(500);
 
@@ -32,13 +33,10 @@ impl Inner {
                 return self.claim_share(org, claim, now);
             }
             let (answer, seat) = self.claim_or_wait(org, claim);
-            let later = match answer {
-                Answer::Later(later) => Some(later),
-                answer => match self.conclude(org, claim, answer, now) {
-                    Some(concluded) => return concluded,
-                    None => None,
-                },
-            };
+            if let Some(concluded) = self.conclude(org, claim, &answer, now) {
+                return concluded;
+            }
+            let later = if let Answer::Later(later) = answer { Some(later) } else { None };
             let left = until.since(local());
             if left.is_zero() {
                 return Err(Unclaimed::Unavailable);

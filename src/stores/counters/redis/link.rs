@@ -14,15 +14,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, Script, Value};
+use redis::{RedisError, Script, Value};
+
+use super::door::{Door, Held};
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 2;
-/// Connections at most, those included that are given up and not yet closed.
-const CONNECTIONS_MAX: usize = 8;
 
 /// How often [`Link::try_run`] tries while the breaker is open.
 const TRY_EVERY: Duration = Duration::from_millis(200);
@@ -49,9 +48,9 @@ pub enum LinkError {
 
 /// The way to one Redis.
 pub(in crate::stores) struct Link {
-    pool: Pool,
+    door: Door,
     /// The connection in use, by its number.
-    held: Mutex<Option<(u64, Connection)>>,
+    held: Mutex<Option<(u64, Held)>>,
     connecting: tokio::sync::Mutex<u64>,
     timeout: Duration,
     failures: AtomicU32,
@@ -66,19 +65,8 @@ impl Link {
     /// # Errors
     /// Where the URL cannot be read.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, LinkError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout));
-        let pool = Pool::builder(Manager::new_with_config(url, config)?)
-            .max_size(CONNECTIONS_MAX)
-            .create_timeout(Some(timeout))
-            .wait_timeout(Some(timeout))
-            .recycle_timeout(Some(timeout))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| LinkError::Connection(error.to_string()))?;
         Ok(Self {
-            pool,
+            door: Door::new(url, timeout)?,
             held: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(0),
             timeout,
@@ -180,25 +168,21 @@ impl Link {
         if let Some(held) = self.in_use() {
             return Ok(held);
         }
-        let connection = self.pool.get().await.map_err(|error| LinkError::Connection(error.to_string()))?;
+        let connection = self.door.open().await?;
         *number += 1;
-        let multiplexed = MultiplexedConnection::clone(&connection);
+        let multiplexed = connection.multiplexed();
         *self.held.lock() = Some((*number, connection));
         Ok((*number, multiplexed))
     }
 
     fn in_use(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.held
-            .lock()
-            .as_ref()
-            .map(|(number, connection)| (*number, MultiplexedConnection::clone(connection)))
+        self.held.lock().as_ref().map(|(number, held)| (*number, held.multiplexed()))
     }
 
     fn failed(&self, number: Option<u64>, error: &LinkError) {
         let given_up = self.held.lock().take_if(|(held, _)| Some(*held) == number);
-        if let Some((_, connection)) = given_up {
-            // Never back into the pool.
-            drop(Connection::take(connection));
+        if let Some((_, held)) = given_up {
+            held.discard();
         }
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES
             && !self.open.swap(true, Ordering::AcqRel)

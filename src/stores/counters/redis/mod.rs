@@ -22,6 +22,7 @@
 //! a time to live.
 
 mod ask;
+mod door;
 mod heart;
 mod link;
 mod outage;
@@ -169,7 +170,7 @@ impl RedisCounters {
             return Some(inner.claim_share(org, claim, now));
         }
         let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
-        inner.conclude(org, claim, answer, now)
+        inner.conclude(org, claim, &answer, now)
     }
 
     /// See [`super::Counters::ask`].
@@ -254,22 +255,24 @@ impl Inner {
         self: &Arc<Self>,
         org: &OrgId,
         claim: &Claim<'_>,
-        answer: Answer,
+        answer: &Answer,
         now: Timestamp,
     ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
         match answer {
-            Answer::Granted { claimed, mut standing, more } => {
+            Answer::Granted { claimed, standing, more } => {
+                let (claimed, mut standing) = (*claimed, *standing);
                 if let Err(unclaimed) = self.count_own(org, claim, claimed.at) {
                     self.with(org, |org| org.ledger.release(&claimed, local()));
                     return Some(Err(unclaimed));
                 }
-                if more {
+                if *more {
                     self.more(org, claim.key);
                 }
                 self.as_seen_here(&mut standing, now);
                 Some(Ok((claimed, standing)))
             }
-            Answer::Denied(mut denial) => {
+            Answer::Denied(denial) => {
+                let mut denial = *denial;
                 self.as_seen_here(&mut denial.standing, now);
                 denial.retry_at = denial.retry_at.map(|at| self.here(at, now));
                 Some(Err(Unclaimed::Denied(denial)))

@@ -36,7 +36,13 @@ impl Inner {
     /// Rebuilds `org`, or leaves it to whoever is at it. Whether it worked is seen by asking again.
     pub(super) async fn rebuild(self: &Arc<Self>, id: &OrgId) {
         let was_known = self.with(id, |org| org.ledger.is_known());
-        self.with(id, |org| org.rebuilding = was_known);
+        if was_known {
+            self.with(id, |org| {
+                org.rebuilding = true;
+                // Nobody waits for so long: meanwhile this node's share serves.
+                org.flights.values().for_each(|notify| notify.notify_waiters());
+            });
+        }
         if was_known || self.was_emptied_lately() {
             tokio::time::sleep(LOG_LAG).await;
         }

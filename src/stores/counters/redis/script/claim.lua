@@ -30,7 +30,11 @@ now = org.clock
 local key
 if key_field ~= '' then
   key = load_key(org, KEYS[2], key_field)
-  if not key then return { MISSING } end
+  if not key then
+    -- Lost alone, as by an eviction. What else may be lost nobody knows: all of the organization is rebuilt.
+    redis.call('HDEL', KEYS[1], 'm')
+    return { MISSING }
+  end
 end
 
 -- What this node's last call for this key was: its epoch and number, what it granted and when, what stayed leased.

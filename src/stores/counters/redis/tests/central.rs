@@ -98,9 +98,7 @@ impl Central {
             self.count(call.key, *entry);
         }
         self.turn(call.key);
-        let mut scopes = vec![&mut self.leased];
-        scopes.extend(call.key.map(|key| self.keys.entry(key).or_default()));
-        for leased in &mut scopes {
+        for leased in self.scopes(call.key) {
             if leased.until.plus(RETURNING) <= now {
                 leased.count = 0;
             }
@@ -111,12 +109,13 @@ impl Central {
         let (slots, in_flight) = self.slots(node, nodes, call);
         let mut waiting = call.waiting;
         let mut refused = None;
-        if let (Some(reply), Some(asked), Some(_)) = (slots, call.slots, call.terms.caps.concurrency) {
-            if asked.waiting > 0 && reply.held <= asked.used {
+        let capped = slots.zip(call.slots).filter(|_| call.terms.caps.concurrency.is_some());
+        match capped {
+            Some((reply, asked)) if asked.waiting > 0 && reply.held <= asked.used => {
                 refused = Some((Limit::Concurrency, None));
-            } else {
-                waiting = waiting.min(reply.held - asked.used);
             }
+            Some((reply, asked)) => waiting = waiting.min(reply.held - asked.used),
+            None => {}
         }
         let cell = Window::SECOND.cell().as_micros() as u64;
         let cell_end = Timestamp::from_micros((now.micros() / cell + 1) * cell);
@@ -128,17 +127,11 @@ impl Central {
             (granted, refused) = self.grant(call, waiting, expected, nodes, asks);
         }
         let leased = call.left + granted - granted.min(waiting);
-        let of_key = |limit: &Limit| {
-            use Limit::{Daily, KeyBudget, KeyRequests, Monthly, Total, Weekly};
-            matches!(limit, Total | Daily | Weekly | Monthly | KeyRequests(_) | KeyBudget(_))
-        };
         let elsewhere = match (refused, call.key) {
-            (Some((limit, _)), Some(key)) if of_key(&limit) => self.keys[&key].count,
+            (Some((limit, _)), Some(key)) if of_the_key(limit) => self.keys[&key].count,
             _ => self.leased.count,
         };
-        let mut scopes = vec![&mut self.leased];
-        scopes.extend(call.key.map(|key| self.keys.entry(key).or_default()));
-        for scope in scopes {
+        for scope in self.scopes(call.key) {
             scope.count += leased;
             scope.until = scope.until.max(if leased > 0 { cell_end } else { Timestamp::default() });
         }
@@ -158,6 +151,11 @@ impl Central {
             in_flight,
             counts: self.counts(call.key),
         }))
+    }
+
+    fn scopes(&mut self, key: Option<KeyId>) -> impl Iterator<Item = &mut Leased> {
+        let of_key = key.map(|key| self.keys.entry(key).or_default());
+        std::iter::once(&mut self.leased).chain(of_key)
     }
 
     /// As many as wait, and a share of what is left for those expected; or the limit that has no room for one.
@@ -253,6 +251,11 @@ impl Central {
             count(in_use.key.monthly),
         ]
     }
+}
+
+const fn of_the_key(limit: Limit) -> bool {
+    use Limit::{Daily, KeyBudget, KeyRequests, Monthly, Total, Weekly};
+    matches!(limit, Total | Daily | Weekly | Monthly | KeyRequests(_) | KeyBudget(_))
 }
 
 fn claim<'a>(key: Option<KeyId>, terms: &'a Terms) -> Claim<'a> {

@@ -1,5 +1,6 @@
 //! The script gives the answers that memory's accounts give, on random histories of several nodes.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
@@ -102,31 +103,34 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
+type Sent = (u64, u64, Vec<(u64, Entry)>, Option<Call>);
+
 /// Both stores, and what the nodes know.
 struct Both {
     central: Central,
     connection: redis::Connection,
     org: OrgId,
-    calls: std::collections::HashMap<(usize, u8), (u64, u64, Vec<(u64, Entry)>, Option<Call>)>,
+    /// By node and key: the last number, the last one answered, entries of those in between, and the last call.
+    calls: HashMap<(usize, u8), Sent>,
     slots: [u64; 3],
     now: Timestamp,
 }
 
 impl Both {
-    fn new(server: &RedisServer, org: String) -> Self {
+    fn new(server: &RedisServer, org: &str) -> Self {
         let now = Timestamp::parse("2026-11-21T23:58:00Z").unwrap();
-        let org = OrgId::parse(&org).unwrap();
+        let org = OrgId::parse(org).unwrap();
         let mut connection = Client::open(server.url()).unwrap().get_connection().unwrap();
         let keys = [redis_key(&org, "o"), redis_key(&org, "r")];
         redis::cmd("SET").arg(&keys[1]).arg("token").exec(&mut connection).unwrap();
         let argument = serde_json::json!(["token", now.micros(), [], [[], [], []]]).to_string();
         let done: i64 = RESTORE.key(&keys[0]).key(&keys[1]).arg(argument).invoke(&mut connection).unwrap();
         assert_eq!(done, 1);
-        Self { central: Central::new(now), connection, org, calls: Default::default(), slots: [0; 3], now }
+        Self { central: Central::new(now), connection, org, calls: HashMap::new(), slots: [0; 3], now }
     }
 
     /// Makes the call of both, and holds their answers against each other.
-    fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+    fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         let micros = self.now.micros().saturating_add_signed(step.later);
         self.now = Timestamp::from_micros(micros);
         let key = (step.key > 0).then(|| KeyId(Uuid::from_u128(u128::from(step.key))));
@@ -165,15 +169,7 @@ impl Both {
             unacked.clear();
         }
         let expected = self.central.call(step.node, NODES, &call, self.now);
-        let node = format!("node{}", step.node);
-        let names = ["o".to_owned(), format!("k:{}", step.key), "s".to_owned(), format!("n:{node}")];
-        let mut invocation = CLAIM.prepare_invoke();
-        for name in &names {
-            invocation.key(redis_key(&self.org, name));
-        }
-        invocation.arg(wire::encode(&call, &node, NODES, Some(self.now)));
-        let answer: redis::Value = invocation.invoke(&mut self.connection).unwrap();
-        let answer = wire::decode(&answer, &call).unwrap();
+        let answer = self.ask_redis(step, &call);
         let without_quotas = |reply: Reply| match reply {
             // A session counts for the organization only.
             Reply::Done(mut done) if call.key.is_none() => {
@@ -185,6 +181,18 @@ impl Both {
         prop_assert_eq!(without_quotas(answer), without_quotas(expected), "{:?}", call);
         Ok(())
     }
+
+    fn ask_redis(&mut self, step: &Step, call: &Call) -> Reply {
+        let node = format!("node{}", step.node);
+        let names = ["o".to_owned(), format!("k:{}", step.key), "s".to_owned(), format!("n:{node}")];
+        let mut invocation = CLAIM.prepare_invoke();
+        for name in &names {
+            invocation.key(redis_key(&self.org, name));
+        }
+        invocation.arg(wire::encode(call, &node, NODES, Some(self.now)));
+        let answer: redis::Value = invocation.invoke(&mut self.connection).unwrap();
+        wire::decode(&answer, call).unwrap()
+    }
 }
 
 #[test]
@@ -194,8 +202,8 @@ fn redis_and_memory_give_the_same_answers() {
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
     runner
         .run(&prop::collection::vec(step(), 1..60), |history| {
-            let mut both = Both::new(&server, format!("org-{}", number.fetch_add(1, Ordering::Relaxed)));
-            history.into_iter().try_for_each(|step| both.take(step))
+            let mut both = Both::new(&server, &format!("org-{}", number.fetch_add(1, Ordering::Relaxed)));
+            history.iter().try_for_each(|step| both.take(step))
         })
         .unwrap();
 }

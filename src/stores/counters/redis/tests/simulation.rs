@@ -63,6 +63,8 @@ struct World {
     in_flight: u64,
     /// How long it goes on.
     lasts: u64,
+    /// Percent of requests of which nothing comes.
+    released: u64,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             between: 2_000 + random.below(30_000),
             in_flight: 1 + random.below(200_000),
             lasts: 300_000 + random.below(1_500_000),
+            released: 5,
         }
     }
 
@@ -361,7 +364,7 @@ impl Simulation {
     }
 
     fn admit(&mut self, node: usize, life: u64, key: KeyId, claimed: Claimed) {
-        let released = self.random.chance(5);
+        let released = self.random.chance(self.world.released);
         let flight = self.random.below(self.world.in_flight);
         self.after(flight, Event::End { node, life, claimed, released });
         self.nodes[node].in_flight += 1;
@@ -490,4 +493,26 @@ fn no_seed_admits_more_than_the_caps() {
     }
     println!("{asked} requests, {admitted} admitted, {calls} calls");
     assert!(admitted > 0 && calls > 0);
+}
+
+/// A key that was idle is forgotten by the node and not by Redis, which must not take its next call for an old one, nor
+/// take back what the last one granted.
+#[test]
+fn a_key_that_was_forgotten_here_goes_on_where_it_was() {
+    let mut simulation = Simulation::new(0);
+    simulation.world.caps = Caps { concurrency: Some(3), ..Caps::default() };
+    simulation.world.quotas = Quotas::default();
+    (simulation.world.loss, simulation.world.kills, simulation.world.released) = (0, 0, 0);
+    let key = KeyId(Uuid::from_u128(9));
+    for round in 1..=3 {
+        simulation.claim(0, key, 0);
+        simulation.world.lasts = 0;
+        simulation.run();
+        assert_eq!(simulation.admitted.get(&key).map(Vec::len), Some(round), "round {round}");
+        assert_eq!(simulation.redis.total(key), round as u64);
+        simulation.now += 40_000_000;
+        let now = simulation.local(0);
+        assert!(simulation.nodes[0].ledger.sweep(now), "all of it is forgotten");
+        simulation.nodes[0].ledger = Ledger::default();
+    }
 }

@@ -78,6 +78,7 @@ async fn what_a_gateway_left_open_is_ended_by_itself_and_by_no_other() {
     })
     .await;
     let (received, _) = load.end().await;
+    logged(&server, &received).await;
     // Others, whose segment ended under them, end with their rows.
     wait_until("only the long request is open", SOON, async || {
         number(&server, "SELECT count(*) FROM open_admissions").await == 1

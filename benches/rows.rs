@@ -133,7 +133,6 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-#[expect(clippy::print_stdout, reason = "the result of a measurement")]
 fn main() {
     let rows: u64 = std::env::var("ROWS").map_or(10_000_000, |text| text.parse().expect("a number"));
     let parent = std::env::var_os("ROWS_DIR").unwrap_or_else(|| "/tmp".into());

@@ -80,6 +80,12 @@ pub(super) struct KeyState {
 }
 
 impl Pool {
+    /// The cell in which its allowances are counted.
+    #[cfg(test)]
+    pub fn cell(&self) -> u64 {
+        cell_of(self.at)
+    }
+
     /// When a request that is admitted at the local instant `now` was admitted, on the store's clock: in the cell in
     /// which it is counted.
     fn instant(&self, now: Local) -> Timestamp {

@@ -197,6 +197,12 @@ impl Ledger {
         self.keys.get(&key).and_then(|key| key.call).is_some_and(|call| call.seq == seq)
     }
 
+    /// The cell in which the allowances at hand for `key` are counted.
+    #[cfg(test)]
+    pub fn counted_in(&self, key: Option<KeyId>) -> Option<u64> {
+        self.keys.get(&key)?.pool.as_ref().map(super::key::Pool::cell)
+    }
+
     /// Nobody will answer call `seq` for `key`, carried out or not.
     pub fn lost(&mut self, key: Option<KeyId>, seq: u64) {
         let Some(key) = self.keys.get_mut(&key) else { return };

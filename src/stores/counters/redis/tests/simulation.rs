@@ -376,10 +376,9 @@ impl Simulation {
             return;
         }
         self.admitted.entry(key).or_default().push(self.now);
-        // The cell in which it is counted must not end before now.
-        let cell = 50_000;
-        let counted = claimed.at.micros() / cell;
-        let now = (self.redis_began + self.now) / cell;
+        // The cell in which it is counted must not have ended, by Redis's clock.
+        let counted = self.nodes[node].ledger.counted_in(Some(key)).unwrap();
+        let now = (self.redis_began + self.now) / 50_000;
         assert!(counted >= now, "seed {}: spent in cell {now}, counted in {counted}", self.seed);
     }
 

@@ -17,7 +17,7 @@
 //! | 5 | [`api`] | HTTP dialects, the native API and its document, the operators' endpoints |
 //! | 4 | [`pipeline`], [`admin`] | what a request may do; what a person may do. They meet only in the stores |
 //! | 3 | [`logs`] | the durable spool and its way into the record |
-//! | 2 | [`stores`] | record (SQLite), counters (memory, Redis), keyring |
+//! | 2 | [`stores`] | record (SQLite, PostgreSQL), counters (memory, Redis), keyring |
 //! | 1 | [`config`], [`metrics`], [`clock`] | settings, what operators watch, the time |
 //! | 0 | [`domain`] | values and rules: no async, no IO, no serde, no clock |
 //!

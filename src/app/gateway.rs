@@ -23,7 +23,7 @@ use crate::api::desk::Desk;
 use crate::api::native::Native;
 use crate::api::system::System;
 use crate::clock;
-use crate::config::{Config, CountersEngine, RecordUrl, changes};
+use crate::config::{Config, CountersEngine, changes};
 use crate::logs::{self, Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
@@ -39,8 +39,7 @@ use crate::stores::counters::redis::{RedisCounters, RedisSettings};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::keyring::{Keyring, follow};
-use crate::stores::record::sqlite::SqliteRecord;
-use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord};
+use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord, open};
 
 use super::delivery::Delivery;
 use super::people::administration;
@@ -323,11 +322,10 @@ fn start_threads(
 }
 
 async fn open_record(config: &Config) -> Result<SharedRecord> {
-    let RecordUrl::Sqlite(path) = &config.record;
-    let record = SqliteRecord::open(path)
+    let opened = open::open(&config.record)
         .await
-        .with_context(|| format!("cannot use the record {} (record.url)", path.display()))?;
-    Ok(Arc::new(record))
+        .with_context(|| format!("cannot use the record {} (record.url)", open::place(&config.record.url)))?;
+    Ok(opened.shared())
 }
 
 /// What the keyring asks, and the index in it.

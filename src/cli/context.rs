@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::failure::Failure;
 use crate::admin::{Admin, Settings};
 use crate::clock;
-use crate::config::{Config, RecordUrl, load};
+use crate::config::{Config, load};
 use crate::domain::time::Timestamp;
-use crate::stores::record::sqlite::SqliteRecord;
+use crate::stores::record::open::{self, Opened};
 use crate::stores::record::{Actor, SharedRecord};
 
 /// What a command works with.
@@ -19,19 +18,17 @@ pub(super) struct Context {
     pub actor: Actor,
     /// A command has one instant.
     pub now: Timestamp,
-    sqlite: SqliteRecord,
+    opened: Opened,
 }
 
 impl Context {
     /// Loads the configuration and opens its record, making it where there is none.
     pub(super) async fn open(file: Option<&Path>) -> Result<Self, Failure> {
         let config = configuration(file)?;
-        let RecordUrl::Sqlite(path) = &config.record;
-        let sqlite = SqliteRecord::open(path).await?;
-        let record: SharedRecord = Arc::new(sqlite.clone());
-        let admin = Admin::new(record, Settings::from(&config));
+        let opened = open::open(&config.record).await?;
+        let admin = Admin::new(opened.shared(), Settings::from(&config));
         let actor = Actor { who: "cli".to_owned(), from: String::new() };
-        Ok(Self { config, admin, actor, now: clock::now(), sqlite })
+        Ok(Self { config, admin, actor, now: clock::now(), opened })
     }
 
     /// The record.
@@ -41,15 +38,20 @@ impl Context {
 
     /// Ends the connections.
     pub(super) async fn close(&self) {
-        self.sqlite.close().await;
+        self.opened.close().await;
     }
 }
 
 /// The configuration of `file`, under the environment.
 pub(super) fn configuration(file: Option<&Path>) -> Result<Config, Failure> {
+    configuration_with(file, &[])
+}
+
+/// The configuration of `file`, under the environment and these settings (dotted key, value).
+pub(super) fn configuration_with(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, Failure> {
     // Variables that are no UTF-8 cannot be settings.
     let environment: HashMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(load::load(file, &environment, &[])?)
+    Ok(load::load(file, &environment, flags)?)
 }

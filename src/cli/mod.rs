@@ -17,6 +17,7 @@ mod key;
 mod key_change;
 mod key_import;
 mod logs;
+mod migrate;
 mod org;
 mod output;
 mod project;
@@ -61,6 +62,8 @@ enum Command {
     Serve,
     /// Check the configuration; prints every mistake in it.
     Check,
+    /// Move a record from SQLite to PostgreSQL. Stop the gateway first; run it again where it was broken off.
+    MigrateRecord(migrate::MigrateRecord),
     #[command(flatten)]
     Administer(Administer),
     /// Show the request log.
@@ -131,6 +134,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             let text = format!("{name}: ok");
             Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
         }
+        Command::MigrateRecord(command) => {
+            runtime()?.block_on(migrate::run(command, config.as_deref()))?.print(json)
+        }
         Command::Administer(command) => {
             runtime()?.block_on(administer(command, config.as_deref()))?.print(json)
         }
@@ -150,7 +156,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_time().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn administer(command: Administer, config: Option<&Path>) -> Result<Output, Failure> {

@@ -48,7 +48,7 @@ pub struct Config {
     /// The operators' side.
     pub control: Control,
     /// Where keys, people and the request log live.
-    pub record: RecordUrl,
+    pub record: Record,
     /// Where limits are counted.
     pub counters: Counters,
     /// The request log's spool.
@@ -130,9 +130,24 @@ pub struct Control {
 
 /// `[record]`
 #[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Which, and where.
+    pub url: RecordUrl,
+    /// Connections to a server, at most; the log has one more.
+    pub connections_max: u32,
+    /// How long the making of a connection may take, and the waiting for one that is free.
+    pub connect_timeout: Duration,
+    /// How long a server may take over one question or change. Batches of the log have a bound of their own.
+    pub answer_timeout: Duration,
+}
+
+/// Where the record is.
+#[derive(Debug, Clone, PartialEq)]
 pub enum RecordUrl {
     /// A file; made where it does not exist.
     Sqlite(PathBuf),
+    /// A PostgreSQL server, by a URL that may hold a password.
+    Postgres(Masked),
 }
 
 /// `[counters]`

@@ -18,7 +18,10 @@ pub(super) async fn deliver(record: &dyn LogRecord, mut shipment: Shipment<'_>) 
     let mut first: Option<(RequestId, String)> = None;
     let mut parts = vec![rows.as_slice()];
     while let Some(part) = parts.pop() {
-        match record.ship(&Shipment { rows: part.to_vec(), ..Shipment::default() }).await {
+        match record
+            .ship(&Shipment { spool: shipment.spool, rows: part.to_vec(), ..Shipment::default() })
+            .await
+        {
             Ok(()) => {}
             Err(RecordError::Refused(reason)) => {
                 if let [row] = part {

@@ -68,7 +68,7 @@ pub async fn recover(spool: &Spool, record: &dyn LogRecord) -> Result<Recovered,
         buffer: Vec::new(),
         found: Recovered { segments: old.len(), ..Recovered::default() },
     };
-    for admission in record.carried().await? {
+    for admission in record.carried(spool.shared.id).await? {
         work.carried.insert(admission.id);
         work.open.insert(admission.id, admission);
     }
@@ -157,7 +157,8 @@ impl Work<'_> {
         let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
         if !rows.is_empty() {
             let cursor = Some((name.to_owned(), batch.next));
-            self.ship(Shipment { rows, finished, cursor, ..Shipment::default() }).await?;
+            let spool = self.spool.shared.id;
+            self.ship(Shipment { spool, rows, finished, cursor, ..Shipment::default() }).await?;
         }
         for id in &batch.ended {
             self.open.remove(id);
@@ -177,6 +178,7 @@ impl Work<'_> {
         while let Some(batch) = batches.next() {
             let ids = batch.iter().map(|admission| admission.id);
             let shipment = Shipment {
+                spool: self.spool.shared.id,
                 rows: batch.iter().map(crashed).collect(),
                 finished: ids.filter(|id| self.carried.contains(id)).map(|id| id.0).collect(),
                 forgotten: if batches.peek().is_none() { std::mem::take(&mut forgotten) } else { Vec::new() },
@@ -186,7 +188,8 @@ impl Work<'_> {
         }
         self.found.rows -= self.found.crashed;
         if !forgotten.is_empty() {
-            self.record.ship(&Shipment { forgotten, ..Shipment::default() }).await?;
+            let spool = self.spool.shared.id;
+            self.record.ship(&Shipment { spool, forgotten, ..Shipment::default() }).await?;
         }
         Ok(())
     }

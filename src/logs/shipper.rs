@@ -27,6 +27,9 @@ use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// Longest wait between two attempts while the record is away.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often the record is told at least that this spool is alive: far below its
+/// [`SPOOL_LEASE`](crate::stores::record::SPOOL_LEASE).
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Linux: the device could not read its sectors.
 const EIO: i32 = 5;
 
@@ -42,6 +45,8 @@ pub struct Shipper {
     carried: HashSet<RequestId>,
     buffer: Vec<u8>,
     failing: Option<Failing>,
+    /// When the record was last told anything.
+    told: Instant,
 }
 
 /// Rows were still in the spool when the time to drain it was over. They are shipped at the next start.
@@ -93,6 +98,7 @@ impl Shipper {
             carried: HashSet::new(),
             buffer: Vec::new(),
             failing: None,
+            told: Instant::now(),
         }
     }
 
@@ -173,6 +179,11 @@ impl Shipper {
                 unfinished = Some(thread);
             }
         }
+        if self.told.elapsed() >= TELL_EVERY {
+            let spool = self.spool.shared.id;
+            self.record.0.ship(&Shipment { spool, ..Shipment::default() }).await?;
+            self.told = Instant::now();
+        }
         Ok(())
     }
 
@@ -234,12 +245,14 @@ impl Shipper {
         if !batch.rows.is_empty() {
             let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
             let shipment = Shipment {
+                spool: self.spool.shared.id,
                 rows: batch.rows.into_iter().map(|(row, _)| row).collect(),
                 finished,
                 cursor: Some((segment.name.clone(), batch.next)),
                 ..Shipment::default()
             };
             lost = deliver(&*self.record.0, shipment).await?;
+            self.told = Instant::now();
         }
         for id in &batch.ended {
             self.open.remove(id);
@@ -262,7 +275,8 @@ impl Shipper {
         let progress = self.progress.get(&segment.place);
         if progress.is_some_and(|progress| progress.offset > frame::FIRST) {
             let forgotten = vec![segment.name.clone()];
-            self.record.0.ship(&Shipment { carried, forgotten, ..Shipment::default() }).await?;
+            let spool = self.spool.shared.id;
+            self.record.0.ship(&Shipment { spool, carried, forgotten, ..Shipment::default() }).await?;
         }
         for id in ids {
             self.open.remove(&id);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Spool {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub dir: PathBuf,
+    /// Whose spool this is: what the record knows it by.
+    pub id: Uuid,
     boot: String,
     pub segment_bytes: u64,
     bytes_max: u64,
@@ -127,9 +129,11 @@ impl Spool {
         }
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(about)?;
         let lock = lock(dir)?;
+        let id = identity(&lock).map_err(about)?;
         let (old, bytes) = survey(dir).map_err(about)?;
         let shared = Arc::new(Shared {
             dir: dir.clone(),
+            id,
             boot: Uuid::now_v7().simple().to_string(),
             segment_bytes: settings.segment_bytes.next_multiple_of(4096),
             bytes_max: settings.spool_bytes_max,
@@ -290,7 +294,8 @@ impl Accounts {
 /// Takes the directory for this process. The lock is the kernel's: it ends with the process, however that ends.
 fn lock(dir: &Path) -> io::Result<File> {
     let path = dir.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
         let error = io::Error::from(errno);
         let text = if error.kind() == io::ErrorKind::WouldBlock {
@@ -304,6 +309,21 @@ fn lock(dir: &Path) -> io::Result<File> {
         io::Error::new(error.kind(), text)
     })?;
     Ok(file)
+}
+
+/// Whose spool this is, over all processes that ever use it: what its lock file holds, from now on where it holds nothing.
+fn identity(mut lock: &File) -> io::Result<Uuid> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text)?;
+    if text.is_empty() {
+        let id = Uuid::new_v4();
+        writeln!(lock, "{id}")?;
+        lock.sync_all()?;
+        return Ok(id);
+    }
+    Uuid::try_parse(text.trim()).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, "its lock file holds something else than an id")
+    })
 }
 
 /// Segments that are there, oldest first (their names sort so), and the bytes of everything that counts.

@@ -3,24 +3,35 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::units::{DAY, GIB, HOUR, INSTANT, KIB, MIB, duration, path, size};
+use super::units::{DAY, GIB, HOUR, INSTANT, KIB, MIB, duration, path, size, timeout};
 use crate::config::field::{Field, Section};
 use crate::config::{
-    Counters, CountersEngine, Export, ExportTo, Logs, OnOutage, RecordUrl, RedisUrl, WhenFull,
+    Counters, CountersEngine, Export, ExportTo, Logs, Masked, OnOutage, Record, RecordUrl, RedisUrl, WhenFull,
 };
+
+/// What stands in the query of a PostgreSQL URL, of what PostgreSQL's own library reads there.
+const POSTGRES_PARAMETERS: [&str; 6] =
+    ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "application_name"];
+const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
 /// Two calls in a row that fail open the breaker, which must be open within a second.
 const CALL_MAX: Duration = Duration::from_millis(400);
 
 /// Reads `[record]`.
-pub(super) fn record(section: &Section<'_>) -> RecordUrl {
-    section.need("url", record_url).unwrap_or_else(|| RecordUrl::Sqlite(PathBuf::new()))
+pub(super) fn record(section: &Section<'_>) -> Record {
+    let connections = section.need("connections_max", |field| field.count(1..=1_000));
+    Record {
+        url: section.need("url", record_url).unwrap_or_else(|| RecordUrl::Sqlite(PathBuf::new())),
+        connections_max: connections.and_then(|count| u32::try_from(count).ok()).unwrap_or_default(),
+        connect_timeout: section.need("connect_timeout", timeout).unwrap_or_default(),
+        answer_timeout: section.need("answer_timeout", timeout).unwrap_or_default(),
+    }
 }
 
 fn record_url(field: &Field<'_>) -> Option<RecordUrl> {
     let url = field.filled_text()?;
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return field.unavailable("PostgreSQL", "use sqlite://data/tollgate.db");
+    if let Some(rest) = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
+        return postgres_url(field, rest).map(|()| RecordUrl::Postgres(Masked(url)));
     }
     let Some(file) = url.strip_prefix("sqlite://") else {
         return field.wrong("is not a URL of a record", "write it as sqlite://data/tollgate.db");
@@ -32,6 +43,31 @@ fn record_url(field: &Field<'_>) -> Option<RecordUrl> {
         );
     }
     Some(RecordUrl::Sqlite(PathBuf::from(file)))
+}
+
+/// Checks what stands behind `postgres://`; none of it is quoted, as it may hold a password.
+fn postgres_url(field: &Field<'_>, rest: &str) -> Option<()> {
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if place.split_once('/').is_none_or(|(_, database)| database.is_empty() || database.contains('/')) {
+        return field.wrong(
+            "does not name a database",
+            "write it as postgres://user:password@host:5432/database?sslmode=verify-full",
+        );
+    }
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if !POSTGRES_PARAMETERS.contains(&name) {
+            return field.wrong(
+                "has a parameter behind `?` that is not known",
+                format!("known are {}", POSTGRES_PARAMETERS.join(", ")),
+            );
+        }
+        if name == "sslmode" && !SSL_MODES.contains(&value) {
+            let advice = format!("use one of {}; verify-full is the safe one", SSL_MODES.join(", "));
+            return field.wrong("has an sslmode that is not known", advice);
+        }
+    }
+    Some(())
 }
 
 /// Reads `[counters]`.

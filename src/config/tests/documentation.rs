@@ -118,6 +118,9 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         audience = "tollgate"
         [record]
         url = "sqlite://other.db"
+        connections_max = 7
+        connect_timeout = "7s"
+        answer_timeout = "7s"
         [counters]
         url = "redis://localhost"
         on_outage = "closed"

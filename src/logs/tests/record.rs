@@ -116,7 +116,7 @@ impl LogRecord for MemoryRecord {
         Ok(state.cursors.clone().into_iter().collect())
     }
 
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
+    async fn carried(&self, _: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
         Ok(self.state.lock().carried.values().cloned().collect())
     }
 }

@@ -10,7 +10,14 @@
 //! **Deliberately absent:** rules. What a name, an email or a plan may be is decided a floor up; the record
 //! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
+mod cells;
+pub mod migrate;
+pub mod open;
 mod orders;
+mod packed;
+mod parts;
+mod places;
+pub mod postgres;
 mod questions;
 pub mod reports;
 mod snapshot;
@@ -21,6 +28,7 @@ pub mod upkeep;
 
 use std::sync::Arc;
 
+use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
 pub use self::orders::{
@@ -75,6 +83,28 @@ impl From<sqlx::Error> for RecordError {
     }
 }
 
+/// What went wrong with bringing tables up to date.
+fn unmigrated(error: MigrateError) -> RecordError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => RecordError::Corrupt(
+            "it was made by a newer version of tollgate: run that version, or restore a copy from before"
+                .into(),
+        ),
+        other => RecordError::Corrupt(other.to_string()),
+    }
+}
+
+/// Whether a thing's settings are still those that whoever changes it has seen.
+fn is_still(seen: Option<&Seen>, now: &Seen, what: impl FnOnce() -> String) -> Result<(), RecordError> {
+    match seen {
+        Some(seen) if seen != now => {
+            Err(RecordError::Stale(format!("{} has changed since: read it again", what())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One row of `changes`: what a cache must forget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -116,9 +146,15 @@ pub struct AuditEntry {
     pub after: Option<String>,
 }
 
+/// How long a spool may be silent before another gateway ends what it left open: longer than any outage that its
+/// gateway comes back from. A gateway that lives ships something every minute, be it nothing.
+pub const SPOOL_LEASE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
 /// A batch of the log, moved into the record in one transaction with the place reached in the spool.
 #[derive(Debug, Default)]
 pub struct Shipment<'a> {
+    /// The spool that it comes from.
+    pub spool: Uuid,
     /// Finished requests.
     pub rows: Vec<Row<'a>>,
     /// Admissions without a row yet, whose frames are about to be deleted from the spool.

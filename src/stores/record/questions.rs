@@ -42,8 +42,9 @@ pub trait LogRecord: Send + Sync + 'static {
     async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError>;
     /// How far each segment of the spool has been moved in.
     async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError>;
-    /// Admissions carried from a spool that is gone; they never ended if no process is left that could.
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError>;
+    /// Admissions that this spool left open with the record, and those of spools that have been silent for
+    /// [`SPOOL_LEASE`](super::SPOOL_LEASE), which are this one's from now on: none of them can still end by itself.
+    async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError>;
 }
 
 /// What counters are rebuilt from.

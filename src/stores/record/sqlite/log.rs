@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, Transaction, TransactionBehavior};
+use uuid::Uuid;
 
 use super::SqliteRecord;
 use super::columns::{int, micros};
@@ -30,9 +31,9 @@ use super::log_blocks::{Blocks, Entry};
 use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};
-use super::packed;
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
+use crate::stores::record::packed;
 use crate::stores::record::{RecordError, Shipment};
 
 /// Places looked at for one row. Each is taken by another row of the same millisecond, so that in truth it is
@@ -61,6 +62,7 @@ struct Writer {
 
 /// What a shipment is when it goes to the thread that writes it.
 struct Parcel {
+    spool: Uuid,
     rows: Rows,
     jobs: Vec<Job>,
     carried: Vec<Carried>,
@@ -75,6 +77,7 @@ type Carried = (RequestId, i64, Option<[u8; 16]>, Option<String>, Option<String>
 impl SqliteRecord {
     pub(super) async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
         let parcel = Parcel {
+            spool: shipment.spool,
             rows: Rows::pack(&shipment.rows),
             jobs: shipment.rows.iter().filter_map(jobs::of).collect(),
             carried: shipment.carried.iter().map(carried).collect(),
@@ -163,7 +166,12 @@ impl Writer {
             take_any(&tx, &mut self.names, &parcel.rows)?;
         }
         jobs::take(&tx, &parcel.jobs)?;
-        parcel.carried.iter().try_for_each(|admission| carry(&tx, admission))?;
+        parcel.carried.iter().try_for_each(|admission| carry(&tx, parcel.spool, admission))?;
+        tx.execute(
+            "INSERT INTO spools (id, seen_at) VALUES (?, unixepoch())
+             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+            [parcel.spool.as_bytes()],
+        )?;
         for id in &parcel.finished {
             tx.execute("DELETE FROM open_admissions WHERE id = ?", [id.0.as_bytes()])?;
         }
@@ -289,15 +297,15 @@ fn no_place(id: RequestId) -> RecordError {
 
 /// Keeps an admission whose frame is about to be deleted. One whose row is there already has ended: that is
 /// how a batch moved twice looks.
-fn carry(tx: &Transaction<'_>, admission: &Carried) -> rusqlite::Result<()> {
+fn carry(tx: &Transaction<'_>, spool: Uuid, admission: &Carried) -> rusqlite::Result<()> {
     let (id, at, key, organization, project, credits, microcents) = admission;
     if place_of_row(tx, *id)?.is_some() {
         return Ok(());
     }
     tx.execute(
-        "INSERT INTO open_admissions (id, at, key, organization, project, credits, microcents)
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        (id.0.as_bytes(), at, key, organization, project, credits, microcents),
+        "INSERT INTO open_admissions (id, spool, at, key, organization, project, credits, microcents)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (id.0.as_bytes(), spool.as_bytes(), at, key, organization, project, credits, microcents),
     )?;
     Ok(())
 }
@@ -339,5 +347,5 @@ fn at_place(db: &Connection) -> rusqlite::Result<Statement<'_>> {
 fn id_at(at_place: &mut Statement<'_>, place: i64) -> rusqlite::Result<Option<RequestId>> {
     let mut found = at_place.query([place])?;
     let Some(row) = found.next()? else { return Ok(None) };
-    Ok(Some(RequestId(uuid::Uuid::from_bytes(row.get(0)?))))
+    Ok(Some(RequestId(Uuid::from_bytes(row.get(0)?))))
 }

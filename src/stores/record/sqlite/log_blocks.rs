@@ -9,7 +9,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
-use super::packed::{self, Bytes};
+use crate::stores::record::packed::{self, Bytes};
 
 /// Rows in a block, at most: fewer make pages far behind slower. In at most 14 bytes each they fit a quarter of a page
 /// of the file, beyond which SQLite gives a block a page of its own.

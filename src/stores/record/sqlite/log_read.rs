@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use uuid::Uuid;
 
 use super::SqliteRecord;
-use super::columns::{Columns, key_id, micros};
+use super::columns::{Columns, bytes, int, key_id, micros};
 use super::log_rows::first_place;
 use super::log_sums::{Width, cell_of};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{OrgUsage, RecordError, UsageCell};
+use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
 pub(super) const ADMITTED_SINCE: &str =
@@ -36,9 +37,29 @@ impl SqliteRecord {
             .collect()
     }
 
-    pub(super) async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
-        let rows =
-            sqlx::query("SELECT * FROM open_admissions ORDER BY at, id").fetch_all(&self.readers).await?;
+    pub(super) async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
+        let mut tx = self.write().await?;
+        // First, so that nobody takes from this one what it takes.
+        sqlx::query(
+            "INSERT INTO spools (id, seen_at) VALUES (?, unixepoch())
+             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+        )
+        .bind(bytes(&spool))
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "UPDATE open_admissions SET spool = ?1 WHERE spool NOT IN
+             (SELECT id FROM spools WHERE seen_at > unixepoch() - ?2)",
+        )
+        .bind(bytes(&spool))
+        .bind(int(SPOOL_LEASE.as_secs()))
+        .execute(&mut *tx)
+        .await?;
+        let rows = sqlx::query("SELECT * FROM open_admissions WHERE spool = ? ORDER BY at, id")
+            .bind(bytes(&spool))
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
         rows.iter().map(|row| admission(&Columns(row))).collect()
     }
 

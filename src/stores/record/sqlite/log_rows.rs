@@ -12,31 +12,7 @@ use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::{KeyId, RequestId};
 use crate::domain::row;
 use crate::domain::time::Timestamp;
-
-/// Places that one millisecond has.
-const PLACES_PER_MILLI: i64 = 1 << PLACE_BITS;
-const PLACE_BITS: u32 = 21;
-/// Milliseconds of Unix time until the year 2109.
-const MILLI_BITS: u32 = 42;
-
-/// Where a row belongs: the millisecond of its arrival, from the upper 48 bits of its id (RFC 9562 section 5.7), and
-/// then as many of the id's lowest, random bits as an `INTEGER PRIMARY KEY` has left. So rows are
-/// appended, in the order of time, and need no index to be asked for by time or by id.
-pub(super) fn place_of(id: RequestId) -> i64 {
-    let id = id.0.as_u128();
-    let milli = (id >> 80) as i64 & ((1 << MILLI_BITS) - 1);
-    milli << PLACE_BITS | (id as i64 & (PLACES_PER_MILLI - 1))
-}
-
-/// The first place of what arrived at `at` or later.
-pub(super) fn first_place(at: Timestamp) -> i64 {
-    (micros(at) / 1_000).saturating_mul(PLACES_PER_MILLI)
-}
-
-/// The millisecond that a place lies in.
-pub(super) const fn time_of(place: i64) -> Timestamp {
-    Timestamp::from_millis((place >> PLACE_BITS) as u64)
-}
+pub(super) use crate::stores::record::places::{first_place, place_of, time_of};
 
 /// Rows that own what they hold, so that they can go to another thread: texts in one allocation, not one each.
 pub(super) struct Rows {

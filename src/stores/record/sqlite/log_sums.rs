@@ -9,32 +9,12 @@ use rusqlite::{Connection, OptionalExtension as _, Statement};
 use super::columns::{int, micros, opt_micros};
 use super::log_rows::Named;
 use super::names::{EVERYTHING, Scopes};
-use super::parts::{self, Count, Part, Parts};
 use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::KeyId;
 use crate::domain::time::Timestamp;
+pub(super) use crate::stores::record::cells::Width;
+use crate::stores::record::parts::{self, Count, Part, Parts};
 use crate::stores::record::reports::Totals;
-
-/// How wide a sum is. The numbers are those of the column `usage.width`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Width {
-    /// Five minutes.
-    Cell = 300,
-    /// A day.
-    Day = 86_400,
-}
-
-impl Width {
-    /// The cell that `at` lies in.
-    pub const fn cell_of(self, at: Timestamp) -> u64 {
-        at.seconds() / self as u64
-    }
-
-    /// The first instant of a cell.
-    pub const fn start(self, cell: u64) -> Timestamp {
-        Timestamp::from_micros(cell.saturating_mul(self as u64).saturating_mul(1_000_000))
-    }
-}
 
 /// Which row of `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -34,8 +34,6 @@ mod members;
 mod names;
 mod notices;
 mod organizations;
-mod packed;
-mod parts;
 mod people;
 mod projects;
 mod reports;
@@ -54,15 +52,16 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
 
 use self::log::LogWriter;
 use self::reports::Readers;
-use super::{LogRecord, OrgUsage, RecordError, Seen, Shipment, UsageCell, UsageRecord};
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
@@ -172,27 +171,6 @@ fn naming(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn unmigrated(error: MigrateError) -> RecordError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => RecordError::Corrupt(
-            "it was made by a newer version of tollgate: run that version, or restore a copy from before"
-                .into(),
-        ),
-        other => RecordError::Corrupt(other.to_string()),
-    }
-}
-
-/// Whether a thing's settings are still those that whoever changes it has seen.
-fn is_still(seen: Option<&Seen>, now: &Seen, what: impl FnOnce() -> String) -> Result<(), RecordError> {
-    match seen {
-        Some(seen) if seen != now => {
-            Err(RecordError::Stale(format!("{} has changed since: read it again", what())))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[async_trait]
 impl LogRecord for SqliteRecord {
     async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
@@ -201,8 +179,8 @@ impl LogRecord for SqliteRecord {
     async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
         self.cursors().await
     }
-    async fn carried(&self) -> Result<Vec<Admission<'static>>, RecordError> {
-        self.carried().await
+    async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.carried(spool).await
     }
 }
 

@@ -11,6 +11,7 @@ use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::domain::id::KeyId;
+pub(super) use crate::stores::record::parts::Name;
 
 /// Texts of one kind that get a number.
 const NAMES_MAX: usize = 20_000;
@@ -44,13 +45,6 @@ impl Kind {
         Self::Target,
         Self::UserAgent,
     ];
-}
-
-/// A text as a row holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Name<'a> {
-    Number(u32),
-    Text(&'a str),
 }
 
 /// The number of the scope that every row is in.

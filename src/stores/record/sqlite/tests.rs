@@ -43,6 +43,7 @@ chapters! {
     a_batch_moved_twice_counts_once
     cursors_only_advance_and_are_forgotten
     a_carried_admission_stays_until_its_row_arrives
+    an_admission_is_ended_by_the_spool_that_left_it_open
     rows_of_one_instant_are_told_apart
     a_request_counts_when_it_was_admitted
     a_row_of_any_shape_is_taken

@@ -83,13 +83,34 @@ pub(crate) async fn a_carried_admission_stays_until_its_row_arrives([one, two]: 
     };
     let carry = Shipment { carried: vec![admission(1), admission(2)], ..Shipment::default() };
     one.ship(&carry).await.unwrap();
-    assert_eq!(two.carried().await.unwrap(), [admission(1), admission(2)]);
+    assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [admission(1), admission(2)]);
     let end =
         Shipment { rows: vec![row(1, None, true, 1)], finished: vec![id(1, at(1)).0], ..Shipment::default() };
     one.ship(&end).await.unwrap();
     // The first batch again must not bring the ended one back.
     one.ship(&carry).await.unwrap();
-    assert_eq!(two.carried().await.unwrap(), [admission(2)]);
+    assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [admission(2)]);
+}
+
+pub(crate) async fn an_admission_is_ended_by_the_spool_that_left_it_open([one, two]: Handles) {
+    let admission = |n: u64| Admission {
+        id: id(n, at(n)),
+        at: at(n),
+        key: None,
+        organization: Some("acme".into()),
+        project: None,
+        estimate: Cost::default(),
+    };
+    let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for (record, spool, n) in [(&one, own, 1), (&two, other, 2)] {
+        let shipment = Shipment { spool, carried: vec![admission(n)], ..Shipment::default() };
+        record.ship(&shipment).await.unwrap();
+    }
+    // Whoever asks: one that lives keeps its own, also while the other one starts again and again.
+    for record in [&one, &two, &one] {
+        assert_eq!(record.carried(own).await.unwrap(), [admission(1)]);
+        assert_eq!(record.carried(other).await.unwrap(), [admission(2)]);
+    }
 }
 
 /// Ids share their milliseconds, and what a store may have shortened them to.
@@ -116,7 +137,7 @@ pub(crate) async fn rows_of_one_instant_are_told_apart([one, two]: Handles) {
         estimate: Cost::default(),
     };
     one.ship(&Shipment { carried: (3..=5).map(carried).collect(), ..Shipment::default() }).await.unwrap();
-    assert_eq!(two.carried().await.unwrap(), [carried(5)]);
+    assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [carried(5)]);
 }
 
 pub(crate) async fn a_request_counts_when_it_was_admitted([one, two]: Handles) {

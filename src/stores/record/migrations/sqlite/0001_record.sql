@@ -272,6 +272,12 @@ CREATE TABLE key_usage (
     last_used_at INTEGER                     -- last admitted
 ) STRICT, WITHOUT ROWID;
 
+-- Directories of spools, each a gateway's, and the second in which it last said that it lives.
+CREATE TABLE spools (
+    id      BLOB    NOT NULL PRIMARY KEY,
+    seen_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE spool_cursors (
     segment TEXT    NOT NULL PRIMARY KEY,
     bytes   INTEGER NOT NULL
@@ -280,6 +286,7 @@ CREATE TABLE spool_cursors (
 -- Admissions without a row yet, from segments of the spool that are gone.
 CREATE TABLE open_admissions (
     id           BLOB    NOT NULL PRIMARY KEY,
+    spool        BLOB    NOT NULL,           -- whose it is to end
     at           INTEGER NOT NULL,
     key          BLOB,
     organization TEXT,

@@ -3,9 +3,9 @@
 use rusqlite::Connection;
 
 use super::super::columns::int;
-use super::super::packed::Bytes;
 use super::rows::{arrival_of, logged};
 use crate::stores::record::RecordError;
+use crate::stores::record::packed::Bytes;
 use crate::stores::record::reports::{Arrived, LogFilter, News, PAGE_ROWS_MAX, Scope};
 
 /// Bits of [`Arrived`] that number a row of its batch: `logs.batch_rows_max` is at most 1,000,000.

@@ -7,36 +7,16 @@ use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::columns::int;
-use super::super::log_sums::{self, Width};
+use super::super::log_sums;
 use super::super::names::Name;
-use super::super::parts::{self, Count, Part, Parts};
 use super::number_of;
 use crate::domain::time::Timestamp;
 use crate::stores::record::RecordError;
+use crate::stores::record::cells::{Width, cells, pieces};
+use crate::stores::record::parts::{self, Count, Part, Parts};
 use crate::stores::record::reports::{
     Failures, PARTS_MAX, POINTS_MAX, Point, Scope, Share, Span, Step, Totals,
 };
-
-/// Five minutes of a day.
-const CELLS_PER_DAY: u64 = Width::Day as u64 / Width::Cell as u64;
-
-/// The cells of five minutes that a span touches.
-fn cells(span: Span) -> Range<u64> {
-    let last = span.until.minus(std::time::Duration::from_micros(1));
-    let end = if span.until > span.since { Width::Cell.cell_of(last) + 1 } else { 0 };
-    Width::Cell.cell_of(span.since)..end
-}
-
-/// A span as the fewest sums: in the order of time.
-fn pieces(span: Span) -> [(Width, Range<u64>); 3] {
-    let cells = cells(span);
-    let days = cells.start.div_ceil(CELLS_PER_DAY)..cells.end / CELLS_PER_DAY;
-    if days.is_empty() {
-        return [(Width::Cell, cells), (Width::Day, 0..0), (Width::Cell, 0..0)];
-    }
-    let (first, last) = (days.start * CELLS_PER_DAY, days.end * CELLS_PER_DAY);
-    [(Width::Cell, cells.start..first), (Width::Day, days), (Width::Cell, last..cells.end)]
-}
 
 /// Hands every stored sum of a piece to `each`, in the order of time, until that says no.
 fn each_total(
@@ -208,38 +188,4 @@ fn text_of(db: &Connection, name: Name<'_>) -> Result<String, RecordError> {
     let text =
         db.query_row("SELECT text FROM names WHERE number = ?", [number], |row| row.get(0)).optional()?;
     text.ok_or_else(|| RecordError::Corrupt(format!("there is no text with the number {number}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn pieces_are_the_cells_of_the_span_each_once(since in 0..2_000_000_u64, seconds in 0..900_000_u64) {
-            let micros = |seconds: u64| Timestamp::from_micros(seconds * 1_000_000 + seconds % 3);
-            let span = Span { since: micros(since), until: micros(since + seconds) };
-            let covered: Vec<_> = pieces(span)
-                .into_iter()
-                .flat_map(|(width, cells)| {
-                    let factor = width as u64 / 300;
-                    cells.start * factor..cells.end * factor
-                })
-                .collect();
-            prop_assert_eq!(covered, cells(span).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn a_span_is_widened_to_whole_cells() {
-        let span = |since, until| {
-            cells(Span { since: Timestamp::from_micros(since), until: Timestamp::from_micros(until) })
-        };
-        assert_eq!(span(299_999_999, 300_000_001), 0..2);
-        assert_eq!(span(300_000_000, 300_000_001), 1..2);
-        assert_eq!(span(0, 300_000_000), 0..1);
-        assert!(span(5, 5).is_empty() && span(900_000_000, 5).is_empty());
-    }
 }

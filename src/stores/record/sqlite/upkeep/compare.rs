@@ -3,8 +3,8 @@
 use rusqlite::Rows;
 
 use super::super::log_sums::{self, Of, Sum, Width};
-use super::super::parts::{self, Count, Part, Parts};
 use crate::stores::record::RecordError;
+use crate::stores::record::parts::{self, Count, Part, Parts};
 use crate::stores::record::reports::Totals;
 
 /// Bytes of parts that are gathered of one sum before they are added together.

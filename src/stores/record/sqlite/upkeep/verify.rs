@@ -10,11 +10,11 @@ use super::super::columns::{int, key_id, unreadable};
 use super::super::log_rows::time_of;
 use super::super::log_sums::{Of, Table, Width};
 use super::super::names::Name;
-use super::super::parts::{self, Count, Part};
 use super::compare::{Stored, Stream, read};
 use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::{KeyId, OrgId};
 use crate::stores::record::RecordError;
+use crate::stores::record::parts::{self, Count, Part};
 use crate::stores::record::reports::Totals;
 use crate::stores::record::upkeep::{DRIFTS_MAX, Drift, Summed, Whose};
 

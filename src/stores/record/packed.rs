@@ -1,7 +1,7 @@
 //! Numbers in few bytes: LEB128, seven bits a byte, lowest first.
 
 /// Appends a number.
-pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(in crate::stores::record) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -10,7 +10,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Bytes, read from the front. `None` is the end, or what no [`put`] wrote.
-pub(super) struct Bytes<'a>(pub &'a [u8]);
+pub(in crate::stores::record) struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
     /// Whether nothing is left.

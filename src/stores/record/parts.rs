@@ -4,14 +4,22 @@
 //! with the rest stays there. So the parts of one sum add up exactly, while a part that was rare for long is told smaller
 //! than it was.
 
-use super::names::Name;
 use super::packed::{self, Bytes};
 use crate::domain::cost::Cost;
 use crate::stores::record::reports::PARTS_MAX;
 
+/// A text: as itself, or by the number that the record gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::stores::record) enum Name<'a> {
+    /// Its number.
+    Number(u32),
+    /// Itself.
+    Text(&'a str),
+}
+
 /// One part. The order is that in which they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Part<'a> {
+pub(in crate::stores::record) enum Part<'a> {
     /// Requests with a tier; `None` is the rest.
     Tier(Option<Name<'a>>),
     /// Requests to a domain; `None` is the rest.
@@ -48,7 +56,7 @@ impl Part<'_> {
 
 /// What is counted of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
+pub(in crate::stores::record) struct Count {
     pub requests: u64,
     pub success: u64,
     pub cost: Cost,
@@ -64,10 +72,10 @@ impl Count {
 }
 
 /// Parts in their order, each once.
-pub(super) type Parts<'a> = Vec<(Part<'a>, Count)>;
+pub(in crate::stores::record) type Parts<'a> = Vec<(Part<'a>, Count)>;
 
 /// Puts parts in order and adds equal ones together; then the rarest go to the rest.
-pub(super) fn settle(parts: &mut Parts<'_>) {
+pub(in crate::stores::record) fn settle(parts: &mut Parts<'_>) {
     coalesce(parts);
     let mut moved = false;
     let mut from = 0;
@@ -108,7 +116,7 @@ fn bound(parts: &mut [(Part<'_>, Count)]) -> bool {
 }
 
 /// Parts as they are stored.
-pub(super) fn encode(parts: &Parts<'_>) -> Vec<u8> {
+pub(in crate::stores::record) fn encode(parts: &Parts<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(parts.len() * 12);
     for (part, count) in parts {
         packed::put(&mut out, part.kind());
@@ -142,7 +150,7 @@ fn put_name(out: &mut Vec<u8>, name: Option<Name<'_>>) {
 }
 
 /// Reads what [`encode`] wrote; `None` for anything else.
-pub(super) fn decode<'a>(bytes: &'a [u8], to: &mut Parts<'a>) -> Option<()> {
+pub(in crate::stores::record) fn decode<'a>(bytes: &'a [u8], to: &mut Parts<'a>) -> Option<()> {
     let mut bytes = Bytes(bytes);
     while !bytes.is_empty() {
         let part = match bytes.number()? {

@@ -1,0 +1,180 @@
+//! What the log is asked for: the places reached, and what counters are rebuilt from.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::PostgresRecord;
+use super::columns::{Columns, int, micros};
+use super::log::lives;
+use crate::domain::cost::Cost;
+use crate::domain::id::{KeyId, OrgId, RequestId};
+use crate::domain::row::Admission;
+use crate::domain::time::Timestamp;
+use crate::stores::record::cells::Width;
+use crate::stores::record::places::first_place;
+use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE, UsageCell};
+
+/// Of what came since a place and was admitted since an instant.
+pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
+     WHERE place >= $1 AND at >= $2 AND admitted AND organization IS NOT NULL ORDER BY at";
+
+/// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
+/// gateway's: the time between the two, and what the clocks differ by.
+const ARRIVED_BEFORE_MAX: Duration = Duration::from_secs(60);
+
+impl PostgresRecord {
+    pub(super) async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        self.within(async {
+            let rows = sqlx::query("SELECT segment, bytes FROM spool_cursors ORDER BY segment")
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter()
+                .map(|row| {
+                    let row = Columns(row);
+                    Ok((row.text("segment")?, row.count("bytes")?))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.within(async {
+            let mut tx = self.pool.begin().await?;
+            // First, so that nobody takes from this one what it takes.
+            lives(&mut tx, spool).await?;
+            sqlx::query(
+                "UPDATE open_admissions SET spool = $1 WHERE spool NOT IN
+                 (SELECT id FROM spools WHERE seen_at > now() - make_interval(secs => $2))",
+            )
+            .bind(spool)
+            .bind(SPOOL_LEASE.as_secs_f64())
+            .execute(&mut *tx)
+            .await?;
+            let rows = sqlx::query("SELECT * FROM open_admissions WHERE spool = $1 ORDER BY at, id")
+                .bind(spool)
+                .fetch_all(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            rows.iter().map(|row| admission(&Columns(row))).collect()
+        })
+        .await
+    }
+
+    pub(super) async fn usage_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        self.within(async {
+            // One snapshot: cells and totals are of the same instant.
+            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let cells = sqlx::query(
+                "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+                 WHERE cell >= $1 AND admitted > 0 ORDER BY cell",
+            )
+            .bind(int(Width::Cell.cell_of(since)))
+            .fetch_all(&mut *tx)
+            .await?;
+            let totals = sqlx::query("SELECT organization, key, requests FROM key_usage WHERE requests > 0")
+                .fetch_all(&mut *tx)
+                .await?;
+            let cells = cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?;
+            let totals = totals
+                .iter()
+                .map(|row| {
+                    let row = Columns(row);
+                    Ok((row.org("organization")?, row.key_id("key")?, row.count("requests")?))
+                })
+                .collect::<Result<_, RecordError>>()?;
+            Ok((cells, totals))
+        })
+        .await
+    }
+
+    pub(super) async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        self.within(async {
+            let rows = sqlx::query(ADMITTED_SINCE)
+                .bind(first_place(since.minus(ARRIVED_BEFORE_MAX)))
+                .bind(micros(since))
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter()
+                .map(|row| {
+                    let row = Columns(row);
+                    Ok((row.org("organization")?, row.opt_uuid("key")?.map(KeyId), row.instant("at")?))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.within(async {
+            // One snapshot: all of it is of the same instant.
+            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let cells = sqlx::query(
+                "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+                 WHERE organization = $1 AND cell >= $2 AND admitted > 0 ORDER BY cell",
+            )
+            .bind(org.as_str())
+            .bind(int(Width::Cell.cell_of(since)))
+            .fetch_all(&mut *tx)
+            .await?;
+            let totals = sqlx::query(
+                "SELECT key, requests FROM key_usage
+                 WHERE key IN (SELECT id FROM keys WHERE organization = $1) AND requests > 0",
+            )
+            .bind(org.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+            let recent = sqlx::query(
+                "SELECT at FROM requests WHERE organization = $3 AND place >= $1 AND at >= $2 AND admitted ORDER BY at",
+            )
+            .bind(first_place(recent.minus(ARRIVED_BEFORE_MAX)))
+            .bind(micros(recent))
+            .bind(org.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+            let total = |row| {
+                let row = Columns(row);
+                Ok((row.key_id("key")?, row.count("requests")?))
+            };
+            Ok(OrgUsage {
+                cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
+                totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
+                recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
+            })
+        })
+        .await
+    }
+}
+
+fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
+    Ok(UsageCell {
+        organization: row.org("organization")?,
+        key: row.opt_uuid("key")?.map(KeyId),
+        at: Width::Cell.start(row.count("cell")?),
+        admitted: row.count("admitted")?,
+        cost: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
+    })
+}
+
+fn admission(row: &Columns<'_>) -> Result<Admission<'static>, RecordError> {
+    Ok(Admission {
+        id: RequestId(row.uuid("id")?),
+        at: row.instant("at")?,
+        key: row.opt_uuid("key")?.map(KeyId),
+        organization: row.opt_text("organization")?.map(Into::into),
+        project: row.opt_text("project")?.map(Into::into),
+        estimate: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
+    })
+}

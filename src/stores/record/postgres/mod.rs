@@ -1,0 +1,261 @@
+//! The record on a PostgreSQL server, for several gateways at once. The methods stand in the order of
+//! [`sqlite`](super::sqlite), and differ from those where the engines do.
+//!
+//! **Writers take turns.** Every change of people, organizations and keys begins with [`WRITERS`], an advisory lock
+//! that ends with its transaction, when what it wrote is visible. So what it read is still true when it writes,
+//! and `changes` are numbered in the order in which they become visible: whoever reads on from the last number
+//! misses none. The request log takes no part in this; it has a turn of its own ([`log`]).
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | the server cannot be reached, or refuses | `open` fails with [`RecordError::Unavailable`]; the password is in no message |
+//! | several gateways make the tables at once | one does, the others wait and find them made |
+//! | the tables were made by a newer version | `open` fails with [`RecordError::Corrupt`]; nothing is changed |
+//! | the server dies or is restarted | what was under way fails with `Unavailable` and never happened, or had been committed and not yet said so; dead connections are found when they are next needed, and replaced |
+//! | the server hangs, or the way to it | `Unavailable` after [`Record::answer_timeout`](config::Record::answer_timeout); the connection is given up |
+//! | every connection is in use | a caller waits up to [`Record::connect_timeout`](config::Record::connect_timeout), then `Unavailable` |
+//! | this process dies or hangs inside a change | it never happened; the server ends its turn, after [`IDLE_TIMEOUT`] at the latest |
+//! | disk full | `Unavailable`; the transaction is rolled back |
+//! | a server that forgets what it confirmed | said at the start where it is set up so (`fsync = off`); `synchronous_commit` is turned on where it is off |
+//! | a column holds what this program never wrote | [`RecordError::Corrupt`], naming it |
+//!
+//! **Deliberately absent:** reading from replicas. One that lags would bring back a key that was just revoked.
+
+mod attempts;
+mod columns;
+mod grants;
+mod invitations;
+mod jobs;
+mod keys;
+mod log;
+mod log_copy;
+mod log_read;
+mod log_sums;
+mod members;
+mod notices;
+mod organizations;
+mod partitions;
+mod people;
+mod projects;
+mod reports;
+mod scopes;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod upkeep;
+
+use std::collections::BTreeSet;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgTransaction, Row as _};
+use uuid::Uuid;
+
+use self::log::LogWriter;
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
+use crate::config;
+use crate::domain::id::{KeyId, OrgId};
+use crate::domain::row::Admission;
+use crate::domain::time::Timestamp;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/postgres");
+
+/// The advisory lock of whoever changes people, organizations or keys: "tollgate" in ASCII.
+const WRITERS: i64 = 0x746f_6c6c_6761_7465;
+
+/// After how long the server ends a transaction whose client asks nothing more.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection that is about to be used, or has been, may take to answer that it lives.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The record on a PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct PostgresRecord {
+    pool: PgPool,
+    answer_timeout: Duration,
+    log: Arc<LogWriter>,
+}
+
+impl PostgresRecord {
+    /// Connects to the server at `url` and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
+    pub async fn open(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
+        Self::make_tables(url, settings).await?;
+        let options = connect_options(url)?;
+        let mut connection = connect(&options, settings.connect_timeout).await?;
+        let fsync = sqlx::query("SHOW fsync").fetch_one(&mut connection).await?;
+        if fsync.try_get::<String, _>(0)? == "off" {
+            tracing::warn!(
+                "the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed"
+            );
+        }
+        let half =
+            sqlx::query("SELECT 1 FROM migration WHERE NOT whole").fetch_optional(&mut connection).await?;
+        if half.is_some() {
+            return Err(RecordError::Corrupt(
+                "a migration into it has not ended: run `tollgate migrate-record` again, which goes on where it was"
+                    .into(),
+            ));
+        }
+        connection.close().await?;
+        let answer_timeout = settings.answer_timeout;
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(settings.connect_timeout)
+            .max_connections(settings.connections_max)
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| Box::pin(set_up(connection, answer_timeout)))
+            .before_acquire(|connection, _| Box::pin(alive(connection)))
+            .after_release(|connection, _| Box::pin(alive(connection)))
+            .connect_lazy_with(options.clone());
+        let log = Arc::new(LogWriter::new(options, settings.connect_timeout));
+        Ok(Self { pool, answer_timeout, log })
+    }
+
+    /// Brings the tables of the server at `url` up to date, where it is empty from nothing.
+    pub(super) async fn make_tables(
+        url: &config::Masked,
+        settings: &config::Record,
+    ) -> Result<(), RecordError> {
+        // Without the bounds of other connections: sqlx lets one of all gateways do it at a time, and the others wait for
+        // that as long as it takes.
+        let making = PgPoolOptions::new()
+            .acquire_timeout(settings.connect_timeout)
+            .max_connections(1)
+            .connect_with(connect_options(url)?)
+            .await?;
+        MIGRATIONS.run(&making).await.map_err(unmigrated)?;
+        making.close().await;
+        Ok(())
+    }
+
+    /// A connection for what takes its time: without a bound on statements.
+    pub(super) async fn unbounded(
+        url: &config::Masked,
+        settings: &config::Record,
+    ) -> Result<PgConnection, RecordError> {
+        let mut connection = connect(&connect_options(url)?, settings.connect_timeout).await?;
+        set_up(&mut connection, Duration::ZERO).await?;
+        Ok(connection)
+    }
+
+    /// The day whose partition a row's place lies in.
+    pub(super) const fn day_of(place: i64) -> i64 {
+        partitions::day_of(place)
+    }
+
+    /// Makes the partitions of some days, where they are not there.
+    pub(super) async fn make_partitions(
+        connection: &mut PgConnection,
+        days: &BTreeSet<i64>,
+    ) -> Result<(), RecordError> {
+        partitions::make(connection, days, &mut BTreeSet::new()).await
+    }
+
+    /// Ends every connection.
+    pub async fn close(&self) {
+        self.log.close().await;
+        // One that hangs is not waited for.
+        let _ = tokio::time::timeout(PING_TIMEOUT, self.pool.close()).await;
+    }
+
+    /// A transaction that has its turn to write.
+    async fn write(&self) -> Result<PgTransaction<'static>, RecordError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
+        Ok(tx)
+    }
+
+    /// What `work` answers, where it does so in time.
+    async fn within<T>(&self, work: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
+        within(self.answer_timeout, work).await
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, RecordError>>,
+) -> Result<T, RecordError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(hanging(limit).into()))
+}
+
+fn hanging(after: Duration) -> sqlx::Error {
+    let text = format!("PostgreSQL has not answered for {after:?}");
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+}
+
+fn connect_options(url: &config::Masked) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(&url.0)?.application_name("tollgate"))
+}
+
+async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, sqlx::Error> {
+    let connecting = tokio::time::timeout(within, PgConnection::connect_with(options));
+    connecting.await.map_err(|_| hanging(within))?
+}
+
+/// Has the server end what hangs on our side, and confirm nothing that it has not on disk.
+async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+    let milliseconds = |time: Duration| time.as_millis().to_string();
+    sqlx::query(
+        "SELECT set_config('statement_timeout', $1, false),
+                set_config('idle_in_transaction_session_timeout', $2, false),
+                set_config('client_min_messages', 'warning', false),
+                CASE current_setting('synchronous_commit')
+                    WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END",
+    )
+    .bind(milliseconds(statement_timeout))
+    .bind(milliseconds(IDLE_TIMEOUT))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether a connection still answers. One that does not is closed, and takes no place in the pool.
+async fn alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(PING_TIMEOUT, connection.ping()).await.map_err(|_| hanging(PING_TIMEOUT))??;
+    Ok(true)
+}
+
+#[async_trait]
+impl LogRecord for PostgresRecord {
+    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+        self.ship(shipment).await
+    }
+    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
+        self.cursors().await
+    }
+    async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
+        self.carried(spool).await
+    }
+}
+
+#[async_trait]
+impl UsageRecord for PostgresRecord {
+    async fn usage_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
+        self.usage_since(since).await
+    }
+    async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
+        self.admitted_since(since).await
+    }
+    async fn usage_of(
+        &self,
+        org: &OrgId,
+        since: Timestamp,
+        recent: Timestamp,
+    ) -> Result<OrgUsage, RecordError> {
+        self.usage_of(org, since, recent).await
+    }
+}

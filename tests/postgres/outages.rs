@@ -1,0 +1,137 @@
+//! A server that dies, hangs or is full. What is known keeps working, what is acknowledged stays, and what was logged
+//! meanwhile is there afterwards.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::support::{Answer, Kept, Postgres, SOON, Upstream, get, wait_until};
+use super::{Load, logged, number, start};
+
+/// Kills; `TOLLGATE_POSTGRES_KILLS` asks for more.
+const KILLS: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change_and_no_row() {
+    let kills =
+        std::env::var("TOLLGATE_POSTGRES_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let upstream = Upstream::start(|_| Answer::new(200).body("page"));
+    let mut server = Postgres::start_with(&[]);
+    let (gateway, _, key) = start(&server, upstream.address, "").await;
+    assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
+    let load = Load::start(&[&gateway], &key);
+    let mut acknowledged = HashSet::new();
+    let mut lost = 0;
+    for kill in 0..kills {
+        let before = load.count();
+        wait_until("answers come", SOON, async || load.count() > before + 20).await;
+        // Killed in the middle of changes: those that are acknowledged are there afterwards.
+        let name = |n: usize| format!("k-{kill}-{n}");
+        let changes = async {
+            for n in 0..1_000 {
+                let name = name(n);
+                let made = gateway.run(&["key", "create", "--org", "acme", "--name", &name], "").await;
+                if made.code != Some(0) {
+                    assert_eq!(made.code, Some(1), "{made:?}");
+                    return n;
+                }
+                acknowledged.insert(name);
+            }
+            unreachable!("nothing was killed")
+        };
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(50 + 37 * kill as u64 % 200)).await;
+            server.kill();
+        };
+        let (made, ()) = tokio::join!(changes, kill);
+        lost += usize::from(made < 1_000);
+        let before = load.count();
+        wait_until("answers come without a record", SOON, async || load.count() > before + 50).await;
+        server.start_again();
+        let began = Instant::now();
+        wait_until("rows come into the record again", SOON, async || {
+            number(&server, "SELECT count(*) FROM requests").await as usize >= before
+        })
+        .await;
+        println!("recovered {:?} after the server", began.elapsed());
+    }
+    let (received, slowest) = load.end().await;
+    logged(&server, &received).await;
+    let keys = gateway.cli(&["key", "list", "--org", "acme"]).await;
+    let names: HashSet<_> =
+        keys.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+    for name in &acknowledged {
+        assert!(names.contains(name.as_str()), "acknowledged and not there: {name}");
+    }
+    println!(
+        "{kills} kills: {} answers, all 200, the slowest {slowest:?}; {} changes acknowledged, {lost} refused",
+        received.len(),
+        acknowledged.len()
+    );
+    assert!(slowest < Duration::from_secs(1), "a request waited: {slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_waited_for_by_nobody_whose_key_is_known() {
+    let upstream = Upstream::start(|_| Answer::new(200).body("page"));
+    let server = Postgres::start();
+    let (gateway, id, key) = start(&server, upstream.address, "").await;
+    let (_, unknown) = gateway.key("acme", "unknown", &[]).await;
+    assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
+    let load = Load::start(&[&gateway], &key);
+    server.freeze();
+    let frozen = Instant::now();
+    let refused = Kept::new().get(gateway.data, "/", &unknown).await.unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "store_unavailable"), "{refused:?}");
+    let before = load.count();
+    wait_until("seconds pass, answers come", SOON, async || {
+        frozen.elapsed() > Duration::from_secs(5) && load.count() > before + 100
+    })
+    .await;
+    assert_eq!(get(gateway.control, "/readyz", &[]).await.status, 200, "it can serve");
+    server.thaw();
+    let thawed = Instant::now();
+    wait_until("the unknown key is found", SOON, async || {
+        Kept::new().get(gateway.data, "/", &unknown).await.unwrap().status == 200
+    })
+    .await;
+    let found = thawed.elapsed();
+    // What was changed meanwhile, and right after, is followed.
+    gateway.cli(&["key", "disable", &id]).await;
+    let told = Instant::now();
+    let (clients, mut kept) = (load, Kept::new());
+    clients.until.lock().replace(Instant::now());
+    wait_until("a change is in force", SOON, async || {
+        kept.get(gateway.data, "/", &key).await.unwrap().status == 401
+    })
+    .await;
+    println!(
+        "an unknown key was found {found:?} after the server went on, a change in force {:?}",
+        told.elapsed()
+    );
+    assert!(found < Duration::from_secs(3), "{found:?}");
+    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_disk_is_full_takes_the_log_when_it_has_room_again() {
+    let upstream = Upstream::start(|_| Answer::new(200).body("page"));
+    let server = Postgres::start();
+    let (gateway, _, key) = start(&server, upstream.address, "").await;
+    assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
+    wait_until("the log is shipped", SOON, async || {
+        number(&server, "SELECT count(*) FROM requests").await == 1
+    })
+    .await;
+    // The rows of this test need more, its write-ahead log does not.
+    server.limit_files(Some(1 << 20));
+    let load = Load::start(&[&gateway], &key);
+    wait_until("the server says that it is full", Duration::from_secs(120), async || {
+        server.log().contains("File too large")
+    })
+    .await;
+    let before = load.count();
+    wait_until("answers come all the same", SOON, async || load.count() > before + 100).await;
+    let (received, _) = load.end().await;
+    server.limit_files(None);
+    logged(&server, &received).await;
+}

@@ -112,6 +112,10 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     if body {
         answers.extend([400, 413, 415]);
     }
+    if path.ends_with("/session/password") {
+        // It asks for the password that there is, and whoever guesses waits, as at a login.
+        answers.push(429);
+    }
     if operation.get("x-tollgate-once").is_some() {
         answers.push(429);
         let name = json!({

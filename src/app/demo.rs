@@ -164,6 +164,13 @@ url = {}
 dir = {}
 [session]
 secret = \"{}\"
+[keys]
+sources = [\"header:x-api-key\", \"bearer\", \"query:x_api_key\"]
+# The published key systems, all three to try; a gateway of your own needs those that its routes speak.
+[systems]
+alterlab = \"on\"
+azscraper = \"on\"
+piloterr = \"on\"
 [plans.{ORGANIZATION}]
 per_second = 10
 per_minute = 300

@@ -57,7 +57,7 @@ async fn budgets_of_key_and_organization_are_used_up_and_never_exceeded_under_64
         clients.spawn(async move {
             let mut kept = Kept::new();
             // Refused once may mean that others have reserved what they will not use; five times in a row that
-            // everything is spent.
+            // about everything is spent.
             let mut refused = 0;
             while refused < 5 {
                 let reply = kept.get(data, "/", &key).await.unwrap();
@@ -71,6 +71,10 @@ async fn budgets_of_key_and_organization_are_used_up_and_never_exceeded_under_64
         });
     }
     clients.join_all().await;
+    // Nobody has anything reserved any more: a refusal is the last word now.
+    for key in [&first, &second] {
+        while Kept::new().get(gateway.data, "/", key).await.unwrap().status == 200 {}
+    }
     let entries = Entries::of(&gateway).await;
     let admitted = upstream.count();
     entries.at_least(admitted, SOON).await;

@@ -132,13 +132,16 @@ async fn system(
     let guard = &control.gate.guard;
     let mut response = match system::owner(&control.systems, request.method(), request.uri().path()) {
         None => arrival.refuse(Refusal::NoRoute, Dialect::Native),
-        Some(_) if guard.check(client, at).is_err() => arrival.refuse(Refusal::IpBlocked, Dialect::Native),
+        Some(system) if guard.check(client, at).is_err() => {
+            arrival.refuse(Refusal::IpBlocked, system.dialect())
+        }
         Some(system) => match Arc::clone(&control.limits.slots).try_acquire_owned() {
-            Err(_) => arrival.refuse(Refusal::Overloaded, Dialect::Native),
+            Err(_) => arrival.refuse(Refusal::Overloaded, system.dialect()),
             Ok(slot) => {
                 request.extensions_mut().insert(arrival.clone());
                 let bounded = |body| Body::new(Limited::new(body, control.limits.body_bytes_max));
                 // A task of its own: a client that goes away, or a clock, stops no handler between two writes.
+                let dialect = system.dialect();
                 let (system, request) = (system.clone(), request.map(bounded));
                 let answering = tokio::spawn(async move {
                     let _slot = slot;
@@ -146,7 +149,7 @@ async fn system(
                 });
                 match tokio::time::timeout(control.limits.timeout, answering).await {
                     Ok(Ok(response)) => response,
-                    _ => arrival.refuse(Refusal::Overloaded, Dialect::Native),
+                    _ => arrival.refuse(Refusal::Overloaded, dialect),
                 }
             }
         },

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::config::Dialect;
 use crate::domain::refusal::Refusal;
 
 use super::arrival::Arrival;
@@ -49,6 +50,11 @@ impl Local {
     /// Whether requests for this are answered here. Asked of every request there is.
     pub fn owns(&self, method: &Method, path: &str) -> bool {
         system::owner(&self.systems, method, path).is_some()
+    }
+
+    /// How refusals are spelled that come before the owner of this is asked.
+    pub fn dialect(&self, method: &Method, path: &str) -> Dialect {
+        system::owner(&self.systems, method, path).map_or(Dialect::Native, System::dialect)
     }
 
     /// Answers one request. Where a caller was turned away, the [`Refusal`] is in the answer's extensions.

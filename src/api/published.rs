@@ -3,7 +3,7 @@
 use axum::Router;
 use utoipa::openapi::{OpenApi, PathItem};
 
-use crate::config::Systems;
+use crate::config::{Dialect, Systems};
 
 use super::desk::Desk;
 use super::system::System;
@@ -11,25 +11,39 @@ use super::{alterlab, azscraper, piloterr};
 
 /// One system.
 struct Published {
+    dialect: Dialect,
     owned: &'static [&'static str],
     router: fn(Desk) -> Router,
     document: fn() -> OpenApi,
 }
 
 fn switched_on(on: Systems) -> impl Iterator<Item = Published> {
-    let alterlab =
-        Published { owned: &alterlab::OWNED, router: alterlab::router, document: alterlab::document };
-    let azscraper =
-        Published { owned: &azscraper::OWNED, router: azscraper::router, document: azscraper::document };
-    let piloterr =
-        Published { owned: &piloterr::OWNED, router: piloterr::router, document: piloterr::document };
+    let alterlab = Published {
+        dialect: Dialect::AlterLab,
+        owned: &alterlab::OWNED,
+        router: alterlab::router,
+        document: alterlab::document,
+    };
+    let azscraper = Published {
+        dialect: Dialect::AzScraper,
+        owned: &azscraper::OWNED,
+        router: azscraper::router,
+        document: azscraper::document,
+    };
+    let piloterr = Published {
+        dialect: Dialect::Piloterr,
+        owned: &piloterr::OWNED,
+        router: piloterr::router,
+        document: piloterr::document,
+    };
     let all = [(on.alterlab, alterlab), (on.azscraper, azscraper), (on.piloterr, piloterr)];
     all.into_iter().filter_map(|(on, system)| on.then_some(system))
 }
 
 /// Those that are switched on. They answer alike on both listeners.
 pub fn systems(on: Systems, desk: &Desk) -> Vec<System> {
-    switched_on(on).map(|system| System::new(system.owned, (system.router)(desk.clone()))).collect()
+    let system = |one: Published| System::new(one.owned, (one.router)(desk.clone())).speaking(one.dialect);
+    switched_on(on).map(system).collect()
 }
 
 /// What the document says of those that are switched on.

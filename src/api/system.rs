@@ -18,6 +18,7 @@ use axum::response::Response;
 use http::{Method, Request};
 use tower_service::Service as _;
 
+use crate::config::Dialect;
 use crate::domain::path::Pattern;
 
 /// A router, and the paths that it answers.
@@ -25,6 +26,7 @@ use crate::domain::path::Pattern;
 pub struct System {
     owned: Vec<Owned>,
     router: Router,
+    dialect: Dialect,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +52,19 @@ impl System {
         let owned = paths
             .iter()
             .map(|path| Owned::parse(path).unwrap_or_else(|why| panic!("`{path}` cannot be owned: {why}")));
-        Self { owned: owned.collect(), router }
+        Self { owned: owned.collect(), router, dialect: Dialect::Native }
+    }
+
+    /// The same, where refusals that come before its router are spelled as `dialect` does.
+    #[must_use]
+    pub const fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// How refusals are spelled that come before its router: of a blocked address, of a body too large.
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Whether requests for this belong here.

@@ -34,6 +34,7 @@ pub async fn serve(
     started: Timestamp,
 ) -> Response<Answer> {
     let version = request.version();
+    let dialect = core.shared.local.dialect(request.method(), request.uri().path());
     let mut exchange = Exchange::new(core, live, started, &request, known);
     let answered = match checked(&exchange, &request) {
         Ok(()) => answer(&exchange, request).await,
@@ -41,7 +42,7 @@ pub async fn serve(
     };
     let mut response = match answered {
         Ok(response) => response,
-        Err(refusal) => return refuse::respond(exchange, refusal, version),
+        Err(refusal) => return refuse::respond_in(dialect, exchange, refusal, version),
     };
     let refusal = response.extensions_mut().remove::<Refusal>();
     if refusal.is_some_and(Refusal::is_failed_authentication) {

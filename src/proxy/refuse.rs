@@ -6,6 +6,7 @@ use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::api::dialect::refusal_body;
 use crate::clock;
+use crate::config::Dialect;
 use crate::domain::refusal::Refusal;
 use crate::pipeline::ratelimit;
 
@@ -15,10 +16,21 @@ use super::ids;
 use super::relay::Answer;
 
 /// Ends the exchange with `refusal`, and is what the client is sent.
-pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
+pub fn respond(exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
+    let dialect = exchange.dialect();
+    respond_in(dialect, exchange, refusal, version)
+}
+
+/// As [`respond`], spelled as `dialect` does, whatever the route says.
+pub fn respond_in(
+    dialect: Dialect,
+    mut exchange: Box<Exchange>,
+    refusal: Refusal,
+    version: Version,
+) -> Response<Answer> {
     exchange.refuse(refusal);
     tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
-    let body = refusal_body(exchange.dialect(), refusal, exchange.id);
+    let body = refusal_body(dialect, refusal, exchange.id);
     let mut response = Response::new(Answer::text(body));
     *response.status_mut() = status(refusal);
     let headers = response.headers_mut();

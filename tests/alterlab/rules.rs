@@ -1,8 +1,10 @@
 //! Who may do what, and how it is refused.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::support::{Client, Gateway, Upstream};
+use crate::support::{Client, Gateway, Upstream, documented};
 use crate::{config, create, gateway, no, scraper, user};
 
 const KEYS: &str = "/api/v1/api-keys";
@@ -34,6 +36,17 @@ fn calls() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("owner", "GET /api/v1/api-keys/{id}/decrypt", None),
         ("admin", "DELETE /api/v1/api-keys/{id}", None),
     ]
+}
+
+/// The calls that are asked here are those of the document at `/openapi.json`: one that only one of the two knows is
+/// asked by nobody.
+#[tokio::test]
+async fn the_calls_are_those_of_the_document() {
+    let upstream = scraper();
+    let gateway = gateway(&upstream).await;
+    let asked: BTreeSet<_> = calls().iter().map(|(_, call, _)| (*call).to_owned()).collect();
+    let documented = documented(gateway.control, "/api/v1/").await;
+    assert_eq!(asked, documented.iter().map(|call| call.replace("{key_id}", "{id}")).collect());
 }
 
 /// A gateway with `acme`: its owner's session, one of its keys, and that key's id.

@@ -1,8 +1,10 @@
 //! What is refused, and how it is said.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::support::{Client, SOON, wait_until};
+use crate::support::{Client, SOON, documented, wait_until};
 use crate::{PASSWORD, crawler, gateway, invalid, key, login, no, user};
 
 const KEYS: &str = "/private/projects/67d1aa/api-keys";
@@ -21,6 +23,11 @@ async fn only_a_session_manages_keys() {
         (format!("PATCH {one}"), Some(json!({"name": "other"}))),
         (format!("DELETE {one}"), None),
     ];
+    // These are all that the document at `/openapi.json` has.
+    let asked: BTreeSet<_> = calls.iter().map(|(call, _)| call.clone()).collect();
+    let documented = documented(gateway.control, "/private/").await;
+    let these = |call: &String| call.replace("{project_id}", "67d1aa").replace("{id}", &id);
+    assert_eq!(asked, documented.iter().map(these).collect());
     let forged = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.";
     for (call, body) in calls {
         let says = async |client: &Client| {
@@ -53,14 +60,28 @@ async fn roles_and_other_organizations() {
     let max = login(&gateway, "max@example.com").await;
     assert_eq!(max.asks(&format!("GET {KEYS}")).await.0, 200, "a member reads");
     let needs = (403, no("FORBIDDEN", "This takes an admin of the organization"));
-    assert_eq!(max.tells(&format!("POST {KEYS}"), json!({"name": "more"})).await, needs);
-    assert_eq!(max.asks(&format!("DELETE {KEYS}/{id}")).await, needs);
+    for call in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}"), format!("DELETE {KEYS}/{id}")] {
+        assert_eq!(max.tells(&call, json!({"name": "more"})).await, needs, "{call}");
+    }
+    for (email, more) in [
+        ("olga@example.com", &["--org", "acme", "--role", "owner"][..]),
+        ("root@example.com", &["--operator"]),
+    ] {
+        user(&gateway, email, more).await;
+        let session = login(&gateway, email).await;
+        let (made, _) = key(&session, "67d1aa", email).await;
+        let (one, renamed) = (format!("{KEYS}/{made}"), json!({"name": format!("{email} again")}));
+        assert_eq!(session.asks(&format!("GET {KEYS}")).await.0, 200, "{email}");
+        assert_eq!(session.tells(&format!("PATCH {one}"), renamed).await.0, 200, "{email}");
+        assert_eq!(session.asks(&format!("DELETE {one}")).await.0, 200, "{email}");
+    }
 
     let eve = login(&gateway, "eve@example.com").await;
     let missing = (404, no("NOT_FOUND", "Project not found"));
-    for call in ["GET ", "POST ", "DELETE "] {
-        let path = if call == "DELETE " { format!("{KEYS}/{id}") } else { KEYS.to_owned() };
-        assert_eq!(eve.tells(&format!("{call}{path}"), json!({"name": "x"})).await, missing, "{call}");
+    let one = format!("{KEYS}/{id}");
+    for (method, path) in [("GET", KEYS), ("POST", KEYS), ("PATCH", &one), ("DELETE", &one)] {
+        let call = format!("{method} {path}");
+        assert_eq!(eve.tells(&call, json!({"name": "x"})).await, missing, "{call}");
     }
     // A key of another project is not there.
     let elsewhere = format!("/private/projects/67d1bb/api-keys/{id}");

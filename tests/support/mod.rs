@@ -40,7 +40,7 @@ pub use entries::{Entries, Entry, Locked, metrics, sum};
 pub use gateway::{Finished, Gateway, run};
 pub use kept::{Kept, Reply};
 pub use postgres::{PASSWORD, Postgres};
-pub use published::{Client, comparable};
+pub use published::{Client, comparable, documented};
 pub use recorder::Recorder;
 pub use redis_server::{RedisServer, free_port};
 pub use rows::{Rows, row_of, rows};

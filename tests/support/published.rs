@@ -1,10 +1,11 @@
 //! Clients of the published key systems, and their answers made comparable.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::client::{Response, send};
+use super::client::{Response, get, send};
 
 /// A client with one credential.
 #[derive(Debug, Clone)]
@@ -116,4 +117,14 @@ fn form(text: &str) -> Option<&'static str> {
         return Some("UUID");
     }
     (text.starts_with("eyJ") && text.split('.').count() == 3).then_some("TOKEN")
+}
+
+/// Every call of the document at `/openapi.json` whose path begins with `prefix`, such as `GET /api/v1/usage`.
+pub async fn documented(control: SocketAddr, prefix: &str) -> BTreeSet<String> {
+    let document = get(control, "/openapi.json", &[]).await.json();
+    let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with(prefix));
+    let calls = paths.flat_map(|(path, calls)| {
+        calls.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    calls.collect()
 }

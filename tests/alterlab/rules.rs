@@ -174,10 +174,17 @@ async fn who_is_unknown_is_told_nothing() {
     let forged = format!("{}x", &token[..token.len() - 1]);
     let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.";
     let mistyped = format!("{}x", &key[..key.len() - 1]);
+    let short = gateway.cli(&["session", "create", "ann@example.com", "--ttl", "1s"]).await;
+    let expired = Client::bearer(gateway.data, short["session_token"].as_str().unwrap());
+    crate::support::wait_until("the session ends", crate::support::SOON, async || {
+        expired.asks("GET /api/v1/usage").await.0 == 401
+    })
+    .await;
     for (_, call, body) in calls() {
         let call = call.replace("{id}", &id);
         for (client, expected) in [
             (Client::nobody(gateway.data), nobody.clone()),
+            (expired.clone(), nobody.clone()),
             (Client::bearer(gateway.data, &forged), nobody.clone()),
             (Client::bearer(gateway.data, unsigned), nobody.clone()),
             (Client::bearer(gateway.data, "a.b.c"), nobody.clone()),

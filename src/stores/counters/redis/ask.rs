@@ -29,11 +29,12 @@ impl Inner {
     ) -> Result<(Claimed, Standing), Unclaimed> {
         let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
-            if self.link.is_open() || self.with(org, |org| org.rebuilding) {
-                return self.claim_share(org, claim, now);
+            let shard = self.link.shard(org);
+            if shard.is_open() || self.with(org, |org| org.rebuilding) {
+                return self.claim_share(shard, org, claim, now);
             }
             let (answer, seat) = self.claim_or_wait(org, claim);
-            if let Some(concluded) = self.conclude(org, claim, &answer, now) {
+            if let Some(concluded) = self.conclude(shard, org, claim, &answer, now) {
                 return concluded;
             }
             let later = if let Answer::Later(later) = answer { Some(later) } else { None };
@@ -91,9 +92,7 @@ impl Inner {
         let sent = local();
         let reply = self.call(id, call).await;
         if let Ok(Reply::Done(done)) = &reply {
-            // Redis's clock showed this at some instant between sending and now.
-            let between = (sent.0 + local().0) / 2;
-            self.offset.store(done.now.micros() as i64 - between as i64, Ordering::Relaxed);
+            self.link.shard(id).known.showed(done.now, sent);
         }
         if matches!(reply, Ok(Reply::Missing)) {
             self.rebuild(id).await;
@@ -109,7 +108,7 @@ impl Inner {
             }
             org.ledger.due(key, now)
         });
-        if let Some(due) = due.filter(|_| !self.link.is_open()) {
+        if let Some(due) = due.filter(|_| !self.link.shard(id).is_open()) {
             self.look_after(id, key, due);
         }
     }
@@ -122,7 +121,7 @@ impl Inner {
             redis_key(org, "s"),
             redis_key(org, &format!("n:{}", self.node)),
         ];
-        let argument = wire::encode(call, &self.node, self.nodes.load(Ordering::Relaxed), None);
+        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().0, None);
         let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
     }
@@ -148,6 +147,7 @@ impl Inner {
     }
 
     fn look(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
+        let is_open = self.link.shard(id).is_open();
         let (call, due) = self.with(id, |org| {
             // A sooner look has taken the place of this one.
             if org.looks.get(&key) != Some(&planned) {
@@ -156,7 +156,7 @@ impl Inner {
             org.looks.remove(&key);
             // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
             // must be made.
-            if self.link.is_open() {
+            if is_open {
                 return (None, None);
             }
             let now = local();
@@ -173,14 +173,15 @@ impl Inner {
         }
     }
 
-    /// Tells Redis everything that is owed, a few keys at a time.
-    pub(super) async fn tell_all(self: &Arc<Self>) {
+    /// Tells Redis everything that is owed for some organizations, a few keys at a time.
+    pub(super) async fn tell_all(self: &Arc<Self>, of: impl Fn(&OrgId) -> bool) {
         const AT_A_TIME: usize = 32;
         let mut telling = tokio::task::JoinSet::new();
-        for shard in &self.shards {
+        for orgs in &self.orgs {
             let owing: Vec<_> = {
-                let orgs = shard.0.lock();
+                let orgs = orgs.0.lock();
                 orgs.iter()
+                    .filter(|(id, _)| of(id))
                     .flat_map(|(id, org)| org.ledger.owing().into_iter().map(|key| (id.clone(), key)))
                     .collect()
             };
@@ -199,12 +200,10 @@ impl Inner {
     /// Gives everything back: for the end of the process.
     pub(super) async fn close(self: &Arc<Self>) {
         self.stopped.store(true, Ordering::Relaxed);
-        for shard in &self.shards {
-            shard.0.lock().values_mut().for_each(|org| org.ledger.close(local()));
+        for orgs in &self.orgs {
+            orgs.0.lock().values_mut().for_each(|org| org.ledger.close(local()));
         }
-        if !self.link.is_open() {
-            self.tell_all().await;
-        }
+        self.tell_all(|org| !self.link.shard(org).is_open()).await;
     }
 }
 

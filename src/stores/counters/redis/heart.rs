@@ -7,7 +7,9 @@ use std::time::Duration;
 use redis::Value;
 
 use super::script::HELLO;
-use super::{CAREFUL, Inner, LinkError, local};
+use super::shard::Shard;
+use super::{Inner, LinkError, local};
+use crate::domain::time::Timestamp;
 
 /// All nodes, by the time of their last word.
 const NODES: &str = "tollgate:nodes";
@@ -30,7 +32,7 @@ pub(super) async fn beat(inner: Weak<Inner>) {
                 if beats.is_multiple_of(BEATS_PER_SWEEP) {
                     inner.sweep_ledgers();
                 }
-                if inner.link.is_open() { PROBE_EVERY } else { EVERY }
+                if inner.link.shards().iter().any(|shard| shard.is_open()) { PROBE_EVERY } else { EVERY }
             }
             _ => return,
         };
@@ -41,51 +43,49 @@ pub(super) async fn beat(inner: Weak<Inner>) {
 impl Inner {
     /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
     pub(super) async fn first_word(self: &Arc<Self>) {
-        for _ in 0..2 {
-            if self.hello().await.is_ok() {
-                return;
+        for shard in self.link.shards() {
+            if self.hello(&shard).await.is_err() {
+                drop(self.hello(&shard).await);
             }
         }
     }
 
     async fn beat_once(self: &Arc<Self>) {
-        let was_open = self.link.is_open();
+        let beating = self.link.shards().into_iter().map(|shard| self.beat_of(shard));
+        futures_util::future::join_all(beating).await;
+    }
+
+    async fn beat_of(self: &Arc<Self>, shard: Arc<Shard>) {
+        let was_open = shard.is_open();
         if was_open {
             // Before the breaker can close, so that whoever sees it closed also sees this.
-            self.careful_until.store(local().plus(CAREFUL).0, Ordering::Relaxed);
+            shard.known.be_careful();
         }
-        if self.hello().await.is_ok() && was_open {
-            self.tell_all().await;
+        if self.hello(&shard).await.is_ok() && was_open {
+            self.tell_all(|org| Arc::ptr_eq(&shard, self.link.shard(org))).await;
         }
     }
 
-    async fn hello(&self) -> Result<(), LinkError> {
+    async fn hello(&self, shard: &Shard) -> Result<(), LinkError> {
         let counts_for = COUNTS_FOR.as_micros().to_string();
         let sent = local();
-        let answer = self.link.probe(&HELLO, &[NODES.to_owned()], &[&self.node, &counts_for]).await?;
+        let answer = shard.probe(&HELLO, &[NODES.to_owned()], &[&self.node, &counts_for]).await?;
         let Value::Array(items) = &answer else { return Err(LinkError::Unreadable) };
         let [Value::Int(now), Value::Int(nodes), Value::Int(place), Value::Int(is_empty)] = items[..] else {
             return Err(LinkError::Unreadable);
         };
-        let here = local();
-        self.offset.store(now - ((sent.0 + here.0) / 2) as i64, Ordering::Relaxed);
+        shard.known.showed(Timestamp::from_micros(now.unsigned_abs()), sent);
         if is_empty == 1 {
-            self.emptied_at.store(here.0, Ordering::Relaxed);
+            shard.known.is_empty();
         }
-        // Just after an outage the others may not have spoken yet: there are as many as there were.
-        let nodes = nodes.unsigned_abs();
-        if nodes >= self.nodes.load(Ordering::Relaxed) || here.0 >= self.careful_until.load(Ordering::Relaxed)
-        {
-            self.nodes.store(nodes, Ordering::Relaxed);
-            self.place.store(place.unsigned_abs(), Ordering::Relaxed);
-        }
+        shard.known.heard_of(nodes.unsigned_abs(), place.unsigned_abs(), local());
         Ok(())
     }
 
     fn sweep_ledgers(&self) {
-        for shard in &self.shards {
+        for orgs in &self.orgs {
             let now = local();
-            shard.0.lock().retain(|_, org| !org.ledger.sweep(now) || !org.flights.is_empty());
+            orgs.0.lock().retain(|_, org| !org.ledger.sweep(now) || !org.flights.is_empty());
         }
     }
 }

@@ -355,6 +355,7 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
             timeout: config.counters.timeout,
             on_outage: config.counters.on_outage,
             keys_max: config.counters.keys_max,
+            spool: spool.id(),
         };
         let usage: Arc<dyn UsageRecord> = record.clone();
         let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;

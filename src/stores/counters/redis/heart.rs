@@ -4,22 +4,23 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use redis::Value;
-
 use super::script::HELLO;
 use super::shard::Shard;
 use super::{Inner, LinkError, local};
+use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
 
-/// All nodes, by the time of their last word.
-const NODES: &str = "tollgate:nodes";
-/// How often a node says that it is there, and how long that counts.
-const EVERY: Duration = Duration::from_secs(1);
+/// All nodes, by the time of their last word, and organizations that were rebuilt.
+const NODES: [&str; 2] = ["tollgate:{nodes}", "tollgate:{nodes}:rebuilt"];
+/// How often a node says that it is there, and hears what was rebuilt; and how long that counts.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
 const COUNTS_FOR: Duration = Duration::from_secs(5);
+/// Rebuilt organizations in one answer, as `script/hello.lua` has it.
+const TOLD_AT_ONCE: usize = 500;
 /// How often a Redis that was lost is looked for.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
 /// Beats between two sweeps of what has gone idle.
-const BEATS_PER_SWEEP: u64 = 30;
+const BEATS_PER_SWEEP: u64 = 120;
 
 /// Beats until the counters are gone or closed.
 pub(super) async fn beat(inner: Weak<Inner>) {
@@ -44,8 +45,8 @@ impl Inner {
     /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
     pub(super) async fn first_word(self: &Arc<Self>) {
         for shard in self.link.shards() {
-            if self.hello(&shard).await.is_err() {
-                drop(self.hello(&shard).await);
+            if self.hello(&shard, None).await.is_err() {
+                drop(self.hello(&shard, None).await);
             }
         }
     }
@@ -56,36 +57,55 @@ impl Inner {
     }
 
     async fn beat_of(self: &Arc<Self>, shard: Arc<Shard>) {
-        let was_open = shard.is_open();
+        let (was_open, server) = (shard.is_open(), shard.server());
         if was_open {
             // Before the breaker can close, so that whoever sees it closed also sees this.
             shard.known.be_careful();
         }
-        if self.hello(&shard).await.is_ok() && was_open {
-            self.tell_all(|org| Arc::ptr_eq(&shard, self.link.shard(org))).await;
+        let Ok(rebuilt) = self.hello(&shard, None).await else { return };
+        rebuilt.iter().for_each(|org| self.join(org));
+        if was_open || server != shard.server() {
+            // Whether it still has what it had is asked also where nothing is owed, which is told in the end.
+            let is_there = |org: &OrgId| Arc::ptr_eq(&shard, self.link.shard(org));
+            self.known(is_there).iter().for_each(|org| self.join(org));
         }
     }
 
-    async fn hello(&self, shard: &Shard) -> Result<(), LinkError> {
-        let counts_for = COUNTS_FOR.as_micros().to_string();
+    /// Says that this node is there, and that `announced` is about to be rebuilt; which organizations were.
+    pub(super) async fn hello(
+        &self,
+        shard: &Shard,
+        announced: Option<&OrgId>,
+    ) -> Result<Vec<OrgId>, LinkError> {
+        let (counts_for, since) = (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
+        let arguments = [self.node.as_str(), &counts_for, &since, announced.map_or("", OrgId::as_str)];
         let sent = local();
-        let answer = shard.probe(&HELLO, &[NODES.to_owned()], &[&self.node, &counts_for]).await?;
-        let Value::Array(items) = &answer else { return Err(LinkError::Unreadable) };
-        let [Value::Int(now), Value::Int(nodes), Value::Int(place), Value::Int(is_empty)] = items[..] else {
-            return Err(LinkError::Unreadable);
-        };
-        shard.known.showed(Timestamp::from_micros(now.unsigned_abs()), sent);
-        if is_empty == 1 {
-            shard.known.is_empty();
+        let answer = shard.probe(&HELLO, &NODES.map(str::to_owned), &arguments).await?;
+        let (now, emptied, names, rebuilt): (u64, u64, Vec<String>, Vec<(String, f64)>) =
+            redis::from_redis_value(answer).map_err(|_| LinkError::Unreadable)?;
+        let clock = Timestamp::from_micros(now);
+        shard.known.showed(clock, sent);
+        let place = names.iter().position(|name| *name == self.node).unwrap_or(0);
+        shard.known.heard_of(names.len() as u64, place as u64, local());
+        shard.known.names_are(names, (emptied > 0).then(|| clock.since(Timestamp::from_micros(emptied))));
+        if announced.is_some() {
+            // What else is new is for the next beat.
+            return Ok(Vec::new());
         }
-        shard.known.heard_of(nodes.unsigned_abs(), place.unsigned_abs(), local());
-        Ok(())
+        // Where there are more than one answer holds, the next one begins with the last of it.
+        let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
+        shard.known.knows_rebuilt_until(last.map_or(now, |(_, at)| *at as u64));
+        Ok(rebuilt.into_iter().filter_map(|(org, _)| OrgId::parse(&org).ok()).collect())
     }
 
     fn sweep_ledgers(&self) {
         for orgs in &self.orgs {
             let now = local();
-            orgs.0.lock().retain(|_, org| !org.ledger.sweep(now) || !org.flights.is_empty());
+            orgs.0.lock().retain(|id, org| {
+                // What is remembered of a Redis that is away is what it must be told when it is back.
+                let is_away = org.joining.is_some() || self.link.shard(id).is_open();
+                is_away || !org.ledger.sweep(now) || !org.flights.is_empty()
+            });
         }
     }
 }

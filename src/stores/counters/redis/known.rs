@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::{Local, local};
 use crate::clock;
 use crate::domain::account::{Gauge, Standing};
@@ -14,6 +16,8 @@ const CAREFUL: Duration = Duration::from_secs(2);
 /// What a master's last answers told.
 #[derive(Debug)]
 pub(super) struct Known {
+    /// The names of all nodes that speak to it, and when it was found empty of late.
+    names: Mutex<(Vec<String>, Option<Local>)>,
     /// Nodes that were there when it was last asked, and this one's place among them.
     nodes: AtomicU64,
     place: AtomicU64,
@@ -21,19 +25,20 @@ pub(super) struct Known {
     offset: AtomicI64,
     /// The local instant until which this node's share holds beside leases, in microseconds.
     careful_until: AtomicU64,
-    /// The local instant at which it was found empty.
-    emptied_at: AtomicU64,
+    /// The last instant of its clock of which organizations are known that were rebuilt then.
+    rebuilt_until: AtomicU64,
 }
 
 impl Default for Known {
     fn default() -> Self {
         Self {
+            names: Mutex::default(),
             nodes: 1.into(),
             place: 0.into(),
             // Until it is asked, its clock is taken to be this machine's.
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
             careful_until: 0.into(),
-            emptied_at: 0.into(),
+            rebuilt_until: 0.into(),
         }
     }
 }
@@ -91,14 +96,31 @@ impl Known {
         at.0 < self.careful_until.load(Ordering::Relaxed)
     }
 
-    /// It has lost everything, or never had anything.
-    pub fn is_empty(&self) {
-        self.emptied_at.store(local().0, Ordering::Relaxed);
+    /// These nodes speak to it. `emptied` ago it knew of none: then those that it knew before may only not have spoken
+    /// yet.
+    pub fn names_are(&self, names: Vec<String>, emptied: Option<Duration>) {
+        let at = emptied.map(|ago| Local(local().0.saturating_sub(ago.as_micros() as u64)));
+        let mut known = self.names.lock();
+        let before = std::mem::replace(&mut *known, (names, at)).0;
+        if at.is_some() {
+            let missing: Vec<_> = before.into_iter().filter(|name| !known.0.contains(name)).collect();
+            known.0.extend(missing);
+        }
     }
 
-    /// Whether it was found empty at most `ago` ago.
-    pub fn was_emptied_within(&self, ago: Duration) -> bool {
-        let at = self.emptied_at.load(Ordering::Relaxed);
-        at > 0 && local().since(Local(at)) < ago
+    /// The names of all nodes, and how long ago it was found empty where that was of late.
+    pub fn names(&self) -> (Vec<String>, Option<Duration>) {
+        let known = self.names.lock();
+        (known.0.clone(), known.1.map(|at| local().since(at)))
+    }
+
+    /// The instant of its clock since when organizations may have been rebuilt that nobody has said so of.
+    pub fn rebuilt_until(&self) -> u64 {
+        self.rebuilt_until.load(Ordering::Relaxed)
+    }
+
+    /// Organizations are known that were rebuilt until then.
+    pub fn knows_rebuilt_until(&self, at: u64) {
+        self.rebuilt_until.store(at, Ordering::Relaxed);
     }
 }

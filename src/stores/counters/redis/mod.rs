@@ -38,19 +38,20 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
 
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
 use self::shard::Shard;
 use super::Unclaimed;
-use super::lease::{Answer, Ledger, Local};
+use super::lease::{Answer, Ledger, Local, Shipments, batch};
 use super::memory::MemoryCounters;
 use crate::clock;
 use crate::config::OnOutage;
@@ -58,12 +59,15 @@ use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Caps, Quotas};
+use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 use crate::stores::record::UsageRecord;
 
 /// Locks; a power of two, well above the number of I/O threads.
 const LOCKS: usize = 128;
+/// Organizations that Redis may not know and that are asked for at a time.
+const JOINS_AT_A_TIME: usize = 32;
 
 /// How counters in Redis are set up.
 #[derive(Debug, Clone)]
@@ -76,6 +80,8 @@ pub struct RedisSettings {
     pub on_outage: OnOutage,
     /// As [`MemoryCounters::new`].
     pub keys_max: usize,
+    /// The spool that this gateway's log goes through, as the record knows it.
+    pub spool: Uuid,
 }
 
 /// Counters in Redis.
@@ -95,6 +101,12 @@ struct Inner {
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
+    /// What Redis calls this node's spool.
+    spool: String,
+    /// Batches of the log that are on their way. Locked before organizations are.
+    shipments: Mutex<Shipments>,
+    /// Bounds how many organizations are asked for at a time that Redis may not know.
+    joins: Semaphore,
 }
 
 /// A lock with a cache line to itself.
@@ -110,7 +122,8 @@ struct Org {
     flights: AHashMap<Option<KeyId>, Arc<Notify>>,
     /// When a task will look after a key.
     looks: AHashMap<Option<KeyId>, Local>,
-    rebuilding: bool,
+    /// Since when it is seen to that this node is counted by what Redis holds.
+    joining: Option<Local>,
 }
 
 impl RedisCounters {
@@ -137,6 +150,9 @@ impl RedisCounters {
             own: MemoryCounters::new(settings.keys_max),
             record,
             runtime,
+            spool: rebuild::spool_name(settings.spool),
+            shipments: Mutex::default(),
+            joins: Semaphore::new(JOINS_AT_A_TIME),
         });
         inner.first_word().await;
         let beating = Arc::downgrade(&inner);
@@ -201,6 +217,25 @@ impl RedisCounters {
         }
     }
 
+    /// A batch of the log is about to go to the record, and may arrive whatever is heard of it.
+    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+        self.0.shipments.lock().sending(number, batch(rows));
+    }
+
+    /// All batches have arrived.
+    pub fn shipped(&self) {
+        let inner = &self.0;
+        let mut shipments = inner.shipments.lock();
+        for (number, batch) in shipments.sent() {
+            for (org, tally) in batch {
+                // Whoever is not known here has nothing that was not shipped.
+                if let Some(org) = inner.orgs_with(&org).lock().get_mut(&org) {
+                    org.ledger.shipped(number, tally, local());
+                }
+            }
+        }
+    }
+
     /// Calls made to Redis so far.
     pub fn round_trips(&self) -> u64 {
         self.0.link.round_trips()
@@ -229,6 +264,19 @@ impl Inner {
             Some(org) => work(org),
             None => work(orgs.entry(org.clone()).or_default()),
         }
+    }
+
+    /// Organizations that are known here, of those that `of` names.
+    fn known(&self, of: impl Fn(&OrgId) -> bool) -> Vec<OrgId> {
+        let mut known = Vec::new();
+        for orgs in &self.orgs {
+            known.extend(orgs.0.lock().keys().filter(|id| of(id)).cloned());
+        }
+        known
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     fn orgs_with(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {

@@ -4,6 +4,7 @@
 //! old one dies, and is not asked per call, as it would check the connection with a round trip each time.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ const TRY_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Shard {
     door: Door,
     /// The connection in use, by its number.
-    held: Mutex<Option<(u64, Held)>>,
+    held: Mutex<Option<InUse>>,
     connecting: tokio::sync::Mutex<u64>,
     timeout: Duration,
     failures: AtomicU32,
@@ -33,6 +34,14 @@ pub(super) struct Shard {
     tried: Mutex<Instant>,
     /// What its last answers told.
     pub(super) known: Known,
+}
+
+/// A connection.
+struct InUse {
+    number: u64,
+    held: Held,
+    /// What the server calls itself since it was started; empty where it does not say.
+    server: Arc<str>,
 }
 
 impl Shard {
@@ -50,7 +59,7 @@ impl Shard {
         }
     }
 
-    /// Runs a script over keys that this master has.
+    /// Runs a script over keys that this master has. Its last argument is what the server calls itself.
     ///
     /// # Errors
     /// [`LinkError`]; whether Redis carried it out is not known then.
@@ -62,7 +71,7 @@ impl Shard {
     ) -> Result<Value, LinkError> {
         let mut number = None;
         let called = tokio::time::timeout(self.timeout, async {
-            let (held, mut connection) = self.connection().await?;
+            let (held, mut connection, server) = self.connection().await?;
             number = Some(held);
             let mut call = script.prepare_invoke();
             for key in keys {
@@ -71,6 +80,7 @@ impl Shard {
             for argument in arguments {
                 call.arg(*argument);
             }
+            call.arg(&*server);
             Ok(call.invoke_async::<Value>(&mut connection).await?)
         });
         let answer = called.await.unwrap_or(Err(LinkError::Timeout(self.timeout)));
@@ -95,6 +105,11 @@ impl Shard {
         Ok(answer)
     }
 
+    /// What the server calls itself, where there is a connection to it.
+    pub fn server(&self) -> Option<Arc<str>> {
+        self.held.lock().as_ref().map(|held| Arc::clone(&held.server))
+    }
+
     /// Whether it is given up for now.
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
@@ -110,7 +125,7 @@ impl Shard {
         true
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), LinkError> {
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection, Arc<str>), LinkError> {
         if let Some(held) = self.in_use() {
             return Ok(held);
         }
@@ -120,25 +135,38 @@ impl Shard {
         }
         let connection = self.door.open().await?;
         *number += 1;
-        let multiplexed = connection.multiplexed();
-        *self.held.lock() = Some((*number, connection));
-        Ok((*number, multiplexed))
+        let mut multiplexed = connection.multiplexed();
+        let server: Arc<str> = run_id(&mut multiplexed).await?.into();
+        *self.held.lock() = Some(InUse { number: *number, held: connection, server: Arc::clone(&server) });
+        Ok((*number, multiplexed, server))
     }
 
-    fn in_use(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.held.lock().as_ref().map(|(number, held)| (*number, held.multiplexed()))
+    fn in_use(&self) -> Option<(u64, MultiplexedConnection, Arc<str>)> {
+        let held = self.held.lock();
+        held.as_ref().map(|held| (held.number, held.held.multiplexed(), Arc::clone(&held.server)))
     }
 
     fn failed(&self, number: Option<u64>, error: &LinkError) {
-        let given_up = self.held.lock().take_if(|(held, _)| Some(*held) == number);
-        if let Some((_, held)) = given_up {
-            held.discard();
+        let given_up = self.held.lock().take_if(|held| Some(held.number) == number);
+        if let Some(given_up) = given_up {
+            given_up.held.discard();
         }
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES
             && !self.open.swap(true, Ordering::AcqRel)
         {
             tracing::warn!(%error, "Redis is given up until it answers again");
         }
+    }
+}
+
+/// What the server has called itself since it was started, by which one that took over is told from the one before.
+/// Empty where this user may not ask.
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, LinkError> {
+    let mut info = redis::cmd("INFO");
+    match info.arg("server").query_async::<String>(connection).await {
+        Ok(info) => Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned()),
+        Err(error) if error.code() == Some("NOPERM") => Ok(String::new()),
+        Err(error) => Err(error.into()),
     }
 }
 

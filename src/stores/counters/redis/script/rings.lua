@@ -7,7 +7,7 @@
 
 local floor, min, max, huge = math.floor, math.min, math.max, math.huge
 
-local ENCODING = 1
+local ENCODING = 2
 -- Longer than the longest window with its cell. Whoever comes back later is rebuilt from the request log.
 local TTL_SECONDS = 40 * 86400
 
@@ -170,16 +170,27 @@ local function nothing_spent()
   return { { 0, 0, 0 }, { 0, 0, 0 }, { 0, 0, 0 } }
 end
 
--- The organization's part of a call; nil where Redis does not know it.
+-- The server as the caller knows it, by the run_id that each process of Redis makes up for itself; '' where the caller
+-- does not know.
+local SERVER = ARGV[2] or ''
+
+-- The organization's part of a call; nil where Redis does not know it. What another process of Redis had counted, which
+-- this one has as its replica or from a file, may lack the last of it: that is not known either.
 local function load_organization(hash)
   local packed = redis.call('HGET', hash, 'm')
   if not packed then return nil end
   local m = cmsgpack.unpack(packed)
-  if m[1] ~= ENCODING then return nil end
+  if m[1] ~= ENCODING or SERVER ~= '' and (m[12] or '') ~= SERVER then return nil end
   return {
     hash = hash, epoch = m[2], clock = m[3], leased = m[4], leased_until = m[5],
     second = ring(SECOND, hash, m[6]), minute = ring(MINUTE, hash, m[7]), spend = m[8],
+    awaited = m[9], opens_from = m[10], opens_by = m[11], server = m[12],
   }
+end
+
+-- Whether anybody may claim by it: every node that was there when it was rebuilt has reported, or has had the time.
+local function is_open(org)
+  return org.clock >= org.opens_by or org.awaited == 0 and org.clock >= org.opens_from
 end
 
 -- An organization's epoch is the instant at which its counts were built.
@@ -187,12 +198,13 @@ local function new_organization(hash, now)
   return {
     hash = hash, epoch = now, clock = now, leased = 0, leased_until = 0,
     second = ring(SECOND, hash, { 0, 0, 0 }), minute = ring(MINUTE, hash, { 0, 0, 0 }), spend = nothing_spent(),
+    awaited = 0, opens_from = 0, opens_by = 0, server = SERVER,
   }
 end
 
 local function save_organization(org)
   local m = { ENCODING, org.epoch, org.clock, org.leased, org.leased_until,
-    kept(org.second), kept(org.minute), org.spend }
+    kept(org.second), kept(org.minute), org.spend, org.awaited, org.opens_from, org.opens_by, org.server }
   redis.call('HSET', org.hash, 'm', cmsgpack.pack(m))
   redis.call('EXPIRE', org.hash, TTL_SECONDS)
 end

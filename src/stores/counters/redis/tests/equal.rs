@@ -121,10 +121,12 @@ impl Both {
         let now = Timestamp::parse("2026-11-21T23:58:00Z").unwrap();
         let org = OrgId::parse(org).unwrap();
         let mut connection = Client::open(server.url()).unwrap().get_connection().unwrap();
-        let keys = [redis_key(&org, "o"), redis_key(&org, "r")];
+        let keys = ["o", "r", "b"].map(|what| redis_key(&org, what));
         redis::cmd("SET").arg(&keys[1]).arg("token").exec(&mut connection).unwrap();
-        let argument = serde_json::json!(["token", now.micros(), [], [[], [], []]]).to_string();
-        let done: i64 = RESTORE.key(&keys[0]).key(&keys[1]).arg(argument).invoke(&mut connection).unwrap();
+        let nothing = serde_json::json!([[], [], [], [], [], [0, 0]]);
+        let argument = serde_json::json!(["token", now.micros(), true, [], nothing]).to_string();
+        let mut restore = RESTORE.prepare_invoke();
+        let done: i64 = restore.key(&keys).arg(argument).invoke(&mut connection).unwrap();
         assert_eq!(done, 1);
         Self { central: Central::new(now), connection, org, calls: HashMap::new(), slots: [0; 3], now }
     }

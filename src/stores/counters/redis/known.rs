@@ -1,6 +1,6 @@
 //! What is known of a master besides counts: its clock, the nodes that speak to it, and whether it was lost lately.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Local, local};
@@ -21,8 +21,12 @@ pub(super) struct Known {
     offset: AtomicI64,
     /// The local instant until which this node's share holds beside leases, in microseconds.
     careful_until: AtomicU64,
+    /// Whether something may have been counted without it that it was not told yet.
+    is_owed: AtomicBool,
     /// The local instant at which it was found empty.
     emptied_at: AtomicU64,
+    /// When this node last said to it that it is there.
+    greeted: AtomicU64,
 }
 
 impl Default for Known {
@@ -33,7 +37,9 @@ impl Default for Known {
             // Until it is asked, its clock is taken to be this machine's.
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
             careful_until: 0.into(),
+            is_owed: false.into(),
             emptied_at: 0.into(),
+            greeted: 0.into(),
         }
     }
 }
@@ -44,10 +50,19 @@ impl Known {
         (self.nodes.load(Ordering::Relaxed).max(1), self.place.load(Ordering::Relaxed))
     }
 
-    /// So many nodes have spoken of late. Just after an outage the others may not have yet: there are as many as there
-    /// were.
+    /// Takes over what is known of the master that had its part before.
+    pub fn as_of(&self, before: &Self) {
+        let (nodes, place) = before.nodes();
+        self.nodes.store(nodes, Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+        self.offset.store(before.offset.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// So many nodes have spoken of late. Just after an outage, or where it knew of none, the others may not have yet:
+    /// there are as many as there were.
     pub fn heard_of(&self, nodes: u64, place: u64, at: Local) {
-        if nodes >= self.nodes.load(Ordering::Relaxed) || !self.is_careful(at) {
+        let is_complete = !self.is_careful(at) && !self.was_emptied_within(CAREFUL);
+        if nodes >= self.nodes.load(Ordering::Relaxed) || is_complete {
             self.nodes.store(nodes, Ordering::Relaxed);
             self.place.store(place, Ordering::Relaxed);
         }
@@ -83,12 +98,29 @@ impl Known {
 
     /// From now on, for a while, this node's share holds beside its leases.
     pub fn be_careful(&self) {
+        self.is_owed.store(true, Ordering::Relaxed);
         self.careful_until.store(local().plus(CAREFUL).0, Ordering::Relaxed);
     }
 
     /// Whether this node's share holds beside its leases.
     pub fn is_careful(&self, at: Local) -> bool {
         at.0 < self.careful_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has to be told what was counted without it; says so once.
+    pub fn take_owed(&self) -> bool {
+        self.is_owed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether this node has to say that it is there; says so once in `every`.
+    pub fn take_greeting(&self, every: Duration) -> bool {
+        let now = local();
+        // A beat comes a little late, never early.
+        let is_due = now.plus(every / 10).since(Local(self.greeted.load(Ordering::Relaxed))) >= every;
+        if is_due {
+            self.greeted.store(now.0, Ordering::Relaxed);
+        }
+        is_due
     }
 
     /// It has lost everything, or never had anything.

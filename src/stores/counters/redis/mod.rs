@@ -22,6 +22,7 @@
 //! a time to live.
 
 mod ask;
+mod cluster;
 mod door;
 mod heart;
 mod known;
@@ -111,6 +112,8 @@ struct Org {
     /// When a task will look after a key.
     looks: AHashMap<Option<KeyId>, Local>,
     rebuilding: bool,
+    /// Keys that are on their way to another master, and since when.
+    moving: AHashMap<Option<KeyId>, Local>,
 }
 
 impl RedisCounters {
@@ -139,8 +142,7 @@ impl RedisCounters {
             runtime,
         });
         inner.first_word().await;
-        let beating = Arc::downgrade(&inner);
-        inner.runtime.spawn(heart::beat(beating));
+        inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }
 
@@ -154,10 +156,10 @@ impl RedisCounters {
         let inner = &self.0;
         let shard = inner.link.shard(org);
         if shard.is_open() {
-            return Some(inner.claim_share(shard, org, claim, now));
+            return Some(inner.claim_share(&shard, org, claim, now));
         }
         let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
-        inner.conclude(shard, org, claim, &answer, now)
+        inner.conclude(&shard, org, claim, &answer, now)
     }
 
     /// See [`super::Counters::ask`].
@@ -208,7 +210,7 @@ impl RedisCounters {
 
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
-        !self.0.link.shards().iter().any(|shard| shard.is_open())
+        self.0.link.is_up()
     }
 
     /// Forgets what has gone idle, without loss.

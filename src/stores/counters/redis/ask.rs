@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::link::LinkError;
 use super::script::CLAIM;
-use super::{Inner, Local, Unclaimed, local, redis_key, wire};
+use super::{Inner, Local, Org, Unclaimed, local, wire};
 use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
@@ -16,6 +16,8 @@ use crate::stores::counters::lease::{Answer, Call, Reply};
 /// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
 /// an organization into a Redis that was found empty.
 const WAIT_MAX: Duration = Duration::from_millis(900);
+/// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
+const MOVING_FOR: Duration = Duration::from_millis(500);
 /// A look that is due so soon is taken at once.
 const AT_ONCE: Duration = Duration::from_micros(500);
 
@@ -29,22 +31,29 @@ impl Inner {
     ) -> Result<(Claimed, Standing), Unclaimed> {
         let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
-            let shard = self.link.shard(org);
+            let shard = Arc::clone(&self.link.shard(org));
+            let (joining, is_adrift) =
+                self.with(org, |org| (org.joining, org.is_adrift(claim.key, local())));
             // Nobody waits for longer until an organization is rebuilt: meanwhile this node's share serves.
-            let joining = self.with(org, |org| org.joining);
             let is_long = |since: Local| local().since(since) >= WAIT_MAX;
             if shard.is_open() || joining.is_some_and(is_long) {
-                return self.claim_share(shard, org, claim, now);
+                return self.claim_share(&shard, org, claim, now);
+            }
+            if is_adrift {
+                let concluded = self.claim_share(&shard, org, claim, now);
+                // Which also finds out when it has arrived.
+                self.more(org, claim.key);
+                return concluded;
             }
             let (answer, seat) = self.claim_or_wait(org, claim);
-            if let Some(concluded) = self.conclude(shard, org, claim, &answer, now) {
+            if let Some(concluded) = self.conclude(&shard, org, claim, &answer, now) {
                 return concluded;
             }
             let later = if let Answer::Later(later) = answer { Some(later) } else { None };
             let left = until.since(local());
             if left.is_zero() {
                 return match joining {
-                    Some(_) => self.claim_share(shard, org, claim, now),
+                    Some(_) => self.claim_share(&shard, org, claim, now),
                     None => Err(Unclaimed::Unavailable),
                 };
             }
@@ -111,6 +120,10 @@ impl Inner {
         let due = self.with(id, |org| {
             let now = local();
             match &reply {
+                Err(LinkError::Moving) => drop(org.moving.entry(key).or_insert(sent)),
+                _ => drop(org.moving.remove(&key)),
+            }
+            match &reply {
                 Ok(reply) => org.ledger.answered(key, call.seq, reply, now),
                 Err(_) => org.ledger.lost(key, call.seq),
             }
@@ -129,13 +142,7 @@ impl Inner {
     }
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
-        let of_key = call.key.map_or_else(|| "k:".to_owned(), |key| format!("k:{}", key.0.as_simple()));
-        let keys = [
-            redis_key(org, "o"),
-            redis_key(org, &of_key),
-            redis_key(org, "s"),
-            redis_key(org, &format!("n:{}", self.node)),
-        ];
+        let keys = wire::keys(org, call, &self.node);
         let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().0, None);
         let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
@@ -219,6 +226,13 @@ impl Inner {
             orgs.0.lock().values_mut().for_each(|org| org.ledger.close(local()));
         }
         self.tell_all(|org| !self.link.shard(org).is_open()).await;
+    }
+}
+
+impl Org {
+    /// Whether a key has been on its way to another master for too long to wait for it.
+    fn is_adrift(&self, key: Option<KeyId>, now: Local) -> bool {
+        self.moving.get(&key).is_some_and(|since| now.since(*since) >= MOVING_FOR)
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::script::HELLO;
-use super::shard::Shard;
+use super::shard::{News, Shard};
 use super::{Inner, LinkError, local};
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
 
-/// All nodes, by the time of their last word, and organizations that were rebuilt.
-const NODES: [&str; 2] = ["tollgate:{nodes}", "tollgate:{nodes}:rebuilt"];
 /// How often a node says that it is there, and hears what was rebuilt; and how long that counts.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
 const COUNTS_FOR: Duration = Duration::from_secs(5);
@@ -19,55 +19,60 @@ const COUNTS_FOR: Duration = Duration::from_secs(5);
 const TOLD_AT_ONCE: usize = 500;
 /// How often a Redis that was lost is looked for.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
-/// Beats between two sweeps of what has gone idle.
-const BEATS_PER_SWEEP: u64 = 120;
+/// How often what has gone idle is swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// Beats until the counters are gone or closed.
-pub(super) async fn beat(inner: Weak<Inner>) {
-    let mut beats = 0_u64;
+/// Beats until the counters are gone or closed; at once where there is `news` of Redis.
+pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
+    let mut swept = local();
     loop {
         let pause = match inner.upgrade() {
             Some(inner) if !inner.stopped.load(Ordering::Relaxed) => {
                 inner.beat_once().await;
-                beats += 1;
-                if beats.is_multiple_of(BEATS_PER_SWEEP) {
+                if local().since(swept) >= SWEEP_EVERY {
                     inner.sweep_ledgers();
+                    swept = local();
                 }
-                if inner.link.shards().iter().any(|shard| shard.is_open()) { PROBE_EVERY } else { EVERY }
+                if inner.link.is_settled() { EVERY } else { PROBE_EVERY }
             }
             _ => return,
         };
-        tokio::time::sleep(pause).await;
+        // Either way it is time to look.
+        let _ = tokio::time::timeout(pause, news.notified()).await;
     }
 }
 
 impl Inner {
     /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
     pub(super) async fn first_word(self: &Arc<Self>) {
-        for shard in self.link.shards() {
+        self.link.look_around().await;
+        let greetings = self.link.shards().into_iter().map(async |shard| {
             if self.hello(&shard, None).await.is_err() {
                 drop(self.hello(&shard, None).await);
             }
-        }
+        });
+        join_all(greetings).await;
     }
 
     async fn beat_once(self: &Arc<Self>) {
+        self.link.look_around().await;
         let beating = self.link.shards().into_iter().map(|shard| self.beat_of(shard));
-        futures_util::future::join_all(beating).await;
+        join_all(beating).await;
     }
 
     async fn beat_of(self: &Arc<Self>, shard: Arc<Shard>) {
-        let (was_open, server) = (shard.is_open(), shard.server());
-        if was_open {
+        let server = shard.server();
+        if shard.is_open() {
             // Before the breaker can close, so that whoever sees it closed also sees this.
             shard.known.be_careful();
+        } else if !shard.known.take_greeting(EVERY) {
+            return;
         }
         let Ok(rebuilt) = self.hello(&shard, None).await else { return };
         rebuilt.iter().for_each(|org| self.join(org));
-        if was_open || server != shard.server() {
+        if shard.known.take_owed() || server != shard.server() {
             // Whether it still has what it had is asked also where nothing is owed, which is told in the end.
-            let is_there = |org: &OrgId| Arc::ptr_eq(&shard, self.link.shard(org));
-            self.known(is_there).iter().for_each(|org| self.join(org));
+            self.known(|org| Arc::ptr_eq(&shard, &self.link.shard(org))).iter().for_each(|org| self.join(org));
         }
     }
 
@@ -80,14 +85,15 @@ impl Inner {
         let (counts_for, since) = (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
         let arguments = [self.node.as_str(), &counts_for, &since, announced.map_or("", OrgId::as_str)];
         let sent = local();
-        let answer = shard.probe(&HELLO, &NODES.map(str::to_owned), &arguments).await?;
+        let answer = shard.probe(&HELLO, &shard.nodes_keys(), &arguments).await?;
         let (now, emptied, names, rebuilt): (u64, u64, Vec<String>, Vec<(String, f64)>) =
             redis::from_redis_value(answer).map_err(|_| LinkError::Unreadable)?;
         let clock = Timestamp::from_micros(now);
         shard.known.showed(clock, sent);
         let place = names.iter().position(|name| *name == self.node).unwrap_or(0);
-        shard.known.heard_of(names.len() as u64, place as u64, local());
+        let nodes = names.len() as u64;
         shard.known.names_are(names, (emptied > 0).then(|| clock.since(Timestamp::from_micros(emptied))));
+        shard.known.heard_of(nodes, place as u64, local());
         if announced.is_some() {
             // What else is new is for the next beat.
             return Ok(Vec::new());

@@ -1,6 +1,6 @@
 //! What is known of a master besides counts: its clock, the nodes that speak to it, and whether it was lost lately.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,8 +16,8 @@ const CAREFUL: Duration = Duration::from_secs(2);
 /// What a master's last answers told.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The names of all nodes that speak to it, and when it was found empty of late.
-    names: Mutex<(Vec<String>, Option<Local>)>,
+    /// The names of all nodes that speak to it.
+    names: Mutex<Vec<String>>,
     /// Nodes that were there when it was last asked, and this one's place among them.
     nodes: AtomicU64,
     place: AtomicU64,
@@ -25,8 +25,14 @@ pub(super) struct Known {
     offset: AtomicI64,
     /// The local instant until which this node's share holds beside leases, in microseconds.
     careful_until: AtomicU64,
+    /// Whether something may have been counted without it that it was not told yet.
+    is_owed: AtomicBool,
+    /// The local instant at which it was found empty.
+    emptied_at: AtomicU64,
     /// The last instant of its clock of which organizations are known that were rebuilt then.
     rebuilt_until: AtomicU64,
+    /// When this node last said to it that it is there.
+    greeted: AtomicU64,
 }
 
 impl Default for Known {
@@ -38,7 +44,10 @@ impl Default for Known {
             // Until it is asked, its clock is taken to be this machine's.
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
             careful_until: 0.into(),
+            is_owed: false.into(),
+            emptied_at: 0.into(),
             rebuilt_until: 0.into(),
+            greeted: 0.into(),
         }
     }
 }
@@ -49,10 +58,19 @@ impl Known {
         (self.nodes.load(Ordering::Relaxed).max(1), self.place.load(Ordering::Relaxed))
     }
 
-    /// So many nodes have spoken of late. Just after an outage the others may not have yet: there are as many as there
-    /// were.
+    /// Takes over what is known of the master that had its part before.
+    pub fn as_of(&self, before: &Self) {
+        let (nodes, place) = before.nodes();
+        self.nodes.store(nodes, Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+        self.offset.store(before.offset.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// So many nodes have spoken of late. Just after an outage, or where it knew of none, the others may not have yet:
+    /// there are as many as there were.
     pub fn heard_of(&self, nodes: u64, place: u64, at: Local) {
-        if nodes >= self.nodes.load(Ordering::Relaxed) || !self.is_careful(at) {
+        let is_complete = !self.is_careful(at) && !self.was_emptied_within(CAREFUL);
+        if nodes >= self.nodes.load(Ordering::Relaxed) || is_complete {
             self.nodes.store(nodes, Ordering::Relaxed);
             self.place.store(place, Ordering::Relaxed);
         }
@@ -88,6 +106,7 @@ impl Known {
 
     /// From now on, for a while, this node's share holds beside its leases.
     pub fn be_careful(&self) {
+        self.is_owed.store(true, Ordering::Relaxed);
         self.careful_until.store(local().plus(CAREFUL).0, Ordering::Relaxed);
     }
 
@@ -96,22 +115,44 @@ impl Known {
         at.0 < self.careful_until.load(Ordering::Relaxed)
     }
 
+    /// Whether it has to be told what was counted without it; says so once.
+    pub fn take_owed(&self) -> bool {
+        self.is_owed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether this node has to say that it is there; says so once in `every`.
+    pub fn take_greeting(&self, every: Duration) -> bool {
+        let now = local();
+        // A beat comes a little late, never early.
+        let is_due = now.plus(every / 10).since(Local(self.greeted.load(Ordering::Relaxed))) >= every;
+        if is_due {
+            self.greeted.store(now.0, Ordering::Relaxed);
+        }
+        is_due
+    }
+
     /// These nodes speak to it. `emptied` ago it knew of none: then those that it knew before may only not have spoken
     /// yet.
     pub fn names_are(&self, names: Vec<String>, emptied: Option<Duration>) {
-        let at = emptied.map(|ago| Local(local().0.saturating_sub(ago.as_micros() as u64)));
         let mut known = self.names.lock();
-        let before = std::mem::replace(&mut *known, (names, at)).0;
-        if at.is_some() {
-            let missing: Vec<_> = before.into_iter().filter(|name| !known.0.contains(name)).collect();
-            known.0.extend(missing);
+        let before = std::mem::replace(&mut *known, names);
+        if let Some(ago) = emptied {
+            let missing: Vec<_> = before.into_iter().filter(|name| !known.contains(name)).collect();
+            known.extend(missing);
+            let at = local().0.saturating_sub(ago.as_micros() as u64).max(1);
+            self.emptied_at.store(at, Ordering::Relaxed);
         }
     }
 
-    /// The names of all nodes, and how long ago it was found empty where that was of late.
-    pub fn names(&self) -> (Vec<String>, Option<Duration>) {
-        let known = self.names.lock();
-        (known.0.clone(), known.1.map(|at| local().since(at)))
+    /// The names of all nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.names.lock().clone()
+    }
+
+    /// How long ago it was found empty, where it was.
+    pub fn emptied_ago(&self) -> Option<Duration> {
+        let at = self.emptied_at.load(Ordering::Relaxed);
+        (at > 0).then(|| local().since(Local(at)))
     }
 
     /// The instant of its clock since when organizations may have been rebuilt that nobody has said so of.
@@ -122,5 +163,10 @@ impl Known {
     /// Organizations are known that were rebuilt until then.
     pub fn knows_rebuilt_until(&self, at: u64) {
         self.rebuilt_until.store(at, Ordering::Relaxed);
+    }
+
+    /// Whether it was found empty at most `ago` ago.
+    pub fn was_emptied_within(&self, ago: Duration) -> bool {
+        self.emptied_ago().is_some_and(|since| since < ago)
     }
 }

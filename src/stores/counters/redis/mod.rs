@@ -22,6 +22,7 @@
 //! a time to live.
 
 mod ask;
+mod cluster;
 mod door;
 mod heart;
 mod known;
@@ -124,6 +125,8 @@ struct Org {
     looks: AHashMap<Option<KeyId>, Local>,
     /// Since when it is seen to that this node is counted by what Redis holds.
     joining: Option<Local>,
+    /// Keys that are on their way to another master, and since when.
+    moving: AHashMap<Option<KeyId>, Local>,
 }
 
 impl RedisCounters {
@@ -155,8 +158,7 @@ impl RedisCounters {
             joins: Semaphore::new(JOINS_AT_A_TIME),
         });
         inner.first_word().await;
-        let beating = Arc::downgrade(&inner);
-        inner.runtime.spawn(heart::beat(beating));
+        inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }
 
@@ -170,10 +172,10 @@ impl RedisCounters {
         let inner = &self.0;
         let shard = inner.link.shard(org);
         if shard.is_open() {
-            return Some(inner.claim_share(shard, org, claim, now));
+            return Some(inner.claim_share(&shard, org, claim, now));
         }
         let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
-        inner.conclude(shard, org, claim, &answer, now)
+        inner.conclude(&shard, org, claim, &answer, now)
     }
 
     /// See [`super::Counters::ask`].
@@ -243,7 +245,7 @@ impl RedisCounters {
 
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
-        !self.0.link.shards().iter().any(|shard| shard.is_open())
+        self.0.link.is_up()
     }
 
     /// Forgets what has gone idle, without loss.

@@ -149,14 +149,14 @@ impl Inner {
     }
 
     async fn write(self: &Arc<Self>, id: &OrgId, token: &str) -> Result<bool, Failure> {
-        let shard = Arc::clone(self.link.shard(id));
+        let shard = Arc::clone(&self.link.shard(id));
         let now = shard.known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         // Whoever lives hears of it before there is anything to claim by.
         self.hello(&shard, Some(id)).await?;
-        let (nodes, emptied) = shard.known.names();
-        let at_least = emptied.map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
-        let awaited = Awaited { nodes, at_least, at_most: at_least.max(REPORT_WITHIN) };
+        let at_least =
+            shard.known.emptied_ago().map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
+        let awaited = Awaited { nodes: shard.known.names(), at_least, at_most: at_least.max(REPORT_WITHIN) };
         for part in parts(id, &usage, &awaited) {
             let argument = part.argument(token, None);
             let mut keys = vec![redis_key(id, "o"), redis_key(id, "r"), redis_key(id, "b")];

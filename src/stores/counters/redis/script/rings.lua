@@ -170,21 +170,27 @@ local function nothing_spent()
   return { { 0, 0, 0 }, { 0, 0, 0 }, { 0, 0, 0 } }
 end
 
--- The server as the caller knows it, by the run_id that each process of Redis makes up for itself; '' where the caller
--- does not know.
-local SERVER = ARGV[2] or ''
+-- This server as the caller knows it, by the run_id that each process of Redis makes up for itself, and those of other
+-- masters; '' where the caller does not know.
+local SERVERS = ARGV[#ARGV]
+local SERVER = string.match(SERVERS, '^[^ ]*') or ''
 
--- The organization's part of a call; nil where Redis does not know it. What another process of Redis had counted, which
--- this one has as its replica or from a file, may lack the last of it: that is not known either.
+-- Whether what a server counted is whole: this one, or one that lives and has handed it over. What is from another
+-- process, this one having it as its replica or from a file, may lack the last of it.
+local function is_whole(server)
+  return SERVER == '' or server == SERVER or server ~= '' and string.find(SERVERS, server, 1, true) ~= nil
+end
+
+-- The organization's part of a call; nil where Redis does not know it, or not all of it.
 local function load_organization(hash)
   local packed = redis.call('HGET', hash, 'm')
   if not packed then return nil end
   local m = cmsgpack.unpack(packed)
-  if m[1] ~= ENCODING or SERVER ~= '' and (m[12] or '') ~= SERVER then return nil end
+  if m[1] ~= ENCODING or not is_whole(m[12]) then return nil end
   return {
     hash = hash, epoch = m[2], clock = m[3], leased = m[4], leased_until = m[5],
     second = ring(SECOND, hash, m[6]), minute = ring(MINUTE, hash, m[7]), spend = m[8],
-    awaited = m[9], opens_from = m[10], opens_by = m[11], server = m[12],
+    awaited = m[9], opens_from = m[10], opens_by = m[11],
   }
 end
 
@@ -198,13 +204,13 @@ local function new_organization(hash, now)
   return {
     hash = hash, epoch = now, clock = now, leased = 0, leased_until = 0,
     second = ring(SECOND, hash, { 0, 0, 0 }), minute = ring(MINUTE, hash, { 0, 0, 0 }), spend = nothing_spent(),
-    awaited = 0, opens_from = 0, opens_by = 0, server = SERVER,
+    awaited = 0, opens_from = 0, opens_by = 0,
   }
 end
 
 local function save_organization(org)
   local m = { ENCODING, org.epoch, org.clock, org.leased, org.leased_until,
-    kept(org.second), kept(org.minute), org.spend, org.awaited, org.opens_from, org.opens_by, org.server }
+    kept(org.second), kept(org.minute), org.spend, org.awaited, org.opens_from, org.opens_by, SERVER }
   redis.call('HSET', org.hash, 'm', cmsgpack.pack(m))
   redis.call('EXPIRE', org.hash, TTL_SECONDS)
 end

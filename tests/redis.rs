@@ -9,6 +9,8 @@ mod support;
 mod cheap;
 #[path = "redis/cluster.rs"]
 mod cluster;
+#[path = "redis/emptied.rs"]
+mod emptied;
 #[path = "redis/exact.rs"]
 mod exact;
 #[path = "redis/failover.rs"]

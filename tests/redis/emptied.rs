@@ -39,6 +39,15 @@ async fn the_rest(gateways: &[Gateway], key: &str, code: &str) {
     assert!(refused.iter().all(|refused| refused == code), "{refused:?}");
 }
 
+/// Redis is emptied, and the organization is back in it, so that nobody is admitted by a share any more.
+async fn empty(redis: &RedisServer, gateways: &[Gateway], key: &str) {
+    redis.command(&["FLUSHALL"]);
+    assert_eq!(burst(gateways, key, 1, 1).await.0, 1);
+    wait_until("it is rebuilt", SOON, async || redis.command(&["EXISTS", "tollgate:{acme}:o"]).trim() == "1")
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
 #[tokio::test]
 async fn requests_in_flight_for_long_count_when_redis_is_emptied() {
     let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
@@ -49,7 +58,7 @@ async fn requests_in_flight_for_long_count_when_redis_is_emptied() {
     // Longer than rows take to the record, and these have none.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(burst(&gateways, &key, 4, 4).await.0, 16);
-    redis.command(&["FLUSHALL"]);
+    empty(&redis, &gateways, &key).await;
     the_rest(&gateways, &key, "quota_daily").await;
     assert_eq!(upstream.count(), 60, "with 20 in flight, and 16 whose rows were on their way");
     all_admitted(slow).await;
@@ -72,7 +81,7 @@ async fn rows_that_wait_in_the_spool_count_when_redis_is_emptied() {
     for round in 1..=3 {
         assert_eq!(burst(&gateways, &key, 4, 5).await.0, 20, "round {round}");
         tokio::time::sleep(Duration::from_millis(2_500)).await;
-        redis.command(&["FLUSHALL"]);
+        empty(&redis, &gateways, &key).await;
     }
     the_rest(&gateways, &key, "quota_total").await;
     assert_eq!(upstream.count(), 70);

@@ -15,7 +15,7 @@ const SLACK: Duration = Duration::from_secs(1);
 const CAREFUL: Duration = Duration::from_millis(2_200);
 
 /// Each gateway says once a second that it is there, and learns how many are.
-async fn heard_of_each_other() {
+pub(crate) async fn heard_of_each_other() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
 }
 

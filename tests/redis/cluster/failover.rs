@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::super::burst;
-use super::super::outage::heard_of_each_other;
-use super::super::support::{Answer, Gateway, Kept, RedisCluster, SOON, Upstream, metrics, sum, wait_until};
+use super::super::outage::{CAREFUL, heard_of_each_other, is_up};
+use super::super::support::{Answer, Gateway, Kept, RedisCluster, SOON, Upstream, wait_until};
 use super::{Tenant, start};
 
 /// How long after the promotion everything may take to be as before.
@@ -29,10 +29,6 @@ enum Fall {
     Killed,
     Stopped,
     Deposed,
-}
-
-async fn is_up(gateway: &Gateway) -> bool {
-    sum(&metrics(gateway.control).await, "tollgate_dependency_up{name=\"redis\"}") > 0.0
 }
 
 /// What a client saw that asked all the time.
@@ -149,10 +145,10 @@ async fn masters_fall_and_only_their_organizations_notice() {
             admitted[master] += seen.admitted;
             assert!(seen.wrong.is_empty(), "round {round}, {fall:?}: {:?}", seen.wrong);
         }
+        tokio::time::sleep(CAREFUL).await;
     }
     let answered: usize = admitted.iter().sum();
     // What was counted by whomever and whenever, adds up.
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
     for (tenant, admitted) in wide.iter().zip(admitted) {
         let left = quota - admitted;
         let (last, refused) = burst(&gateways, &tenant.key, 8, left / 8 + 30).await;

@@ -197,3 +197,28 @@ async fn a_quota_is_exact_with_redis_killed_under_load_and_back_empty() {
     assert!(refused.iter().all(|code| code == "quota_daily"), "{refused:?}");
     assert_eq!((so_far + admitted, upstream.count()), (CAP, CAP));
 }
+
+#[tokio::test]
+async fn what_a_killed_gateway_left_on_its_disk_counts_when_it_is_back() {
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = upstream();
+    let slow = config(upstream.address, &redis.url(), shared.path(), "[plans.wide]")
+        .replace("segment_bytes", "ship_every = \"60s\"\nsegment_bytes");
+    let mut gateways = [Gateway::start(&slow).await, Gateway::start(&slow).await];
+    gateways[0].cli(&["org", "create", "acme", "--plan", "wide"]).await;
+    let (id, key) = gateways[0].key("acme", "k", &["--daily", "80"]).await;
+    assert_eq!(burst(&gateways, &key, 4, 10).await.0, 40);
+    gateways[1].kill().await;
+    empty(&redis, &gateways[..1], &key).await;
+    gateways[1].start_again().await;
+    // Its first beat has the organization forgotten, and the next request finds that out.
+    let mut admitted = 41;
+    wait_until("what it had admitted counts", SOON, async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        admitted += burst(&gateways[..1], &key, 1, 1).await.0;
+        spent(&redis, &id).is_some_and(|(requests, _)| requests == admitted as u64)
+    })
+    .await;
+    the_rest(&gateways, &key, "quota_daily").await;
+    assert_eq!(upstream.count(), 80);
+}

@@ -39,10 +39,13 @@ pub(in crate::stores::counters) struct Report {
     slots: (u64, u64),
 }
 
+/// Admissions by the first instant of their five minutes.
+pub(in crate::stores::counters) type Cells = Vec<(Timestamp, Sum)>;
+
 /// What goes into one call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::stores::counters) struct Part {
-    pub keys: Vec<(Option<KeyId>, Vec<(Timestamp, Sum)>)>,
+    pub keys: Vec<(Option<KeyId>, Cells)>,
     pub recent: Vec<(Timestamp, u64)>,
 }
 

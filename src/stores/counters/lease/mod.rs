@@ -33,6 +33,8 @@ mod unshipped;
 
 use std::time::Duration;
 
+#[cfg(test)]
+pub(super) use self::join::Part;
 pub(super) use self::join::{Joining, Said, Step};
 pub(super) use self::ledger::{Answer, Ledger};
 pub(super) use self::shipments::{Shipments, batch};

@@ -17,7 +17,8 @@ use crate::domain::time::Timestamp;
 const FIVE_MINUTES: u64 = Window::DAY.cell().as_micros() as u64;
 const FINEST: u64 = Window::SECOND.cell().as_micros() as u64;
 /// Finest cells that a minute's window can still need.
-const RECENT_CELLS: u64 = (Window::MINUTE.span().as_micros() + Window::MINUTE.cell().as_micros()) as u64 / FINEST + 1;
+const RECENT_CELLS: u64 =
+    (Window::MINUTE.span().as_micros() + Window::MINUTE.cell().as_micros()) as u64 / FINEST + 1;
 
 /// Admissions and what they cost, so far or as reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +183,11 @@ impl Tally {
     }
 
     /// Takes all of this from where it is kept: `of` hands over what is kept of a key.
-    pub(super) fn take_from(&self, mut of: impl FnMut(Option<KeyId>, &dyn Fn(&mut Unshipped)), recent: &mut Recent) {
+    pub(super) fn take_from(
+        &self,
+        mut of: impl FnMut(Option<KeyId>, &dyn Fn(&mut Unshipped)),
+        recent: &mut Recent,
+    ) {
         for ((key, cell), sum) in &self.cells {
             of(*key, &|unshipped| unshipped.take_cell(*cell, *sum));
         }

@@ -32,8 +32,7 @@ impl Inner {
         let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
             let shard = Arc::clone(&self.link.shard(org));
-            let (joining, is_adrift) =
-                self.with(org, |org| (org.joining, org.is_adrift(claim.key, local())));
+            let (joining, is_adrift) = self.with(org, |org| (org.joining, org.is_adrift(claim.key, local())));
             // Nobody waits for longer until an organization is rebuilt: meanwhile this node's share serves.
             let is_long = |since: Local| local().since(since) >= WAIT_MAX;
             if shard.is_open() || joining.is_some_and(is_long) {

@@ -70,9 +70,12 @@ impl Inner {
         }
         let Ok(rebuilt) = self.hello(&shard, None).await else { return };
         rebuilt.iter().for_each(|org| self.join(org));
+        self.tell_recovered(&shard).await;
         if shard.known.take_owed() || server != shard.server() {
             // Whether it still has what it had is asked also where nothing is owed, which is told in the end.
-            self.known(|org| Arc::ptr_eq(&shard, &self.link.shard(org))).iter().for_each(|org| self.join(org));
+            self.known(|org| Arc::ptr_eq(&shard, &self.link.shard(org)))
+                .iter()
+                .for_each(|org| self.join(org));
         }
     }
 
@@ -82,7 +85,8 @@ impl Inner {
         shard: &Shard,
         announced: Option<&OrgId>,
     ) -> Result<Vec<OrgId>, LinkError> {
-        let (counts_for, since) = (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
+        let (counts_for, since) =
+            (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
         let arguments = [self.node.as_str(), &counts_for, &since, announced.map_or("", OrgId::as_str)];
         let sent = local();
         let answer = shard.probe(&HELLO, &shard.nodes_keys(), &arguments).await?;

@@ -10,7 +10,8 @@
 //! | a call fails | what it may have done is set right with the next; who waited asks again |
 //! | Redis is gone | the breaker opens; `on_outage = "local"`: this node's share of every cap, counted here and told to Redis on its return; `closed`: 503 |
 //! | Redis is back | a probe finds out within half a second; for [`CAREFUL`](known) the share holds beside the leases, until every node has told what it counted |
-//! | Redis has lost an organization or key | it is rebuilt from the request log before anybody is admitted by it |
+//! | Redis has lost an organization or key, or a replica took over | it is rebuilt from the record and from what every node has admitted beside it, before anybody is admitted by it: [`rebuild`] |
+//! | another node was killed, and Redis lost what it had counted | what that node had not shipped is unknown until it is back |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
@@ -29,6 +30,7 @@ mod known;
 mod link;
 mod outage;
 mod rebuild;
+mod recovered;
 mod script;
 mod shard;
 mod used;
@@ -50,6 +52,7 @@ use uuid::Uuid;
 
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
+pub use self::recovered::{Noting, Recovered};
 use self::shard::Shard;
 use super::Unclaimed;
 use super::lease::{Answer, Ledger, Local, Shipments, batch};
@@ -106,6 +109,8 @@ struct Inner {
     spool: String,
     /// Batches of the log that are on their way. Locked before organizations are.
     shipments: Mutex<Shipments>,
+    /// What an earlier process left, of organizations that may have been rebuilt without it.
+    recovered: Mutex<Recovered>,
     /// Bounds how many organizations are asked for at a time that Redis may not know.
     joins: Semaphore,
 }
@@ -130,7 +135,8 @@ struct Org {
 }
 
 impl RedisCounters {
-    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`.
+    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`:
+    /// once more where that has got what was `recovered` only now.
     ///
     /// Redis need not be there.
     ///
@@ -139,6 +145,7 @@ impl RedisCounters {
     pub async fn start(
         settings: &RedisSettings,
         record: Arc<dyn UsageRecord>,
+        recovered: Recovered,
         runtime: Handle,
     ) -> Result<Self, LinkError> {
         let mut name = [0; 8];
@@ -155,6 +162,7 @@ impl RedisCounters {
             runtime,
             spool: rebuild::spool_name(settings.spool),
             shipments: Mutex::default(),
+            recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
         });
         inner.first_word().await;

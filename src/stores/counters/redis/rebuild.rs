@@ -12,11 +12,12 @@
 //! | the node that rebuilds dies | the lock ends, another one begins anew |
 //! | Redis is emptied meanwhile | the lock is gone with it: all of it begins anew |
 //! | the record is away | tried again, less and less often; this node's share serves |
-//! | a node is dead | what it had admitted and not shipped is on its disk: counted when it is back, as rows that its next start ships |
+//! | a node is dead | what it had admitted and not shipped is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
 //! | a node comes late | its report is counted when it comes |
 //! | a node cannot say any more what was lacking | the counts are made anew |
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -60,7 +61,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 impl Inner {
     /// Sees to it that this node is counted by what Redis holds of `id`; nothing where it is at it.
     pub(super) fn join(self: &Arc<Self>, id: &OrgId) {
-        if self.is_stopped() || self.with(id, |org| org.joining.replace(org.joining.unwrap_or(local())).is_some()) {
+        if self.is_stopped()
+            || self.with(id, |org| org.joining.replace(org.joining.unwrap_or(local())).is_some())
+        {
             return;
         }
         let (inner, id) = (Arc::clone(self), id.clone());
@@ -109,7 +112,7 @@ impl Inner {
                 Step::Anew(epoch) => {
                     tokio::time::sleep(pause).await;
                     pause = (2 * pause).min(PAUSE_MAX);
-                    drop(self.forget(id, epoch).await);
+                    drop(self.forget(id, epoch..=epoch).await);
                 }
             }
         }
@@ -117,17 +120,17 @@ impl Inner {
     }
 
     async fn report(&self, id: &OrgId, joining: &Joining) -> Result<Said, LinkError> {
-        let mut keys = vec![redis_key(id, "o"), redis_key(id, "b"), redis_key(id, "s")];
-        keys.extend(joining.part.keys.iter().map(|(key, _)| self::key(id, *key)));
+        let keys = joining_keys(id, joining);
         let argument = wire::encode_joining(joining, &self.node, &self.spool, None);
         let _turn = self.joins.acquire().await;
         let value = self.link.run(&REPORT, &keys, &[&argument]).await?;
         wire::decode_said(&value).ok_or(LinkError::Unreadable)
     }
 
-    /// Has Redis forget the counts that were built at `epoch`, or before.
-    async fn forget(&self, id: &OrgId, epoch: u64) -> Result<(), LinkError> {
-        self.link.run(&FORGET, &[redis_key(id, "o")], &[&epoch.to_string()]).await.map(drop)
+    /// Has Redis forget counts of one of these epochs.
+    pub(super) async fn forget(&self, id: &OrgId, epochs: RangeInclusive<u64>) -> Result<(), LinkError> {
+        let (first, last) = (epochs.start().to_string(), epochs.end().to_string());
+        self.link.run(&FORGET, &[redis_key(id, "o")], &[&first, &last]).await.map(drop)
     }
 
     /// Writes what the record holds, or leaves it to whoever is at it. Whether it worked is seen by asking again.
@@ -188,7 +191,8 @@ pub(super) struct Part {
 impl Part {
     /// The script's argument. `now` is a time to replay at; `None` asks the store's clock.
     pub fn argument(&self, token: &str, now: Option<Timestamp>) -> String {
-        json!([token, now.map_or(0, Timestamp::micros), self.is_first, self.keys, self.organization]).to_string()
+        json!([token, now.map_or(0, Timestamp::micros), self.is_first, self.keys, self.organization])
+            .to_string()
     }
 }
 /// The calls that rebuild an organization, that which makes it known at the end.
@@ -225,7 +229,8 @@ pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part
         .map(|(key, total)| json!([wire::key_field(*key), total]))
         .collect();
     let recent = counts(Window::SECOND, usage.recent.iter().map(|at| (*at, 1)));
-    let spools: Vec<Json> = usage.shipped.iter().map(|(spool, last)| json!([spool_name(*spool), last])).collect();
+    let spools: Vec<Json> =
+        usage.shipped.iter().map(|(spool, last)| json!([spool_name(*spool), last])).collect();
     let wait = [awaited.at_least, awaited.at_most].map(|wait| wait.as_micros() as u64);
     let organization = json!([recent, costs(usage.cells.iter()), idle, spools, awaited.nodes, wait]);
     parts.push(Part { names: Vec::new(), is_first: false, keys: Vec::new(), organization });
@@ -233,6 +238,12 @@ pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part
         first.is_first = true;
     }
     parts
+}
+
+/// The keys of a report.
+pub(super) fn joining_keys(id: &OrgId, joining: &Joining) -> Vec<String> {
+    let keys = joining.part.keys.iter().map(|(key, _)| self::key(id, *key));
+    ["o", "b", "s"].map(|what| redis_key(id, what)).into_iter().chain(keys).collect()
 }
 
 /// The key of a key; that of none is never written.

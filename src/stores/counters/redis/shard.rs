@@ -348,7 +348,9 @@ impl Drop for Shard {
 async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, LinkError> {
     let mut info = redis::cmd("INFO");
     match info.arg("server").query_async::<String>(connection).await {
-        Ok(info) => Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned()),
+        Ok(info) => {
+            Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned())
+        }
         Err(error) if error.code() == Some("NOPERM") => Ok(String::new()),
         Err(error) => Err(error.into()),
     }

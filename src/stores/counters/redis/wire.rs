@@ -11,7 +11,7 @@ use crate::domain::limit::{Limit, SpendLimit};
 use crate::domain::time::{Period, Timestamp};
 
 /// The largest number that the script counts with exactly; what is more is as good as no cap.
-const WHOLE_MAX: u64 = 1 << 52;
+pub(super) const WHOLE_MAX: u64 = 1 << 52;
 
 /// The field under which an organization knows a key.
 pub(super) fn key_field(key: KeyId) -> String {

@@ -156,7 +156,11 @@ fn refused(error: RecordError) -> RecordError {
 }
 
 /// Writes down that a spool's gateway lives, and which batch it has moved in where that is complete.
-pub(super) async fn lives(tx: &mut PgConnection, spool: Uuid, number: Option<u64>) -> Result<(), RecordError> {
+pub(super) async fn lives(
+    tx: &mut PgConnection,
+    spool: Uuid,
+    number: Option<u64>,
+) -> Result<(), RecordError> {
     sqlx::query(
         "INSERT INTO spools (id, seen_at, shipped) VALUES ($1, now(), $2)
          ON CONFLICT (id) DO UPDATE SET

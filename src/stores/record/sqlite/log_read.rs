@@ -119,8 +119,9 @@ impl SqliteRecord {
         .bind(org.as_str())
         .fetch_all(&mut *tx)
         .await?;
-        let shipped =
-            sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL").fetch_all(&mut *tx).await?;
+        let shipped = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")
+            .fetch_all(&mut *tx)
+            .await?;
         let total = |row| {
             let row = Columns(row);
             Ok((row.key_id("key")?, row.count("requests")?))

@@ -189,20 +189,23 @@ impl Central {
         }
     }
 
+    /// Why a call is not carried out.
+    fn refusal(&self, call: &Call, now: Timestamp) -> Option<Reply> {
+        if self.epoch == 0 {
+            return Some(Reply::Missing);
+        }
+        let is_open = now.max(self.clock) >= self.opens.1 || self.awaited.is_empty();
+        (call.epoch != 0 && call.epoch != self.epoch || !is_open).then_some(Reply::OtherEpoch)
+    }
+
     fn is_open(&self) -> bool {
         self.clock >= self.opens.1 || self.awaited.is_empty() && self.clock >= self.opens.0
     }
 
     /// Carries out a call of `node`, of which there are `nodes`.
     pub fn call(&mut self, node: usize, nodes: u64, call: &Call, now: Timestamp) -> Reply {
-        if self.epoch == 0 {
-            return Reply::Missing;
-        }
-        if call.epoch != 0 && call.epoch != self.epoch {
-            return Reply::OtherEpoch;
-        }
-        if now.max(self.clock) < self.opens.1 && !self.awaited.is_empty() {
-            return Reply::OtherEpoch;
+        if let Some(reply) = self.refusal(call, now) {
+            return reply;
         }
         let record = self.records.get(&(node, call.key)).copied().unwrap_or_default();
         if call.seq <= record.seq {

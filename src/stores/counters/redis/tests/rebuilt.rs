@@ -72,7 +72,8 @@ fn what_the_log_knows_counts_in_redis_as_in_memory() {
         for what in ["o", &of_key, "s"] {
             call.key(redis_key(&org, what));
         }
-        let answer: redis::Value = call.arg(wire::key_field(key(number))).arg("").invoke(&mut connection).unwrap();
+        let answer: redis::Value =
+            call.arg(wire::key_field(key(number))).arg("").invoke(&mut connection).unwrap();
         let found = used::decode(&answer).unwrap();
         // Asked a moment later, as that was the instant at which Redis was.
         let at: Vec<i64> = redis::from_redis_value(answer).unwrap();

@@ -19,6 +19,8 @@ mod exact;
 mod failover;
 #[path = "redis/outage.rs"]
 mod outage;
+#[path = "redis/tls.rs"]
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -118,7 +118,9 @@ where
         Box::pin(async move {
             let started = clock::now();
             let request = request.map(RequestBody::Http2);
-            Ok::<_, Infallible>(service::serve(&core, &peer, request, started).await)
+            let (mut head, body) = service::serve(&core, &peer, request, started).await.into_parts();
+            body.set_own_fields(&mut head.headers);
+            Ok::<_, Infallible>(Response::from_parts(head, body))
         }) as Pin<Box<dyn Future<Output = _>>>
     });
     let mut connection = http2::Builder::new(OnThisThread)

@@ -19,8 +19,7 @@ use crate::pipeline::permit::Known;
 use super::body::RequestBody;
 use super::core::{Core, Live};
 use super::exchange::Exchange;
-use super::headers::REQUEST_ID;
-use super::ids;
+use super::own;
 use super::refuse;
 use super::relay::Answer;
 use super::strict::Violation;
@@ -49,7 +48,7 @@ pub async fn serve(
         core.shared.gate.guard.failed(exchange.known.client, started);
     }
     exchange.answered_here(response.status().as_u16(), refusal, response.body().len() as u64);
-    response.headers_mut().extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
+    own::set_for_client(response.headers_mut(), &exchange, started);
     response.map(Answer::text)
 }
 

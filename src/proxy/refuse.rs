@@ -8,11 +8,9 @@ use crate::api::dialect::refusal_body;
 use crate::clock;
 use crate::config::Dialect;
 use crate::domain::refusal::Refusal;
-use crate::pipeline::ratelimit;
 
 use super::exchange::Exchange;
-use super::headers::REQUEST_ID;
-use super::ids;
+use super::own;
 use super::relay::Answer;
 
 /// Ends the exchange with `refusal`, and is what the client is sent.
@@ -43,11 +41,8 @@ pub fn respond_in(
 
 fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
     let now = clock::now();
-    if let Some(standing) = &exchange.known.standing {
-        ratelimit::set(headers, standing, now);
-    }
+    own::set_for_client(headers, exchange, now);
     if let Some(seconds) = refusal.retry_after(now) {
         headers.insert(RETRY_AFTER, seconds.into());
     }

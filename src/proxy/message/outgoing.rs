@@ -74,9 +74,9 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         self.untouched
     }
 
-    /// What is left of the body.
-    pub fn into_body(self) -> Option<B> {
-        self.body
+    /// What has not been written of the head, where that is untouched, and of the body.
+    pub fn into_parts(self) -> (Vec<u8>, Option<B>) {
+        (self.text, self.body)
     }
 
     /// Writes by `write` (in the end [`poll_write`]) what there is to write, until all has been.

@@ -82,11 +82,11 @@ async fn limits_hold(gateways: &[Gateway], down: &Tenant, other: &Tenant) {
     // All windows are over that began before.
     tokio::time::sleep(Duration::from_millis(1_060)).await;
     let began = Instant::now();
-    let (whole, _) = burst(&gateways[..1], &other.key, 4, CAP / 2).await;
+    let (whole, refused) = burst(&gateways[..1], &other.key, 4, CAP / 2).await;
     let (shares, _) = burst(gateways, &down.key, 4, CAP / 2).await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(1), "a burst longer than its window shows nothing: {took:?}");
-    assert_eq!(whole, CAP, "{other:?}");
+    assert_eq!(whole, CAP, "{other:?}: {:?}\n{}", refused.first(), gateways[0].stderr());
     assert!((1..=CAP).contains(&shares), "{down:?} got {shares} of {CAP}");
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each node spends allowances that it has leased ([`lease`](super::lease)), so that most claims are answered here
 //! without a wait, and asks Redis by one script that is one atomic step over an organization and a key: both lie under
-//! one hash tag. Its master's clock is the clock of an organization.
+//! one hash tag. Its master's clock is the clock of an organization. What the table says of Redis holds for every master of
+//! a cluster by itself.
 //!
 //! | when | then |
 //! |---|---|

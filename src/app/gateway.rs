@@ -113,10 +113,11 @@ impl Gateway {
         let (grants, index) = grants(&config, &record, background.handle())?;
         let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
+        let guard = Guard::new(&config.ip_guard);
         let gate = Arc::new(Gate {
             keyring,
+            guard: if matches!(counters, Counters::Redis(_)) { guard.telling_others() } else { guard },
             counters: Arc::new(counters),
-            guard: Guard::new(&config.ip_guard),
             jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
         let (status, systems) = own_answers(&config, &record, &gate, &admin, index)?;

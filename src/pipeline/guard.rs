@@ -112,6 +112,12 @@ impl Guard {
         }
     }
 
+    /// From the first failure on, keeps what other nodes are to be told: somebody comes for it.
+    pub const fn telling_others(mut self) -> Self {
+        self.outbox.is_wanted = true;
+        self
+    }
+
     /// Takes new settings. Who is blocked stays blocked until the instant already set; failures counted so
     /// far stay unless the time in which they count has changed. With `failures = 0` nobody is refused.
     pub fn reconfigure(&self, settings: &IpGuard) {
@@ -165,7 +171,7 @@ impl Guard {
     }
 
     /// What other nodes are to be told, at most [`TOLD_AT_ONCE`](outbox::TOLD_AT_ONCE) of it, and by which rules they
-    /// count; `None` where nobody is blocked by this guard. From now on it is kept for them.
+    /// count; `None` where nobody is blocked by this guard.
     pub fn share(&self) -> Option<(Vec<(IpAddr, Told)>, BlockRules)> {
         let rules = self.shards.first()?.lock().rules;
         let shared = BlockRules {

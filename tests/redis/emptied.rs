@@ -219,6 +219,8 @@ async fn what_a_killed_gateway_left_on_its_disk_counts_when_it_is_back() {
         spent(&redis, &id).is_some_and(|(requests, _)| requests == admitted as u64)
     })
     .await;
+    // The dead one was there a moment ago, and is waited for: until then the shares of all serve.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     the_rest(&gateways, &key, "quota_daily").await;
     assert_eq!(upstream.count(), 80);
 }

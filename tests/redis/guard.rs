@@ -92,7 +92,7 @@ async fn failures_at_all_gateways_add_up_and_an_operator_unblocks_everywhere() {
         .cli_with(&["user", "create", "op@example.com", "--operator", "--password-stdin"], password)
         .await;
     let session = gateways[0].cli(&["session", "create", "op@example.com"]).await;
-    let bearer = format!("Bearer {}", session["token"].as_str().unwrap());
+    let bearer = format!("Bearer {}", session["session_token"].as_str().unwrap());
     let headers = [("authorization", bearer.as_str())];
     let path = format!("/v1/blocked/{GUESSER}");
     let began = Instant::now();

@@ -1,7 +1,7 @@
 //! What other nodes are to be told, until somebody takes it: one entry per address, so many at most.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ pub(super) const TOLD_AT_ONCE: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// Whether anybody comes for it.
-    is_wanted: AtomicBool,
+    pub is_wanted: bool,
     waiting: Mutex<AHashMap<IpAddr, Told>>,
     dropped: AtomicU64,
 }
@@ -26,7 +26,7 @@ impl Outbox {
     /// Others are to be told; what is said later of an address counts for more than what was said before, and failures
     /// add up.
     pub fn tell(&self, address: IpAddr, told: Told) {
-        if !self.is_wanted.load(Ordering::Relaxed) {
+        if !self.is_wanted {
             return;
         }
         let mut waiting = self.waiting.lock();
@@ -52,9 +52,8 @@ impl Outbox {
         }
     }
 
-    /// Some of what waits; from now on there is somebody who comes for it.
+    /// Some of what waits.
     pub fn take(&self) -> Vec<(IpAddr, Told)> {
-        self.is_wanted.store(true, Ordering::Relaxed);
         let mut waiting = self.waiting.lock();
         let some: Vec<IpAddr> = waiting.keys().take(TOLD_AT_ONCE).copied().collect();
         some.into_iter().filter_map(|address| waiting.remove_entry(&address)).collect()

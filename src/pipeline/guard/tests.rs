@@ -146,21 +146,20 @@ fn an_operator_can_unblock() {
 
 #[test]
 fn what_others_are_told_adds_up_and_is_bounded() {
-    let guard = Guard::new(&settings(3, 100_000));
+    let guard = Guard::new(&settings(3, 100_000)).telling_others();
     let (one, two) = (ip("203.0.113.7"), ip("203.0.113.8"));
-    guard.failed(one, at(0));
     let told = |guard: &Guard| {
         let mut told = guard.share().unwrap().0;
         told.sort_unstable_by_key(|(address, _)| *address);
         told
     };
-    assert_eq!(told(&guard), [], "nobody came for it until now");
     guard.failed(one, at(0));
     guard.failed(two, at(0));
     guard.failed(two, at(0));
     let failed = [(one, Told::Failed(1)), (two, Told::Failed(2))];
     assert_eq!(told(&guard), failed);
     guard.put_back(failed.to_vec());
+    guard.failed(one, at(0));
     guard.failed(one, at(0));
     let blocked = (one, Told::Blocked(Duration::from_secs(900)));
     assert_eq!(told(&guard), [blocked, (two, Told::Failed(2))]);
@@ -174,9 +173,8 @@ fn what_others_are_told_adds_up_and_is_bounded() {
 
 #[test]
 fn what_others_tell_is_in_force_and_not_told_on() {
-    let guard = Guard::new(&settings(2, 100));
+    let guard = Guard::new(&settings(2, 100)).telling_others();
     let (one, two) = (ip("203.0.113.7"), ip("203.0.113.8"));
-    guard.share();
     let left = |seconds| Some(Duration::from_secs(seconds));
     guard.failed(two, at(0));
     guard.failed(two, at(0));

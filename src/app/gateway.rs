@@ -394,8 +394,11 @@ async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop:
 /// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.
 async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
     let gate = &shared.gate;
+    if matches!(*gate.counters, Counters::Memory(_)) {
+        return;
+    }
     let sharing = async {
-        while matches!(*gate.counters, Counters::Redis(_)) {
+        loop {
             tokio::time::sleep(SHARE_EVERY).await;
             let Some((told, rules)) = gate.guard.share() else { continue };
             let Some(heard) = gate.counters.share_blocks(&told, rules).await else {

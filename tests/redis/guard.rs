@@ -109,10 +109,9 @@ async fn failures_at_all_gateways_add_up_and_an_operator_unblocks_everywhere() {
     until_redis_knows(&redis).await;
     redis.command(&["FLUSHALL"]);
     until_redis_knows(&redis).await;
-    assert_eq!(
-        sum(&metrics(gateways[0].control).await, "tollgate_overflows_total{bound=\"ip_guard_shared\"}"),
-        0.0
-    );
+    let evicted =
+        sum(&metrics(gateways[0].control).await, "tollgate_overflows_total{bound=\"ip_guard_shared\"}");
+    assert!(evicted < 1.0, "{evicted}");
 }
 
 async fn until_redis_knows(redis: &RedisServer) {

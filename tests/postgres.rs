@@ -70,6 +70,10 @@ async fn ids(server: &Postgres) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// Answers that a client takes on one connection. Which I/O thread serves a connection is the kernel's choice: clients that
+/// kept theirs for good could leave a thread without traffic, whose log then never moves on.
+const ON_ONE_CONNECTION: usize = 50;
+
 /// Clients of one key, who go on until they are told to end, and expect nothing but 200.
 struct Load {
     clients: JoinSet<()>,
@@ -92,6 +96,7 @@ impl Load {
             let (received, slowest) = (Arc::clone(&load.received), Arc::clone(&load.slowest));
             load.clients.spawn(async move {
                 let mut kept = Kept::new();
+                let mut answers = 0;
                 while until.lock().is_none_or(|until| Instant::now() < until) {
                     let began = Instant::now();
                     let reply = kept.get(data, "/page", &key).await.unwrap();
@@ -102,6 +107,10 @@ impl Load {
                         *slowest = took.max(*slowest);
                     }
                     received.lock().insert(reply.header("x-request-id").unwrap().to_owned());
+                    answers += 1;
+                    if answers % ON_ONE_CONNECTION == 0 {
+                        kept.hang_up();
+                    }
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             });

@@ -44,6 +44,7 @@ pub use published::{Client, comparable, documented};
 pub use recorder::Recorder;
 pub use redis_server::{RedisServer, free_port};
 pub use rows::{Rows, row_of, rows};
+pub use running::Running;
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 
 /// How long anything may take that should be quick, on a machine that is busy building.

@@ -17,7 +17,7 @@ const HANGS: Duration = Duration::from_secs(5);
 const RECOVERY: Duration = Duration::from_secs(2);
 
 /// Waits until rows come into a server that is back; how long that takes.
-async fn rows_come_again(server: &Postgres) -> Duration {
+pub async fn rows_come_again(server: &Postgres) -> Duration {
     let began = Instant::now();
     let there = number(server, "SELECT count(*) FROM requests").await;
     wait_until("rows come into the record again", SOON, async || {

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tollgate::clock;
 
 use super::support::{Answer, Gateway, Kept, Postgres, RedisServer, SOON, Upstream, send};
 use super::{Load, config, start};
@@ -60,11 +61,11 @@ impl Operator {
     /// Changes a key; from when on it must be refused.
     async fn change(&self, at: usize, kind: &str, id: &str) -> Instant {
         let asked = Instant::now();
-        let end = SystemTime::now() + Duration::from_secs(1);
+        let end = clock::now().plus(Duration::from_secs(1));
         let edit = match kind {
             "edit: networks" => json!({ "allowed_ips": ["192.0.2.0/24"] }),
             "edit: quotas" => json!({ "quotas": { "total": 1 } }),
-            "expire" => json!({ "expires_at": humantime::format_rfc3339_micros(end).to_string() }),
+            "expire" => json!({ "expires_at": end.to_string() }),
             done => {
                 self.does(at, "POST", format!("/v1/keys/{id}/{done}"), json!({})).await;
                 return Instant::now();

@@ -46,8 +46,13 @@ impl Postgres {
 
     /// As [`Postgres::start_with`], with files in its directory of data that nobody else may read.
     pub fn start_with_files(settings: &[&str], files: &[(&str, String)]) -> Self {
+        Self::start_in(&std::env::temp_dir(), settings, files)
+    }
+
+    /// As [`Postgres::start_with_files`], with its directory below another than that for temporary files.
+    pub fn start_in(place: &Path, settings: &[&str], files: &[(&str, String)]) -> Self {
         let template = template();
-        let directory = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir_in(place).unwrap();
         let data = directory.path().join("data");
         let copy = Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data).output();
         succeeded("cp", &copy.unwrap());
@@ -128,6 +133,11 @@ impl Postgres {
     /// Its directory of data.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// Ends it and all its processes at once (SIGKILL).

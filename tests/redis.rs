@@ -7,6 +7,8 @@ mod support;
 
 #[path = "redis/cheap.rs"]
 mod cheap;
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/exact.rs"]
 mod exact;
 #[path = "redis/failover.rs"]

@@ -7,6 +7,7 @@ mod support;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -31,7 +32,9 @@ impl Place {
         let directory = tempfile::Builder::new().prefix("tollgate-deploy-").tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .unwrap();
-        let from = u16::try_from(std::process::id() % 200).unwrap();
+        static PLACES: AtomicU16 = AtomicU16::new(0);
+        let own = u16::try_from(std::process::id() % 200).unwrap();
+        let from = own + 100 * PLACES.fetch_add(1, Ordering::Relaxed);
         let is_free = |base: &u16| (1..=42).all(|port| TcpListener::bind(("127.0.0.1", base + port)).is_ok());
         let base_port = (0..200).map(|n| 20_000 + (from + n) % 200 * 50).find(is_free).unwrap();
         Self { directory, base_port }

@@ -46,7 +46,7 @@ pub(super) struct Segment {
 struct Unsynced {
     /// Bytes known to be on disk.
     synced: u64,
-    /// Whether the file's name and blocks are, too.
+    /// Whether the file's name is, too.
     named: bool,
     /// Dropped, and with it the mapping, once a closed segment is on disk.
     flusher: Option<Flusher>,
@@ -137,7 +137,7 @@ impl Segment {
             unsynced.synced = written;
         }
         if new && !unsynced.named {
-            self.name_durably()?;
+            self.path.parent().map_or(Ok(()), sync_dir)?;
             unsynced.named = true;
         }
         if closed {
@@ -148,16 +148,6 @@ impl Segment {
 }
 
 impl Segment {
-    /// Forces the file's blocks and its name to disk.
-    fn name_durably(&self) -> io::Result<()> {
-        match File::open(&self.path).and_then(|file| file.sync_all()) {
-            // Shipped and deleted meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.path.parent().map_or(Ok(()), sync_dir),
-        }
-    }
-
     /// Whether the disk may not have all of it.
     #[cfg(test)]
     pub fn unsynced(&self) -> bool {

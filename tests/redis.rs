@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "redis/blackhole.rs"]
+mod blackhole;
 #[path = "redis/cheap.rs"]
 mod cheap;
 #[path = "redis/cluster.rs"]

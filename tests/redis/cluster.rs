@@ -23,21 +23,21 @@ struct Tenant {
     master: usize,
 }
 
-/// `count` gateways on a cluster, and `each` organizations of every master on a plan `narrow`.
+/// `count` gateways on a cluster, and of every master one organization for each of `kinds`: its plan, and the quotas of
+/// its key. In the order of masters.
 async fn start(
     count: usize,
     upstream: SocketAddr,
     cluster: &RedisCluster,
     shared: &Path,
-    plan: &str,
-    each: usize,
-    quotas: &[&str],
+    plans: &str,
+    kinds: &[(&str, &[&str])],
 ) -> (Vec<Gateway>, Vec<Tenant>) {
-    let plans = format!("[plans.narrow]\n{plan}");
-    let gateways = start_at(count, upstream, &cluster.url(), shared, &plans, "narrow").await;
+    let gateways = start_at(count, upstream, &cluster.url(), shared, plans, kinds[0].0).await;
     let mut tenants = Vec::new();
-    for (organization, master) in cluster.organizations(each) {
-        gateways[0].cli(&["org", "create", &organization, "--plan", "narrow"]).await;
+    for (place, (organization, master)) in cluster.organizations(kinds.len()).into_iter().enumerate() {
+        let (plan, quotas) = kinds[place % kinds.len()];
+        gateways[0].cli(&["org", "create", &organization, "--plan", plan]).await;
         let (_, key) = gateways[0].key(&organization, "k", quotas).await;
         tenants.push(Tenant { organization, key, master });
     }

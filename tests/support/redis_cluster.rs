@@ -117,7 +117,7 @@ impl RedisCluster {
         self.nodes.iter().position(|node| Some(usize::from(node.port)) == port).unwrap()
     }
 
-    /// Organizations, `each` of every master of the beginning.
+    /// Organizations with the master they have at the beginning, by that: `each` of every one.
     pub fn organizations(&self, each: usize) -> Vec<(String, usize)> {
         let mut found: Vec<(String, usize)> = Vec::new();
         for number in 0.. {
@@ -130,6 +130,7 @@ impl RedisCluster {
                 break;
             }
         }
+        found.sort_by_key(|(_, master)| *master);
         found
     }
 }

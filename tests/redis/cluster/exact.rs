@@ -13,8 +13,9 @@ async fn in_every_window_four_gateways_admit_exactly_the_cap_of_every_organizati
     const CAP: usize = 20;
     let (cluster, shared) = (RedisCluster::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
-    let plan = format!("per_second = {CAP}");
-    let (gateways, tenants) = start(4, upstream.address, &cluster, shared.path(), &plan, 2, &[]).await;
+    let (plans, kind) = (format!("[plans.narrow]\nper_second = {CAP}"), ("narrow", &[][..]));
+    let (gateways, tenants) =
+        start(4, upstream.address, &cluster, shared.path(), &plans, &[kind, kind]).await;
     // Every gateway has seen every key, so that no window is spent on reading them.
     join_all(tenants.iter().map(|tenant| burst(&gateways, &tenant.key, 4, 1))).await;
     for window in 0..4 {
@@ -37,9 +38,9 @@ async fn of_too_many_at_four_gateways_exactly_what_is_left_of_a_quota_is_admitte
     const CAP: usize = 40;
     let (cluster, shared) = (RedisCluster::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
-    let quota = ["--daily", &CAP.to_string()];
-    let plan = "concurrency = 100";
-    let (gateways, tenants) = start(4, upstream.address, &cluster, shared.path(), plan, 2, &quota).await;
+    let (plans, quota) = ("[plans.some]\nconcurrency = 100", ["--daily", &CAP.to_string()]);
+    let kind = ("some", &quota[..]);
+    let (gateways, tenants) = start(4, upstream.address, &cluster, shared.path(), plans, &[kind, kind]).await;
     let bursts = join_all(tenants.iter().map(|tenant| burst(&gateways, &tenant.key, 8, 10))).await;
     for (tenant, (admitted, refused)) in tenants.iter().zip(bursts) {
         assert!(refused.iter().all(|code| code == "quota_daily"), "{refused:?}");

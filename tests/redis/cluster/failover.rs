@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::super::burst;
-use super::super::support::{Answer, Gateway, Kept, RedisCluster, SOON, Upstream, metrics, sum, wait_until};
+use super::super::outage::{CAREFUL, heard_of_each_other, is_up};
+use super::super::support::{Answer, Gateway, Kept, RedisCluster, SOON, Upstream, wait_until};
 use super::{Tenant, start};
 
 /// How long after the promotion everything may take to be as before.
@@ -20,6 +21,9 @@ const SLACK: Duration = Duration::from_secs(1);
 /// How many admissions Redis may lose in one failover: it copies to its replica a moment later.
 const LOST_MAX: usize = 20;
 
+/// Requests per second of an organization whose master falls.
+const CAP: usize = 40;
+
 #[derive(Clone, Copy, Debug)]
 enum Fall {
     Killed,
@@ -27,79 +31,97 @@ enum Fall {
     Deposed,
 }
 
-async fn is_up(gateway: &Gateway) -> bool {
-    sum(&metrics(gateway.control).await, "tollgate_dependency_up{name=\"redis\"}") > 0.0
+/// What a client saw that asked all the time.
+#[derive(Debug, Default)]
+struct Seen {
+    admitted: usize,
+    /// Neither admitted, nor in reasonable time.
+    wrong: Vec<String>,
 }
 
-/// Asks for every tenant at every gateway, all the time; how many were asked, and what was neither admitted nor
-/// refused for a limit.
-fn ask_on(gateways: &[Gateway], tenants: &[Tenant], stop: &Arc<AtomicBool>) -> JoinSet<(usize, Vec<String>)> {
+/// Asks for every tenant at every gateway until told to stop.
+fn ask_on(gateways: &[Gateway], tenants: &[Tenant], stop: &Arc<AtomicBool>) -> JoinSet<(usize, Seen)> {
     let mut asking = JoinSet::new();
     for (gateway, tenant) in gateways.iter().flat_map(|gateway| tenants.iter().map(move |it| (gateway, it))) {
-        let (data, key, stop) = (gateway.data, tenant.key.clone(), Arc::clone(stop));
+        let (data, tenant, stop) = (gateway.data, tenant.clone(), Arc::clone(stop));
         asking.spawn(async move {
-            let (mut kept, mut asked, mut wrong) = (Kept::new(), 0, Vec::new());
+            let (mut kept, mut seen) = (Kept::new(), Seen::default());
             while !stop.load(Ordering::Relaxed) {
                 let began = Instant::now();
-                let reply = kept.get(data, "/", &key).await.unwrap();
-                asked += 1;
-                if reply.status != 200 || began.elapsed() > Duration::from_millis(1_500) {
-                    wrong.push(format!("{} {} after {:?}", reply.status, reply.code(), began.elapsed()));
+                let reply = kept.get(data, "/", &tenant.key).await.unwrap();
+                let took = began.elapsed();
+                seen.admitted += usize::from(reply.status == 200);
+                if reply.status != 200 || took > Duration::from_millis(1_500) {
+                    seen.wrong.push(format!("{} {} after {took:?}", reply.status, reply.code()));
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            (asked, wrong)
+            (tenant.master, seen)
         });
     }
     asking
 }
 
+/// Brings the master at `node` down, or has its replica take over.
+fn bring_down(cluster: &mut RedisCluster, fall: Fall, node: usize, replica: usize) {
+    match fall {
+        Fall::Killed => cluster.nodes[node].kill(),
+        Fall::Stopped => cluster.nodes[node].freeze(),
+        Fall::Deposed => {
+            assert_eq!(cluster.nodes[replica].command(&["CLUSTER", "FAILOVER"]).trim(), "OK");
+        }
+    }
+}
+
+/// While a master is down: an organization of another has its whole cap at one gateway, one of its own no more than the
+/// cap at all of them.
+async fn limits_hold(gateways: &[Gateway], down: &Tenant, other: &Tenant) {
+    for gateway in gateways {
+        wait_until("the breaker opens", SOON, async || !is_up(gateway).await).await;
+    }
+    // All windows are over that began before.
+    tokio::time::sleep(Duration::from_millis(1_060)).await;
+    let began = Instant::now();
+    let (whole, refused) = burst(&gateways[..1], &other.key, 4, CAP / 2).await;
+    let (shares, _) = burst(gateways, &down.key, 4, CAP / 2).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "a burst longer than its window shows nothing: {took:?}");
+    assert_eq!(whole, CAP, "{other:?}: {:?}\n{}", refused.first(), gateways[0].stderr());
+    assert!((1..=CAP).contains(&shares), "{down:?} got {shares} of {CAP}");
+}
+
 #[tokio::test]
 async fn masters_fall_and_only_their_organizations_notice() {
-    const CAP: usize = 40;
     let rounds: usize =
         std::env::var("TOLLGATE_FAILOVERS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     let (mut cluster, shared) = (RedisCluster::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
-    let plan = format!("per_second = {CAP}");
-    let (gateways, tenants) = start(2, upstream.address, &cluster, shared.path(), &plan, 1, &[]).await;
-    // A second key of each, whose quota is used up over all rounds.
-    let quota = 40 * rounds + 200;
-    let mut counted = Vec::new();
-    for tenant in &tenants {
-        let more = ["--total", &quota.to_string()];
-        let (_, key) = gateways[0].key(&tenant.organization, "counted", &more).await;
-        counted.push(Tenant { key, ..tenant.clone() });
-    }
-    let mut slowest = Duration::ZERO;
-    let mut answered = 0;
-    let mut deposed = [0; 3];
+    let quota = 1_500 * rounds;
+    let plans = format!("[plans.narrow]\nper_second = {CAP}\n[plans.wide]");
+    let total = ["--total", &quota.to_string()];
+    let kinds = [("narrow", &[][..]), ("wide", &total)];
+    let (gateways, tenants) = start(2, upstream.address, &cluster, shared.path(), &plans, &kinds).await;
+    heard_of_each_other().await;
+    let (narrow, wide): (Vec<_>, Vec<_>) =
+        tenants.chunks(2).map(|two| (two[0].clone(), two[1].clone())).unzip();
+    let (mut slowest, mut admitted) = (Duration::ZERO, [0; 3]);
     for round in 0..rounds {
         let fall = [Fall::Killed, Fall::Deposed, Fall::Stopped][round % 3];
         let place = (round / 3 + round) % 3;
-        let slot = cluster.slot(&tenants[place].organization);
         let asked = (0..6).find(|node| node % 3 != place).unwrap();
-        let master = cluster.master_of(slot, asked);
-        let replica = (0..6).find(|node| node % 3 == master % 3 && *node != master).unwrap();
-        deposed[place] += 1;
+        let master = cluster.master_of(cluster.slot(&narrow[place].organization), asked);
+        let replica = (master + 3) % 6;
         let stop = Arc::new(AtomicBool::new(false));
-        let asking = ask_on(&gateways, &counted, &stop);
+        let asking = ask_on(&gateways, &wide, &stop);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        match fall {
-            Fall::Killed => cluster.nodes[master].kill(),
-            Fall::Stopped => cluster.nodes[master].freeze(),
-            Fall::Deposed => {
-                assert_eq!(cluster.nodes[replica].command(&["CLUSTER", "FAILOVER"]).trim(), "OK");
-            }
-        }
         if !matches!(fall, Fall::Deposed) {
-            for gateway in &gateways {
-                wait_until("the breaker opens", SOON, async || !is_up(gateway).await).await;
-            }
-            // The whole cap at one gateway: more than its share, which is what it would have without Redis.
-            let other = &tenants[(place + 1) % 3];
-            let (admitted, _) = burst(&gateways[..1], &other.key, 4, CAP / 2).await;
-            assert!(admitted >= CAP - 8, "round {round}: {other:?} got {admitted} of {CAP}");
+            // It must not be replaced before there was a look at it.
+            cluster.nodes[replica].command(&["CONFIG", "SET", "cluster-replica-no-failover", "yes"]);
+        }
+        bring_down(&mut cluster, fall, master, replica);
+        if !matches!(fall, Fall::Deposed) {
+            limits_hold(&gateways, &narrow[place], &narrow[(place + 1) % 3]).await;
+            cluster.nodes[replica].command(&["CONFIG", "SET", "cluster-replica-no-failover", "no"]);
         }
         let node = &cluster.nodes[replica];
         wait_until("the replica is the master", SOON, async || node.command(&["ROLE"]).starts_with("master"))
@@ -119,16 +141,21 @@ async fn masters_fall_and_only_their_organizations_notice() {
         }
         cluster.until_whole();
         stop.store(true, Ordering::Relaxed);
-        for (asked, wrong) in asking.join_all().await {
-            answered += asked;
-            let limited = |wrong: &&String| !wrong.contains("quota_total") && !wrong.contains("rate_limited");
-            let wrong: Vec<_> = wrong.iter().filter(limited).collect();
-            assert!(wrong.is_empty(), "round {round}, {fall:?}: {wrong:?}");
+        for (master, seen) in asking.join_all().await {
+            admitted[master] += seen.admitted;
+            assert!(seen.wrong.is_empty(), "round {round}, {fall:?}: {:?}", seen.wrong);
         }
+        tokio::time::sleep(CAREFUL).await;
+    }
+    let answered: usize = admitted.iter().sum();
+    // What was counted by whomever and whenever, adds up.
+    for (tenant, admitted) in wide.iter().zip(admitted) {
+        let left = quota - admitted;
+        let (last, refused) = burst(&gateways, &tenant.key, 8, left / 8 + 30).await;
+        assert!(refused.iter().all(|code| code == "quota_total"), "{refused:?}");
+        let of_quota = admitted + last;
+        println!("{of_quota} admitted of {quota}");
+        assert!(of_quota.abs_diff(quota) <= LOST_MAX * rounds, "{tenant:?}: {of_quota} of {quota}");
     }
     println!("{rounds} failovers, {answered} requests, 0 errors, found again within {slowest:?} at most");
-    for gateway in &gateways {
-        let log = gateway.stderr();
-        assert!(log.contains("Redis is given up until it answers again"), "{log}");
-    }
 }

@@ -88,8 +88,10 @@ async fn a_slot_moves_under_load_and_nobody_is_admitted_twice_or_refused() {
     const CAP: usize = 6_000;
     let (cluster, shared) = (RedisCluster::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
-    let (quota, plan) = (["--daily", &CAP.to_string()], "concurrency = 50\nper_second = 100_000");
-    let (gateways, tenants) = start(3, upstream.address, &cluster, shared.path(), plan, 1, &quota).await;
+    let plans = "[plans.some]\nconcurrency = 50\nper_second = 100_000";
+    let quota = ["--daily", &CAP.to_string()];
+    let kind = ("some", &quota[..]);
+    let (gateways, tenants) = start(3, upstream.address, &cluster, shared.path(), plans, &[kind]).await;
     let tenant = &tenants[0];
     // All its gateways have told of themselves, and all it needs is there.
     burst(&gateways, &tenant.key, 6, 5).await;
@@ -126,7 +128,8 @@ async fn a_slot_moves_under_load_and_nobody_is_admitted_twice_or_refused() {
 async fn a_key_that_is_new_while_its_slot_is_on_its_way_is_served() {
     let (cluster, shared) = (RedisCluster::start(), tempfile::tempdir().unwrap());
     let upstream = Upstream::start(|_| Answer::new(200));
-    let (gateways, tenants) = start(2, upstream.address, &cluster, shared.path(), "", 1, &[]).await;
+    let (plans, kind) = ("[plans.wide]", ("wide", &[][..]));
+    let (gateways, tenants) = start(2, upstream.address, &cluster, shared.path(), plans, &[kind]).await;
     let tenant = &tenants[0];
     burst(&gateways, &tenant.key, 4, 2).await;
     let (_, key) = gateways[0].key(&tenant.organization, "new", &["--total", "20"]).await;

@@ -44,6 +44,8 @@ local record = redis.call('HGET', KEYS[3], key_field)
 record = record and cmsgpack.unpack(record)
 if not record or record[1] ~= org.epoch then record = { org.epoch, 0, 0, 0, 0, 0, 0 } end
 if seq <= record[2] then return { STALE } end
+-- Before anything is counted: the places of a ring are used again as soon as their cells have expired.
+expire_all(org, key)
 if record[2] > acked and record[3] > 0 then
   -- Its answer never reached the node: nobody can spend what it granted.
   count_everywhere(org, key, record[5], -record[3], -record[4])
@@ -52,7 +54,6 @@ for _, entry in ipairs(entries) do
   -- What came with an earlier call that was carried out is not counted twice.
   if entry[1] > record[2] then count_everywhere(org, key, entry[2], entry[3], entry[4]) end
 end
-expire_all(org, key)
 
 -- Allowances that nodes hold and may give back; only a hint of whether waiting is worth it.
 local function settle_leases(scope)

@@ -34,8 +34,8 @@ struct Step {
     left: u64,
     terms: Terms,
     slots: Option<(u64, u64, u64)>,
-    /// How long ago, requests taken back, microcents.
-    entries: Vec<(u64, u64, i64)>,
+    /// How long ago, requests counted elsewhere or taken back, microcents.
+    entries: Vec<(u64, i64, i64)>,
     /// Whether the answer is lost on its way.
     lost: bool,
     /// Whether the call is the last one over again.
@@ -86,7 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => 0..3_000_000_000_000_i64,
         1 => -5_000_000..0_i64,
     ];
-    let entries = prop::collection::vec((0..4_000_000_u64, 0..4_u64, -300..300_i64), 0..3);
+    let entries = prop::collection::vec((0..4_000_000_u64, -3..4_i64, -300..300_i64), 0..3);
     let slots = prop::option::of((0..8_u64, 0..6_u64, 0..4_u64));
     let counts = (0..3_usize, 0..3_u8, 0..6_u64, prop_oneof![Just(0), 0..40_u64], 0..3_u64);
     (counts, later, terms(), slots, entries, prop::bool::weighted(0.1), prop::bool::weighted(0.05)).prop_map(
@@ -143,10 +143,13 @@ impl<'a> Both<'a> {
             Some(last) if step.again => last.clone(),
             _ => {
                 *seq += 1;
-                let entry = |(ago, requests, microcents): &(u64, u64, i64)| Entry {
-                    at: Timestamp::from_micros(micros - ago),
-                    requests: -(*requests as i64),
-                    microcents: *microcents,
+                let clock = self.central.clock().max(self.now);
+                let entry = |(ago, requests, microcents): &(u64, i64, i64)| Entry {
+                    // Memory counts what was admitted before in the newest cell there is.
+                    at: if *requests > 0 { clock } else { Timestamp::from_micros(micros - ago) },
+                    requests: *requests,
+                    // What is admitted costs something, or nothing.
+                    microcents: if *requests > 0 { microcents.abs() } else { *microcents },
                 };
                 unacked.extend(step.entries.iter().map(|made| (*seq, entry(made))));
                 let slots = step.slots.map(|(spare, used, waiting)| {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use super::support::{Answer, Gateway, Kept, RedisServer, Upstream};
@@ -114,6 +115,37 @@ fn is_over(began: Instant, slow: &mut usize) -> bool {
     *slow += usize::from(is_over);
     assert!(*slow <= windows(), "too busy a machine to show anything");
     is_over
+}
+
+#[tokio::test]
+async fn a_machine_that_stands_still_for_a_moment_costs_no_window_anything() {
+    // Then what gateways hold comes back late, and others have waited for it longer than they meant to.
+    const STILL: Duration = Duration::from_millis(60);
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let plans = format!("[plans.narrow]\nper_second = {CAP}");
+    let gateways = start(GATEWAYS, upstream.address, &redis, shared.path(), &plans, "narrow").await;
+    let (_, key) = gateways[0].key("acme", "k", &[]).await;
+    burst(&gateways, &key, GATEWAYS, 1).await;
+    let mut dice = Dice(std::process::id().into());
+    let mut short = Vec::new();
+    for window in 0..windows() {
+        tokio::time::sleep(WINDOW_AND_CELL).await;
+        let before = upstream.count();
+        let ((admitted, _), ()) = tokio::join!(burst(&gateways, &key, CLIENTS, 2), async {
+            tokio::time::sleep(Duration::from_micros(dice.below(40_000))).await;
+            gateways.iter().for_each(|gateway| gateway.signal(Signal::STOP));
+            tokio::time::sleep(STILL).await;
+            gateways.iter().for_each(|gateway| gateway.signal(Signal::CONT));
+        });
+        assert_eq!(admitted, upstream.count() - before, "window {window}");
+        assert!(admitted <= CAP, "window {window}: {admitted} of {CAP}");
+        if admitted < CAP {
+            short.push((window, admitted));
+        }
+    }
+    println!("{} windows, all stopped for {STILL:?} in each: {CAP} admitted in all but {short:?}", windows());
+    assert!(short.is_empty(), "fewer than {CAP}: {short:?}");
 }
 
 /// Numbers that can be had again: Marsaglia's xorshift64.

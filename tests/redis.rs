@@ -5,8 +5,12 @@
 
 mod support;
 
+#[path = "redis/blackhole.rs"]
+mod blackhole;
 #[path = "redis/cheap.rs"]
 mod cheap;
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/exact.rs"]
 mod exact;
 #[path = "redis/failover.rs"]

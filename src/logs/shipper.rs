@@ -25,8 +25,8 @@ use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
 use crate::stores::record::{LogRecord, RecordError, Shipment};
 
-/// Longest wait between two attempts while the record is away.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest wait between two attempts while the record is away: rows move again within two seconds of its return.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 /// How often the record is told at least that this spool is alive: far below its
 /// [`SPOOL_LEASE`](crate::stores::record::SPOOL_LEASE).
 const TELL_EVERY: Duration = Duration::from_secs(60);

@@ -12,14 +12,14 @@ use super::{burst, config, start};
 const RECOVERY: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(1);
 /// For how long after that a gateway keeps to its share beside its leases.
-const CAREFUL: Duration = Duration::from_millis(2_200);
+pub(crate) const CAREFUL: Duration = Duration::from_millis(2_200);
 
 /// Each gateway says once a second that it is there, and learns how many are.
-async fn heard_of_each_other() {
+pub(crate) async fn heard_of_each_other() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
 }
 
-async fn is_up(gateway: &Gateway) -> bool {
+pub(crate) async fn is_up(gateway: &Gateway) -> bool {
     sum(&metrics(gateway.control).await, "tollgate_dependency_up{name=\"redis\"}") > 0.0
 }
 
@@ -38,7 +38,7 @@ async fn until_open(gateway: &Gateway, key: &str) -> Duration {
     longest
 }
 
-async fn until_back(gateways: &[Gateway]) {
+pub(crate) async fn until_back(gateways: &[Gateway]) {
     let began = Instant::now();
     for gateway in gateways {
         wait_until("Redis is found again", SOON, async || is_up(gateway).await).await;

@@ -2,14 +2,14 @@
 //!
 //! Each node spends allowances that it has leased ([`lease`](super::lease)), so that most claims are answered here
 //! without a wait, and asks Redis by one script that is one atomic step over an organization and a key: both lie under
-//! one hash tag. Redis's clock is the clock of all.
+//! one hash tag. Its master's clock is the clock of an organization.
 //!
 //! | when | then |
 //! |---|---|
 //! | no allowance is at hand | the request waits for one call, which asks for all who wait |
 //! | a call fails | what it may have done is set right with the next; who waited asks again |
 //! | Redis is gone | the breaker opens; `on_outage = "local"`: this node's share of every cap, counted here and told to Redis on its return; `closed`: 503 |
-//! | Redis is back | a probe finds out within half a second; for [`CAREFUL`] the share holds beside the leases, until every node has told what it counted |
+//! | Redis is back | a probe finds out within half a second; for [`CAREFUL`](known) the share holds beside the leases, until every node has told what it counted |
 //! | Redis has lost an organization or key | it is rebuilt from the request log before anybody is admitted by it |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
@@ -22,12 +22,15 @@
 //! a time to live.
 
 mod ask;
+mod cluster;
 mod door;
 mod heart;
+mod known;
 mod link;
 mod outage;
 mod rebuild;
 mod script;
+mod shard;
 mod used;
 mod wire;
 
@@ -36,7 +39,7 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
@@ -46,12 +49,13 @@ use tokio::sync::Notify;
 
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
+use self::shard::Shard;
 use super::Unclaimed;
 use super::lease::{Answer, Ledger, Local};
 use super::memory::MemoryCounters;
 use crate::clock;
 use crate::config::OnOutage;
-use crate::domain::account::{Claim, Claimed, Gauge, Standing};
+use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Caps, Quotas};
@@ -60,9 +64,7 @@ use crate::domain::used::InUse;
 use crate::stores::record::UsageRecord;
 
 /// Locks; a power of two, well above the number of I/O threads.
-const SHARDS: usize = 128;
-/// How long after Redis is back this node's share holds beside its leases.
-const CAREFUL: Duration = Duration::from_secs(2);
+const LOCKS: usize = 128;
 
 /// How counters in Redis are set up.
 #[derive(Debug, Clone)]
@@ -86,17 +88,8 @@ struct Inner {
     on_outage: OnOutage,
     /// What nodes call this one: random, made anew with each process.
     node: String,
-    /// Nodes that were there when last asked, and this one's place among them.
-    nodes: AtomicU64,
-    place: AtomicU64,
-    /// Redis's clock less the local one, in microseconds.
-    offset: AtomicI64,
-    /// The local instant until which the share holds beside leases, in microseconds.
-    careful_until: AtomicU64,
-    /// The local instant at which Redis was found empty.
-    emptied_at: AtomicU64,
     stopped: AtomicBool,
-    shards: Box<[Shard]>,
+    orgs: Box<[Orgs]>,
     hasher: RandomState,
     /// Everything that this node admitted.
     own: MemoryCounters,
@@ -108,7 +101,7 @@ struct Inner {
 /// A lock with a cache line to itself.
 #[repr(align(64))]
 #[derive(Default)]
-struct Shard(Mutex<AHashMap<OrgId, Org>>);
+struct Orgs(Mutex<AHashMap<OrgId, Org>>);
 
 /// What is known here of an organization.
 #[derive(Default)]
@@ -119,6 +112,8 @@ struct Org {
     /// When a task will look after a key.
     looks: AHashMap<Option<KeyId>, Local>,
     rebuilding: bool,
+    /// Keys that are on their way to another master, and since when.
+    moving: AHashMap<Option<KeyId>, Local>,
 }
 
 impl RedisCounters {
@@ -139,22 +134,15 @@ impl RedisCounters {
             link: Link::new(&settings.url, settings.timeout)?,
             on_outage: settings.on_outage,
             node: format!("{:016x}", u64::from_ne_bytes(name)),
-            nodes: 1.into(),
-            place: 0.into(),
-            offset: 0.into(),
-            careful_until: 0.into(),
-            emptied_at: 0.into(),
             stopped: false.into(),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            orgs: (0..LOCKS).map(|_| Orgs::default()).collect(),
             hasher: RandomState::new(),
             own: MemoryCounters::new(settings.keys_max),
             record,
             runtime,
         });
-        inner.offset.store(clock::now().micros() as i64 - local().0 as i64, Ordering::Relaxed);
         inner.first_word().await;
-        let beating = Arc::downgrade(&inner);
-        inner.runtime.spawn(heart::beat(beating));
+        inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }
 
@@ -166,11 +154,12 @@ impl RedisCounters {
         now: Timestamp,
     ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
         let inner = &self.0;
-        if inner.link.is_open() {
-            return Some(inner.claim_share(org, claim, now));
+        let shard = inner.link.shard(org);
+        if shard.is_open() {
+            return Some(inner.claim_share(&shard, org, claim, now));
         }
         let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
-        inner.conclude(org, claim, &answer, now)
+        inner.conclude(&shard, org, claim, &answer, now)
     }
 
     /// See [`super::Counters::ask`].
@@ -221,7 +210,7 @@ impl RedisCounters {
 
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
-        !self.0.link.is_open()
+        self.0.link.is_up()
     }
 
     /// Forgets what has gone idle, without loss.
@@ -237,22 +226,23 @@ impl RedisCounters {
 
 impl Inner {
     fn with<T>(&self, org: &OrgId, work: impl FnOnce(&mut Org) -> T) -> T {
-        let mut orgs = self.shard(org).lock();
+        let mut orgs = self.orgs_with(org).lock();
         match orgs.get_mut(org) {
             Some(org) => work(org),
             None => work(orgs.entry(org.clone()).or_default()),
         }
     }
 
-    fn shard(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {
-        // Neither the lowest nor the highest bits: the map within the shard needs those to differ.
+    fn orgs_with(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {
+        // Neither the lowest nor the highest bits: the map within needs those to differ.
         let hash = self.hasher.hash_one(org) >> 32;
-        &self.shards[hash as usize % SHARDS].0
+        &self.orgs[hash as usize % LOCKS].0
     }
 
     /// The end of a claim that the ledger could answer; `None` where Redis has to be asked.
     fn conclude(
         self: &Arc<Self>,
+        shard: &Shard,
         org: &OrgId,
         claim: &Claim<'_>,
         answer: &Answer,
@@ -261,20 +251,20 @@ impl Inner {
         match answer {
             Answer::Granted { claimed, standing, more } => {
                 let (claimed, mut standing) = (*claimed, *standing);
-                if let Err(unclaimed) = self.count_own(org, claim, claimed.at) {
+                if let Err(unclaimed) = self.count_own(shard, org, claim, claimed.at) {
                     self.with(org, |org| org.ledger.release(&claimed, local()));
                     return Some(Err(unclaimed));
                 }
                 if *more {
                     self.more(org, claim.key);
                 }
-                self.as_seen_here(&mut standing, now);
+                shard.known.as_seen_here(&mut standing, now);
                 Some(Ok((claimed, standing)))
             }
             Answer::Denied(denial) => {
                 let mut denial = *denial;
-                self.as_seen_here(&mut denial.standing, now);
-                denial.retry_at = denial.retry_at.map(|at| self.here(at, now));
+                shard.known.as_seen_here(&mut denial.standing, now);
+                denial.retry_at = denial.retry_at.map(|at| shard.known.here(at, now));
                 Some(Err(Unclaimed::Denied(denial)))
             }
             Answer::Later(_) | Answer::Ask => None,
@@ -282,9 +272,15 @@ impl Inner {
     }
 
     /// Counts an admission among this node's own, whatever the caps; within its share where it has to be careful.
-    fn count_own(&self, org: &OrgId, claim: &Claim<'_>, at: Timestamp) -> Result<(), Unclaimed> {
-        if local().0 < self.careful_until.load(Ordering::Relaxed) {
-            return self.own_share(org, claim, at).map(drop);
+    fn count_own(
+        &self,
+        shard: &Shard,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        at: Timestamp,
+    ) -> Result<(), Unclaimed> {
+        if shard.known.is_careful(local()) {
+            return self.own_share(shard, org, claim, at).map(drop);
         }
         let free = Claim {
             caps: Caps::default(),
@@ -294,27 +290,6 @@ impl Inner {
             ..*claim
         };
         self.own.claim(org, &free, at).map(drop)
-    }
-
-    /// Redis's clock, as far as it is known here.
-    fn redis_now(&self, at: Local) -> Timestamp {
-        Timestamp::from_micros(at.0.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
-    }
-
-    /// An instant of Redis's clock on the clock that showed `now` a moment ago, as clients and headers know it.
-    fn here(&self, at: Timestamp, now: Timestamp) -> Timestamp {
-        let ahead = self.redis_now(local()).micros() as i64 - now.micros() as i64;
-        Timestamp::from_micros(at.micros().saturating_add_signed(-ahead))
-    }
-
-    fn as_seen_here(&self, standing: &mut Standing, now: Timestamp) {
-        let move_over = |gauge: &mut Option<Gauge>| {
-            if let Some(at) = gauge.as_mut().and_then(|gauge| gauge.resets_at.as_mut()) {
-                *at = self.here(*at, now);
-            }
-        };
-        let Standing { second, minute, quotas, .. } = standing;
-        [second, minute].into_iter().chain(quotas).for_each(move_over);
     }
 }
 

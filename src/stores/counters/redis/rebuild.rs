@@ -43,7 +43,7 @@ impl Inner {
                 org.flights.values().for_each(|notify| notify.notify_waiters());
             });
         }
-        if was_known || self.was_emptied_lately() {
+        if was_known || self.link.shard(id).known.was_emptied_within(LOG_LAG) {
             tokio::time::sleep(LOG_LAG).await;
         }
         match self.try_rebuild(id).await {
@@ -59,11 +59,6 @@ impl Inner {
         self.with(id, |org| org.rebuilding = false);
     }
 
-    fn was_emptied_lately(&self) -> bool {
-        let at = self.emptied_at.load(std::sync::atomic::Ordering::Relaxed);
-        at > 0 && local().0.saturating_sub(at) < LOG_LAG.as_micros() as u64
-    }
-
     async fn try_rebuild(&self, id: &OrgId) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
         let lock = [redis_key(id, "r")];
         let token = format!("{}-{}", self.node, local().0);
@@ -72,7 +67,7 @@ impl Inner {
             tokio::time::sleep(LOOK_AGAIN).await;
             return Ok(false);
         }
-        let now = self.redis_now(local());
+        let now = self.link.shard(id).known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         for part in parts(id, &usage) {
             let argument = part.argument(&token, None);

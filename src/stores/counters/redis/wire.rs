@@ -5,7 +5,8 @@ use redis::Value;
 use serde_json::{Value as Json, json};
 
 use super::super::lease::{Call, Count, Done, Reply, SlotsReply};
-use crate::domain::id::KeyId;
+use super::redis_key;
+use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Limit, SpendLimit};
 use crate::domain::time::{Period, Timestamp};
 
@@ -15,6 +16,16 @@ const WHOLE_MAX: u64 = 1 << 52;
 /// The field under which an organization knows a key.
 pub(super) fn key_field(key: KeyId) -> String {
     format!("t{}", key.0.as_simple())
+}
+
+/// The script's keys: the organization, the key or again the organization, this node's calls, and where slots are asked
+/// for, these. Of an organization in use all of them are there, so that a cluster can move it without a pause: it
+/// answers by one that is missing only when the whole slot has moved.
+pub(super) fn keys(org: &OrgId, call: &Call, node: &str) -> Vec<String> {
+    let of_key = call.key.map_or_else(|| "o".to_owned(), |key| format!("k:{}", key.0.as_simple()));
+    let slots = call.slots.map(|_| "s".to_owned());
+    let names = ["o".to_owned(), of_key, format!("n:{node}")].into_iter().chain(slots);
+    names.map(|name| redis_key(org, &name)).collect()
 }
 
 /// A call, as the script's one argument. `now` is a time to replay at; `None` asks the store's clock.

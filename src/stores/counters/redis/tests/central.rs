@@ -67,6 +67,11 @@ impl Central {
         central
     }
 
+    /// The latest instant that it was called at.
+    pub const fn clock(&self) -> Timestamp {
+        self.clock
+    }
+
     /// Admissions of a key that count in all time.
     pub fn total(&mut self, key: KeyId) -> u64 {
         self.counts(Some(key))[2].sum
@@ -90,6 +95,7 @@ impl Central {
         }
         self.clock = self.clock.max(now);
         let now = self.clock;
+        self.turn(call.key);
         if record.seq > call.acked && record.granted > 0 {
             let (requests, microcents) = (-(record.granted as i64), -(record.microcents as i64));
             self.count(call.key, Entry { at: record.at, requests, microcents });
@@ -97,7 +103,6 @@ impl Central {
         for (_, entry) in call.entries.iter().filter(|(seq, _)| *seq > record.seq) {
             self.count(call.key, *entry);
         }
-        self.turn(call.key);
         for leased in self.scopes(call.key) {
             if leased.until.plus(RETURNING) <= now {
                 leased.count = 0;

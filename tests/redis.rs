@@ -11,12 +11,16 @@ mod blackhole;
 mod cheap;
 #[path = "redis/cluster.rs"]
 mod cluster;
+#[path = "redis/emptied.rs"]
+mod emptied;
 #[path = "redis/exact.rs"]
 mod exact;
 #[path = "redis/failover.rs"]
 mod failover;
 #[path = "redis/outage.rs"]
 mod outage;
+#[path = "redis/tls.rs"]
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;

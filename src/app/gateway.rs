@@ -35,7 +35,7 @@ use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
-use crate::stores::counters::redis::{RedisCounters, RedisSettings};
+use crate::stores::counters::redis::{Noting, RedisCounters, RedisSettings};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::index::{Index, IndexedRecord};
 use crate::stores::keyring::{Keyring, follow};
@@ -344,8 +344,9 @@ fn grants(config: &Config, record: &SharedRecord, background: &tokio::runtime::H
 
 /// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
 async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
+    let noting = Noting::new(record.clone());
     let recovered =
-        logs::recover(spool, &**record).await.context("cannot recover the log of an earlier run")?;
+        logs::recover(spool, &noting).await.context("cannot recover the log of an earlier run")?;
     if recovered.segments > 0 {
         tracing::info!(?recovered, "recovered the log of an earlier run");
     }
@@ -355,9 +356,11 @@ async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Resul
             timeout: config.counters.timeout,
             on_outage: config.counters.on_outage,
             keys_max: config.counters.keys_max,
+            spool: spool.id(),
         };
         let usage: Arc<dyn UsageRecord> = record.clone();
-        let counters = RedisCounters::start(&settings, usage, tokio::runtime::Handle::current()).await;
+        let counters =
+            RedisCounters::start(&settings, usage, noting.seen(), tokio::runtime::Handle::current()).await;
         return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
     }
     let now = clock::now();

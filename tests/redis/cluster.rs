@@ -1,6 +1,8 @@
 //! Limits over several gateways on a Redis Cluster: exact over all its masters, while slots move between them, and
 //! within bounds while they fall over.
 
+#[path = "cluster/away.rs"]
+mod away;
 #[path = "cluster/exact.rs"]
 mod exact;
 #[path = "cluster/failover.rs"]

@@ -86,7 +86,8 @@ fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
     if url == "memory" {
         return Some(CountersEngine::Memory);
     }
-    if let Some(named) = url.strip_prefix("redis+cluster://") {
+    let cluster = ["redis+cluster://", "rediss+cluster://"];
+    if let Some(named) = cluster.iter().find_map(|scheme| url.strip_prefix(scheme)) {
         return cluster_nodes(field, named).map(|()| CountersEngine::Redis(RedisUrl(url)));
     }
     if let Some(named) = url.strip_prefix("redis+sentinel://") {
@@ -104,7 +105,7 @@ fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
         return Some(CountersEngine::Redis(RedisUrl(url)));
     }
     let advice = "write it as redis://:PASSWORD@HOST:6379/0, or use \"memory\"";
-    let Some(host) = url.strip_prefix("redis://") else {
+    let Some(host) = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://")) else {
         return field.wrong("is not a URL of counters", advice);
     };
     if host.is_empty() || host.starts_with('/') || host.contains(char::is_whitespace) {

@@ -12,6 +12,7 @@ pub mod redis;
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
+use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 
@@ -90,6 +91,20 @@ impl Counters {
         match self {
             Self::Memory(memory) => memory.release(org, claimed),
             Self::Redis(redis) => redis.release(org, claimed),
+        }
+    }
+
+    /// A batch of the log is about to go to the record, as the one of this number, and may arrive whatever is heard of it.
+    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+        if let Self::Redis(redis) = self {
+            redis.shipping(number, rows);
+        }
+    }
+
+    /// All batches so far have arrived.
+    pub fn shipped(&self) {
+        if let Self::Redis(redis) = self {
+            redis.shipped();
         }
     }
 

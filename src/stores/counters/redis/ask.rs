@@ -32,9 +32,10 @@ impl Inner {
         let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
             let shard = Arc::clone(&self.link.shard(org));
-            let (is_rebuilding, is_adrift) =
-                self.with(org, |org| (org.rebuilding, org.is_adrift(claim.key, local())));
-            if shard.is_open() || is_rebuilding {
+            let (joining, is_adrift) = self.with(org, |org| (org.joining, org.is_adrift(claim.key, local())));
+            // Nobody waits for longer until an organization is rebuilt: meanwhile this node's share serves.
+            let is_long = |since: Local| local().since(since) >= WAIT_MAX;
+            if shard.is_open() || joining.is_some_and(is_long) {
                 return self.claim_share(&shard, org, claim, now);
             }
             if is_adrift {
@@ -50,7 +51,10 @@ impl Inner {
             let later = if let Answer::Later(later) = answer { Some(later) } else { None };
             let left = until.since(local());
             if left.is_zero() {
-                return Err(Unclaimed::Unavailable);
+                return match joining {
+                    Some(_) => self.claim_share(&shard, org, claim, now),
+                    None => Err(Unclaimed::Unavailable),
+                };
             }
             match (later, seat) {
                 (Some(later), _) => tokio::time::sleep(later.since(local()).min(left)).await,
@@ -67,16 +71,21 @@ impl Inner {
         claim: &Claim<'_>,
     ) -> (Answer, Option<Seat<'a>>) {
         let key = claim.key;
-        let (answer, notify, call) = self.with(id, |org| {
+        let (answer, notify, call, joins) = self.with(id, |org| {
             let now = local();
             let answer = org.ledger.claim(claim, false, now);
             if !matches!(answer, Answer::Ask) {
-                return (answer, None, None);
+                return (answer, None, None, false);
             }
             org.ledger.wait(key);
             let notify = Arc::clone(org.flights.entry(key).or_default());
-            (answer, Some(notify), org.ledger.call(key, now))
+            // Where it is being rebuilt, or that was interrupted, the end of that is what is waited for.
+            let call = if org.joining.is_none() { org.ledger.call(key, now) } else { None };
+            (answer, Some(notify), call, org.ledger.is_reporting())
         });
+        if joins {
+            self.join(id);
+        }
         let seat = notify.map(|notify| Seat { inner: self, org: id, key, notify });
         if let Some(call) = call {
             self.make(id, call);
@@ -104,8 +113,8 @@ impl Inner {
         if let Ok(Reply::Done(done)) = &reply {
             self.link.shard(id).known.showed(done.now, sent);
         }
-        if matches!(reply, Ok(Reply::Missing)) {
-            self.rebuild(id).await;
+        if matches!(reply, Ok(Reply::Missing | Reply::OtherEpoch)) {
+            self.join(id);
         }
         let due = self.with(id, |org| {
             let now = local();
@@ -116,6 +125,10 @@ impl Inner {
             match &reply {
                 Ok(reply) => org.ledger.answered(key, call.seq, reply, now),
                 Err(_) => org.ledger.lost(key, call.seq),
+            }
+            if org.joining.is_some() {
+                // Who waits does so until that is over, and so does what is owed.
+                return None;
             }
             if let Some(notify) = org.flights.remove(&key) {
                 notify.notify_waiters();
@@ -164,7 +177,7 @@ impl Inner {
             org.looks.remove(&key);
             // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
             // must be made.
-            if is_open {
+            if is_open || org.joining.is_some() {
                 return (None, None);
             }
             let now = local();

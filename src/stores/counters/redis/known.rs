@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::{Local, local};
 use crate::clock;
 use crate::domain::account::{Gauge, Standing};
@@ -14,6 +16,8 @@ const CAREFUL: Duration = Duration::from_secs(2);
 /// What a master's last answers told.
 #[derive(Debug)]
 pub(super) struct Known {
+    /// The names of all nodes that speak to it.
+    names: Mutex<Vec<String>>,
     /// Nodes that were there when it was last asked, and this one's place among them.
     nodes: AtomicU64,
     place: AtomicU64,
@@ -25,6 +29,8 @@ pub(super) struct Known {
     is_owed: AtomicBool,
     /// The local instant at which it was found empty.
     emptied_at: AtomicU64,
+    /// The last instant of its clock of which organizations are known that were rebuilt then.
+    rebuilt_until: AtomicU64,
     /// When this node last said to it that it is there.
     greeted: AtomicU64,
 }
@@ -32,6 +38,7 @@ pub(super) struct Known {
 impl Default for Known {
     fn default() -> Self {
         Self {
+            names: Mutex::default(),
             nodes: 1.into(),
             place: 0.into(),
             // Until it is asked, its clock is taken to be this machine's.
@@ -39,6 +46,7 @@ impl Default for Known {
             careful_until: 0.into(),
             is_owed: false.into(),
             emptied_at: 0.into(),
+            rebuilt_until: 0.into(),
             greeted: 0.into(),
         }
     }
@@ -123,14 +131,42 @@ impl Known {
         is_due
     }
 
-    /// It has lost everything, or never had anything.
-    pub fn is_empty(&self) {
-        self.emptied_at.store(local().0, Ordering::Relaxed);
+    /// These nodes speak to it. `emptied` ago it knew of none: then those that it knew before may only not have spoken
+    /// yet.
+    pub fn names_are(&self, names: Vec<String>, emptied: Option<Duration>) {
+        let mut known = self.names.lock();
+        let before = std::mem::replace(&mut *known, names);
+        if let Some(ago) = emptied {
+            let missing: Vec<_> = before.into_iter().filter(|name| !known.contains(name)).collect();
+            known.extend(missing);
+            let at = local().0.saturating_sub(ago.as_micros() as u64).max(1);
+            self.emptied_at.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// The names of all nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.names.lock().clone()
+    }
+
+    /// How long ago it was found empty, where it was.
+    pub fn emptied_ago(&self) -> Option<Duration> {
+        let at = self.emptied_at.load(Ordering::Relaxed);
+        (at > 0).then(|| local().since(Local(at)))
+    }
+
+    /// The instant of its clock since when organizations may have been rebuilt that nobody has said so of.
+    pub fn rebuilt_until(&self) -> u64 {
+        self.rebuilt_until.load(Ordering::Relaxed)
+    }
+
+    /// Organizations are known that were rebuilt until then.
+    pub fn knows_rebuilt_until(&self, at: u64) {
+        self.rebuilt_until.store(at, Ordering::Relaxed);
     }
 
     /// Whether it was found empty at most `ago` ago.
     pub fn was_emptied_within(&self, ago: Duration) -> bool {
-        let at = self.emptied_at.load(Ordering::Relaxed);
-        at > 0 && local().since(Local(at)) < ago
+        self.emptied_ago().is_some_and(|since| since < ago)
     }
 }

@@ -16,11 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
-use tokio::sync::Notify;
 
 use super::cluster::{Cluster, Map};
 use super::door::Door;
-use super::shard::Shard;
+use super::shard::{News, Shard};
 use crate::domain::id::OrgId;
 
 /// Why a call was not answered.
@@ -79,7 +78,7 @@ pub(in crate::stores) struct Link {
     way: Way,
     timeout: Duration,
     round_trips: AtomicU64,
-    news: Arc<Notify>,
+    news: Arc<News>,
 }
 
 enum Way {
@@ -95,7 +94,7 @@ impl Link {
     /// # Errors
     /// Where the URL cannot be read.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, LinkError> {
-        let news = Arc::new(Notify::new());
+        let news = Arc::new(News::default());
         let way = match Cluster::new(url, timeout, &news)? {
             Some(cluster) => Way::Parts(cluster),
             None => Way::Whole(Arc::new(Shard::whole(Door::new(url, timeout)?, timeout, Arc::clone(&news)))),
@@ -187,7 +186,7 @@ impl Link {
     }
 
     /// Told when a master was given up, or is no longer where it was.
-    pub(super) fn news(&self) -> Arc<Notify> {
+    pub(super) fn news(&self) -> Arc<News> {
         Arc::clone(&self.news)
     }
 

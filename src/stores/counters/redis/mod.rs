@@ -2,7 +2,8 @@
 //!
 //! Each node spends allowances that it has leased ([`lease`](super::lease)), so that most claims are answered here
 //! without a wait, and asks Redis by one script that is one atomic step over an organization and a key: both lie under
-//! one hash tag. Its master's clock is the clock of an organization.
+//! one hash tag. Its master's clock is the clock of an organization. What the table says of Redis holds for every master of
+//! a cluster by itself.
 //!
 //! | when | then |
 //! |---|---|
@@ -10,7 +11,8 @@
 //! | a call fails | what it may have done is set right with the next; who waited asks again |
 //! | Redis is gone | the breaker opens; `on_outage = "local"`: this node's share of every cap, counted here and told to Redis on its return; `closed`: 503 |
 //! | Redis is back | a probe finds out within half a second; for [`CAREFUL`](known) the share holds beside the leases, until every node has told what it counted |
-//! | Redis has lost an organization or key | it is rebuilt from the request log before anybody is admitted by it |
+//! | Redis has lost an organization or key, or a replica took over | it is rebuilt from the record and from what every node has admitted beside it, before anybody is admitted by it: [`rebuild`] |
+//! | another node was killed, and Redis lost what it had counted | what that node had not shipped is unknown until it is back |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
@@ -29,6 +31,7 @@ mod known;
 mod link;
 mod outage;
 mod rebuild;
+mod recovered;
 mod script;
 mod shard;
 mod used;
@@ -39,19 +42,21 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
 
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
+pub use self::recovered::{Noting, Recovered};
 use self::shard::Shard;
 use super::Unclaimed;
-use super::lease::{Answer, Ledger, Local};
+use super::lease::{Answer, Ledger, Local, Shipments, batch};
 use super::memory::MemoryCounters;
 use crate::clock;
 use crate::config::OnOutage;
@@ -59,12 +64,15 @@ use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Caps, Quotas};
+use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 use crate::stores::record::UsageRecord;
 
 /// Locks; a power of two, well above the number of I/O threads.
 const LOCKS: usize = 128;
+/// Organizations that Redis may not know and that are asked for at a time.
+const JOINS_AT_A_TIME: usize = 32;
 
 /// How counters in Redis are set up.
 #[derive(Debug, Clone)]
@@ -77,6 +85,8 @@ pub struct RedisSettings {
     pub on_outage: OnOutage,
     /// As [`MemoryCounters::new`].
     pub keys_max: usize,
+    /// The spool that this gateway's log goes through, as the record knows it.
+    pub spool: Uuid,
 }
 
 /// Counters in Redis.
@@ -96,6 +106,14 @@ struct Inner {
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
+    /// What Redis calls this node's spool.
+    spool: String,
+    /// Batches of the log that are on their way. Locked before organizations are.
+    shipments: Mutex<Shipments>,
+    /// What an earlier process left, of organizations that may have been rebuilt without it.
+    recovered: Mutex<Recovered>,
+    /// Bounds how many organizations are asked for at a time that Redis may not know.
+    joins: Semaphore,
 }
 
 /// A lock with a cache line to itself.
@@ -111,13 +129,15 @@ struct Org {
     flights: AHashMap<Option<KeyId>, Arc<Notify>>,
     /// When a task will look after a key.
     looks: AHashMap<Option<KeyId>, Local>,
-    rebuilding: bool,
+    /// Since when it is seen to that this node is counted by what Redis holds.
+    joining: Option<Local>,
     /// Keys that are on their way to another master, and since when.
     moving: AHashMap<Option<KeyId>, Local>,
 }
 
 impl RedisCounters {
-    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`.
+    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`:
+    /// once more where that has got what was `recovered` only now.
     ///
     /// Redis need not be there.
     ///
@@ -126,6 +146,7 @@ impl RedisCounters {
     pub async fn start(
         settings: &RedisSettings,
         record: Arc<dyn UsageRecord>,
+        recovered: Recovered,
         runtime: Handle,
     ) -> Result<Self, LinkError> {
         let mut name = [0; 8];
@@ -140,6 +161,10 @@ impl RedisCounters {
             own: MemoryCounters::new(settings.keys_max),
             record,
             runtime,
+            spool: rebuild::spool_name(settings.spool),
+            shipments: Mutex::default(),
+            recovered: Mutex::new(recovered),
+            joins: Semaphore::new(JOINS_AT_A_TIME),
         });
         inner.first_word().await;
         inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
@@ -203,6 +228,25 @@ impl RedisCounters {
         }
     }
 
+    /// A batch of the log is about to go to the record, and may arrive whatever is heard of it.
+    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+        self.0.shipments.lock().sending(number, batch(rows));
+    }
+
+    /// All batches have arrived.
+    pub fn shipped(&self) {
+        let inner = &self.0;
+        let mut shipments = inner.shipments.lock();
+        for (number, batch) in shipments.sent() {
+            for (org, tally) in batch {
+                // Whoever is not known here has nothing that was not shipped.
+                if let Some(org) = inner.orgs_with(&org).lock().get_mut(&org) {
+                    org.ledger.shipped(number, tally, local());
+                }
+            }
+        }
+    }
+
     /// Calls made to Redis so far.
     pub fn round_trips(&self) -> u64 {
         self.0.link.round_trips()
@@ -231,6 +275,19 @@ impl Inner {
             Some(org) => work(org),
             None => work(orgs.entry(org.clone()).or_default()),
         }
+    }
+
+    /// Organizations that are known here, of those that `of` names.
+    fn known(&self, of: impl Fn(&OrgId) -> bool) -> Vec<OrgId> {
+        let mut known = Vec::new();
+        for orgs in &self.orgs {
+            known.extend(orgs.0.lock().keys().filter(|id| of(id)).cloned());
+        }
+        known
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     fn orgs_with(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {

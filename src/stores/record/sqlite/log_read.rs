@@ -119,14 +119,22 @@ impl SqliteRecord {
         .bind(org.as_str())
         .fetch_all(&mut *tx)
         .await?;
+        let shipped = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")
+            .fetch_all(&mut *tx)
+            .await?;
         let total = |row| {
             let row = Columns(row);
             Ok((row.key_id("key")?, row.count("requests")?))
+        };
+        let spool = |row| {
+            let row = Columns(row);
+            Ok((row.uuid("id")?, row.count("shipped")?))
         };
         Ok(OrgUsage {
             cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
             totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
             recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
+            shipped: shipped.iter().map(spool).collect::<Result<_, RecordError>>()?,
         })
     }
 }

@@ -15,6 +15,7 @@ pub(in crate::stores::counters::redis) struct Map {
     /// Stands for slots that no master serves.
     nobody: Arc<Shard>,
     by_slot: Box<[AtomicU16]>,
+    is_whole: bool,
 }
 
 impl Map {
@@ -28,7 +29,8 @@ impl Map {
             }
             shards.push(shard);
         }
-        Self { shards, nobody, by_slot }
+        let is_whole = by_slot.iter().all(|place| place.load(Ordering::Relaxed) != NOBODY);
+        Self { shards, nobody, by_slot, is_whole }
     }
 
     /// The master of a slot, or [`Map::nobody`].
@@ -47,9 +49,9 @@ impl Map {
         &self.nobody
     }
 
-    /// Whether every slot has a master.
-    pub(super) fn is_whole(&self) -> bool {
-        self.by_slot.iter().all(|place| place.load(Ordering::Relaxed) != NOBODY)
+    /// Whether every slot had a master when it was drawn.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The master at an address.

@@ -18,6 +18,7 @@
 //! for one that was lost; it sends again what may have been carried out; it shows neither tries nor nodes, of which
 //! breakers and the count of round trips are made.
 
+mod learn;
 mod map;
 mod slots;
 mod topology;
@@ -27,27 +28,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Script, Value};
-use tokio::sync::Notify;
 
 pub(super) use self::map::Map;
-use self::topology::{Address, Topology};
+use self::topology::Address;
 use super::door::Door;
 use super::link::{Elsewhere, LinkError};
-use super::shard::{Part, Shard};
+use super::shard::{News, Shard};
 use crate::domain::id::OrgId;
 
-/// What a URL of a cluster begins with; behind it `USER:PASSWORD@`, where nodes ask for it, and some of the nodes.
-const CLUSTER: &str = "redis+cluster://";
-/// How many nodes are asked at once who the masters are.
-const ASKED_MAX: usize = 5;
-/// How often the masters are asked for where nothing seems to have changed, and where something does.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Nodes that are asked and are in no map, at most.
-const GUESTS_MAX: usize = 16;
+/// What a URL of a cluster begins with, and that of one of its nodes; behind it `USER:PASSWORD@`, where nodes ask for it,
+/// and some of the nodes.
+const SCHEMES: [(&str, &str); 2] = [("redis+cluster://", "redis://"), ("rediss+cluster://", "rediss://")];
 /// How long a call waits between tries at most.
 const PAUSE_MAX: Duration = Duration::from_millis(8);
 
@@ -57,7 +50,7 @@ pub(super) struct Cluster {
     scheme: String,
     seeds: Vec<Address>,
     timeout: Duration,
-    news: Arc<Notify>,
+    news: Arc<News>,
     map: ArcSwap<Map>,
     /// Nodes that are asked and are in no map.
     guests: Mutex<Vec<Arc<Shard>>>,
@@ -74,15 +67,18 @@ impl Cluster {
     ///
     /// # Errors
     /// Where it names a cluster and cannot be read.
-    pub fn new(url: &str, timeout: Duration, news: &Arc<Notify>) -> Result<Option<Self>, LinkError> {
-        let Some(named) = url.strip_prefix(CLUSTER) else { return Ok(None) };
-        let unreadable =
-            || LinkError::Connection(format!("the URL must be {CLUSTER}USER:PASSWORD@HOST:PORT,HOST:PORT"));
+    pub fn new(url: &str, timeout: Duration, news: &Arc<News>) -> Result<Option<Self>, LinkError> {
+        let behind = |(scheme, of_node): &(&str, &'static str)| Some((url.strip_prefix(scheme)?, *of_node));
+        let Some((named, scheme)) = SCHEMES.iter().find_map(behind) else { return Ok(None) };
+        let unreadable = || {
+            let wanted = "the URL must be redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT";
+            LinkError::Connection(wanted.to_owned())
+        };
         let (login, hosts) = named.rsplit_once('@').map_or(("", named), |(login, hosts)| (login, hosts));
         let seeds: Option<Vec<_>> = hosts.split(',').map(Address::of_seed).collect();
         let nobody = Arc::new(Shard::of_nobody(timeout, Arc::clone(news)));
         let cluster = Self {
-            scheme: if login.is_empty() { "redis://".to_owned() } else { format!("redis://{login}@") },
+            scheme: if login.is_empty() { scheme.to_owned() } else { format!("{scheme}{login}@") },
             seeds: seeds.ok_or_else(unreadable)?,
             timeout,
             news: Arc::clone(news),
@@ -230,124 +226,6 @@ impl Cluster {
             self.news.notify_one();
         }
     }
-
-    /// Asks who the masters are, where that may have changed or is long ago.
-    pub async fn look_around(&self) {
-        let looked = *self.looked.lock().await;
-        let every = if self.is_settled() { LOOK_EVERY } else { LOOK_AGAIN };
-        if looked.is_none_or(|looked| looked.elapsed() >= every) {
-            self.learn(None).await;
-        }
-    }
-
-    /// Asks who the masters are: those that are known, and the node at `hint`; else those of the URL.
-    async fn learn(&self, hint: Option<&Address>) {
-        let began = Instant::now();
-        let mut looked = self.looked.lock().await;
-        if looked.is_some_and(|looked| looked >= began) {
-            // Somebody else has asked meanwhile.
-            return;
-        }
-        self.is_stale.store(false, Ordering::Relaxed);
-        let known = self.shards();
-        let (open, closed): (Vec<_>, Vec<_>) = known.into_iter().partition(|shard| shard.is_open());
-        let hinted = hint.and_then(|hint| self.guest(hint));
-        let first = closed.into_iter().take(ASKED_MAX).chain(hinted).collect();
-        let topology = match newest(first).await {
-            Some(topology) => Some(topology),
-            None => {
-                let seeds = self.seeds.iter().filter_map(|seed| self.guest(seed));
-                newest(seeds.chain(open.into_iter().take(ASKED_MAX)).collect()).await
-            }
-        };
-        let is_first = looked.is_none();
-        *looked = Some(Instant::now());
-        match topology {
-            Some(topology) => self.install(&topology, is_first),
-            None => self.is_stale.store(true, Ordering::Relaxed),
-        }
-    }
-
-    /// A node by its address that is no master with slots: to be asked, or to give a first slot to.
-    fn guest(&self, address: &Address) -> Option<Arc<Shard>> {
-        let name = address.to_string();
-        let mut guests = self.guests.lock();
-        if let Some(guest) = guests.iter().find(|guest| guest.name().as_ref() == Some(&name)) {
-            return Some(Arc::clone(guest));
-        }
-        let guest = Arc::new(Shard::part_of_cluster(Part::default(), self.timeout, Arc::clone(&self.news)));
-        guest.is_at(name, self.door(address).ok()?);
-        if guests.len() >= GUESTS_MAX {
-            guests.remove(0);
-        }
-        guests.push(Arc::clone(&guest));
-        Some(guest)
-    }
-
-    /// Draws a new map. A shard goes on where one of its replicas is the master now.
-    fn install(&self, topology: &Topology, is_first: bool) {
-        let _changing = self.changing.lock();
-        let before = self.map.load_full();
-        let mut masters: Vec<(Arc<Shard>, Vec<usize>)> = Vec::new();
-        for (id, master) in &topology.masters {
-            let slots: Vec<usize> = master.slots.iter().cloned().flatten().collect();
-            let Some(tag) = slots::tag_within(&slots) else { continue };
-            let part = Part { id: id.clone(), members: master.members.clone(), tag };
-            let is_free = |shard: &Arc<Shard>| masters.iter().all(|(taken, _)| !Arc::ptr_eq(taken, shard));
-            let same = before.shards().iter().find(|shard| shard.part().id == *id);
-            let heir = || {
-                before.shards().iter().find(|shard| {
-                    let part = shard.part();
-                    part.members.contains(id) && !topology.masters.contains_key(&part.id)
-                })
-            };
-            let shard = match same.or_else(heir).filter(|shard| is_free(shard)) {
-                Some(shard) => Arc::clone(shard),
-                None => {
-                    let (part, news) = (part.clone(), Arc::clone(&self.news));
-                    let shard = Arc::new(Shard::part_of_cluster(part, self.timeout, news));
-                    shard.known.as_of(&before.shard(slots[0]).known);
-                    shard
-                }
-            };
-            shard.is(part);
-            let name = master.address.to_string();
-            if shard.name().as_ref() != Some(&name) {
-                match self.door(&master.address) {
-                    Ok(door) => {
-                        tracing::info!(server = name, before = shard.name(), "a master of the Redis cluster");
-                        shard.is_at(name, door);
-                    }
-                    Err(error) => {
-                        tracing::error!(server = name, %error, "a master of the Redis cluster cannot be used");
-                        continue;
-                    }
-                }
-            }
-            masters.push((shard, slots));
-        }
-        let after = Map::new(masters, Arc::clone(before.nobody()));
-        for slot in 0..slots::SLOTS {
-            let (was, is) = (before.shard(slot), after.shard(slot));
-            // What nodes counted by themselves meanwhile, the new master learns before anybody relies on it.
-            if was.is_open() && !Arc::ptr_eq(was, is) && !is_first {
-                is.known.be_careful();
-            }
-        }
-        let names: Vec<_> = after.shards().iter().filter_map(|shard| shard.name()).collect();
-        self.guests.lock().retain(|guest| guest.name().is_none_or(|name| !names.contains(&name)));
-        self.map.store(Arc::new(after));
-    }
-}
-
-/// Asks each, and takes the best answer.
-async fn newest(nodes: Vec<Arc<Shard>>) -> Option<Topology> {
-    let question = topology::question();
-    let asked = nodes.iter().map(|node| async {
-        let answer = node.ask(&question).await.ok()?;
-        topology::read(&answer, &host_of(node))
-    });
-    join_all(asked).await.into_iter().flatten().max_by_key(|topology| (topology.is_ok, topology.epoch))
 }
 
 /// The host of a node, which it leaves out where it does not know it.

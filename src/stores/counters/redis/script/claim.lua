@@ -25,10 +25,11 @@ local slots, key_field, entries = call[14], call[15], call[16]
 
 local org = load_organization(KEYS[1])
 if not org then return { MISSING } end
-if epoch ~= 0 and epoch ~= org.epoch then return { OTHER_EPOCH, org.epoch } end
+if epoch ~= 0 and epoch ~= org.epoch then return { OTHER_EPOCH } end
 -- A replay brings its own time. Time never runs backwards for an organization, whatever a clock does.
 org.clock = max(org.clock, now > 0 and now or clock())
 now = org.clock
+if not is_open(org) then return { OTHER_EPOCH } end
 local key
 if key_field ~= '' then
   key = load_key(org, KEYS[2], key_field)

@@ -124,10 +124,11 @@ impl<'a> Both<'a> {
     fn new(link: &'a Link, runtime: &'a Runtime, org: &str) -> Self {
         let now = Timestamp::parse("2026-11-21T23:58:00Z").unwrap();
         let org = OrgId::parse(org).unwrap();
-        let keys = [redis_key(&org, "o"), redis_key(&org, "r")];
+        let keys = ["o", "r", "b"].map(|what| redis_key(&org, what));
         let lock = Script::new("return redis.call('SET', KEYS[1], 'token')");
-        runtime.block_on(link.try_run(&lock, &keys[1..], &[])).unwrap();
-        let argument = serde_json::json!(["token", now.micros(), [], [[], [], []]]).to_string();
+        runtime.block_on(link.try_run(&lock, &keys[1..2], &[])).unwrap();
+        let nothing = serde_json::json!([[], [], [], [], [], [0, 0]]);
+        let argument = serde_json::json!(["token", now.micros(), true, [], nothing]).to_string();
         let done = runtime.block_on(link.run(&RESTORE, &keys, &[&argument])).unwrap();
         assert_eq!(done, Value::Int(1));
         Self { central: Central::new(now), link, runtime, org, calls: HashMap::new(), slots: [0; 3], now }

@@ -11,4 +11,5 @@ pub mod redis_cluster;
 mod central;
 mod equal;
 mod rebuilt;
+mod reported;
 mod simulation;

@@ -148,14 +148,11 @@ impl Segment {
 }
 
 impl Segment {
-    /// Forces the file's blocks and its name to disk.
+    /// Forces the file's name to disk. Its blocks and its size are there with the first frames that were forced: a
+    /// `fdatasync` leaves out nothing without which these could not be read. Not with `fsync`: that would write the whole
+    /// segment, pages of zeros that the writer then faults on again, one by one.
     fn name_durably(&self) -> io::Result<()> {
-        match File::open(&self.path).and_then(|file| file.sync_all()) {
-            // Shipped and deleted meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.path.parent().map_or(Ok(()), sync_dir),
-        }
+        self.path.parent().map_or(Ok(()), sync_dir)
     }
 
     /// Whether the disk may not have all of it.

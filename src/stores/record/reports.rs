@@ -38,6 +38,10 @@ pub const POINTS_MAX: usize = 10_000;
 /// Rows of one page.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
+/// Rows of a scope and span, the newest, of which a filter by tier, domain or status is asked for a page by its number,
+/// about: what such a page costs does not grow with the log. Pages by keyset reach every row.
+pub const COUNTED_MAX: usize = 1_000_000;
+
 /// Whose requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -306,7 +310,7 @@ pub struct LogPage {
 pub struct NumberedPage {
     /// Newest first.
     pub rows: Vec<LoggedRow>,
-    /// Rows on all pages together.
+    /// Rows on all pages together. Where [`COUNTED_MAX`] was reached there may be more behind.
     pub total: u64,
 }
 
@@ -347,8 +351,8 @@ pub trait ReportRecord: Send + Sync + 'static {
         before: Option<Place>,
         most: usize,
     ) -> Result<LogPage, RecordError>;
-    /// Page `page`, counted from 1, of `size` rows (at most [`PAGE_ROWS_MAX`]), and how many rows there are. A filter
-    /// other than by time is asked of every row of the scope and span, though not by reading the row.
+    /// Page `page`, counted from 1, of `size` rows (at most [`PAGE_ROWS_MAX`]), and how many rows there are. A filter by
+    /// tier, domain, or status other than success and failure, is asked of the newest [`COUNTED_MAX`] rows.
     async fn log_numbered(
         &self,
         filter: &LogFilter,

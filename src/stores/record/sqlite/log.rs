@@ -35,8 +35,12 @@ use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
 use crate::stores::record::{RecordError, Shipment};
 
-/// Pages of the write-ahead log at which a commit moves them to the file: 32 MiB.
-const CHECKPOINT_PAGES: u32 = 4_096;
+/// Pages of the write-ahead log from which on they are moved to the file: 32 MiB. Beside what is written, which only
+/// waits where it has come to [`PAGES_MAX`] meanwhile.
+const CHECKPOINT_PAGES: i64 = 4_096;
+
+/// Pages of the write-ahead log at which a commit moves them itself: 256 MiB.
+pub(super) const PAGES_MAX: u32 = 32_768;
 
 /// Pages kept in memory, in KiB: the largest batch should not be written before it is complete.
 const CACHE_KIB: i32 = 16 * 1024;
@@ -47,6 +51,8 @@ pub(super) struct LogWriter {
     path: PathBuf,
     busy_timeout: Duration,
     connection: Mutex<Option<Writer>>,
+    /// What moves the write-ahead log to the file.
+    mover: Mutex<Option<Connection>>,
 }
 
 #[derive(Debug)]
@@ -110,41 +116,75 @@ impl SqliteRecord {
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, RecordError> + Send + 'static,
     ) -> Result<T, RecordError> {
-        let _turn = self.writer.acquire().await?;
+        let turn = self.writer.acquire().await?;
         let log = Arc::clone(&self.log);
-        tokio::task::spawn_blocking(move || log.write(work))
+        let (done, pages) = tokio::task::spawn_blocking(move || log.write(work))
             .await
-            .map_err(|panic| RecordError::Unavailable(sqlx::Error::Io(io::Error::other(panic))))?
+            .map_err(|panic| RecordError::Unavailable(sqlx::Error::Io(io::Error::other(panic))))?;
+        drop(turn);
+        if pages >= CHECKPOINT_PAGES {
+            let log = Arc::clone(&self.log);
+            // Nobody waits for it, and whoever is next writes on meanwhile.
+            tokio::task::spawn_blocking(move || log.checkpoint());
+        }
+        done
     }
 }
 
 impl LogWriter {
     pub(super) fn new(path: PathBuf, busy_timeout: Duration) -> Self {
-        Self { path, busy_timeout, connection: Mutex::new(None) }
+        Self { path, busy_timeout, connection: Mutex::new(None), mover: Mutex::new(None) }
     }
 
-    /// Ends the connection.
+    /// Ends the connections.
     pub(super) fn close(&self) {
+        *self.mover.lock() = None;
         *self.connection.lock() = None;
     }
 
-    /// Does what writes to the log; where it fails, nothing of it has happened.
-    fn write<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T, RecordError>) -> Result<T, RecordError> {
+    /// Does what writes to the log, and how many pages the write-ahead log has then; where it fails, nothing of it has
+    /// happened.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, RecordError>,
+    ) -> (Result<T, RecordError>, i64) {
         let mut connection = self.connection.lock();
-        let writer = match &mut *connection {
+        let done = self.writer(&mut connection).and_then(work);
+        match (&done, &*connection) {
+            (Ok(_), Some(writer)) => {
+                let pages = pages(&writer.db).unwrap_or_default();
+                (done, pages)
+            }
+            // Whatever happened to it: what is made anew knows what the file knows.
+            _ => {
+                *connection = None;
+                (done, 0)
+            }
+        }
+    }
+
+    fn writer<'w>(&self, connection: &'w mut Option<Writer>) -> Result<&'w mut Writer, RecordError> {
+        Ok(match connection {
             Some(writer) => writer,
             none => {
                 let db = self.open()?;
                 let names = Names::load(&db)?;
                 none.insert(Writer { db, names })
             }
+        })
+    }
+
+    /// Moves the write-ahead log to the file as far as no reader needs it, unless that is under way.
+    fn checkpoint(&self) {
+        let Some(mut mover) = self.mover.try_lock() else { return };
+        let moved = match &mut *mover {
+            Some(db) => checkpoint(db),
+            none => self.open().and_then(|db| checkpoint(none.insert(db))),
         };
-        let done = work(writer);
-        if done.is_err() {
-            // Whatever happened to it: what is made anew knows what the file knows.
-            *connection = None;
+        // Where it fails, as a disk is full, the next commit tries again.
+        if moved.is_err() {
+            *mover = None;
         }
-        done
     }
 
     /// The file is there and in WAL mode: [`SqliteRecord::open`] saw to that.
@@ -154,9 +194,18 @@ impl LogWriter {
         connection.busy_timeout(self.busy_timeout)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "wal_autocheckpoint", PAGES_MAX)?;
         Ok(connection)
     }
+}
+
+/// Pages of the write-ahead log, moved or not.
+fn pages(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))
+}
+
+fn checkpoint(db: &mut Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 impl Writer {

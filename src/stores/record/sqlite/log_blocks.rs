@@ -198,7 +198,8 @@ impl<'t> Blocks<'t> {
         if let Some(block) = block {
             block.decode(&mut self.merged)?;
         }
-        let appended = self.merged.last().zip(entries.first()).is_none_or(|(last, next)| last.place < next.place);
+        let appended =
+            self.merged.last().zip(entries.first()).is_none_or(|(last, next)| last.place < next.place);
         self.merged.extend_from_slice(entries);
         let mut rows = most;
         if !appended {

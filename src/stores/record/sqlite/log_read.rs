@@ -189,7 +189,10 @@ fn totals_of(db: &Connection, organization: &OrgId) -> Result<Vec<(KeyId, u64)>,
     let mut rows = totals.query([organization.as_str()])?;
     let mut totals = Vec::new();
     while let Some(row) = rows.next()? {
-        totals.push((key_id(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?, row.get::<_, i64>(1)?.max(0) as u64));
+        totals.push((
+            key_id(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?,
+            row.get::<_, i64>(1)?.max(0) as u64,
+        ));
     }
     Ok(totals)
 }

@@ -47,7 +47,6 @@ pub(super) struct Facts {
 
 /// One of [`Rows`].
 pub(super) struct Row<'a> {
-    pub place: i64,
     pub facts: &'a Facts,
     organization: Option<&'a str>,
     /// In the order of [`Kind::ALL`].
@@ -65,9 +64,10 @@ pub(super) struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    pub fn new(row: &Row<'a>, names: &mut Names, db: &Connection) -> rusqlite::Result<Self> {
+    /// A row at the place that it gets.
+    pub fn new(place: i64, row: &Row<'a>, names: &mut Names, db: &Connection) -> rusqlite::Result<Self> {
         let mut named = Self {
-            place: row.place,
+            place,
             facts: row.facts,
             organization: row.organization,
             scopes: names.scopes(db, row.organization, row.facts.key)?,
@@ -175,6 +175,6 @@ impl Rows {
             rest = behind;
             Some(text)
         });
-        Some(Row { place: row.place, facts: &row.facts, organization, texts })
+        Some(Row { facts: &row.facts, organization, texts })
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn take_rows(
     let mut entries = Vec::with_capacity(placed.len());
     for (place, at) in placed {
         let Some(row) = rows.get(at) else { continue };
-        let row = Named { place, ..Named::new(&row, names, db)? };
+        let row = Named::new(place, &row, names, db)?;
         let number = writer.push(&row)?;
         entries.push((row.scopes, row.entry(number)));
         if counted == Counted::Now {
@@ -69,7 +69,9 @@ fn places(db: &Connection, blocks: &mut Blocks<'_>, rows: &Rows) -> Result<Vec<(
         let mut further = choices(place);
         loop {
             let place = further.next().ok_or_else(|| {
-                RecordError::Refused(format!("{PLACES_MAX} rows of other requests stand where that of {id} belongs"))
+                RecordError::Refused(format!(
+                    "{PLACES_MAX} rows of other requests stand where that of {id} belongs"
+                ))
             })?;
             let number = match taken.get(&place) {
                 Some(number) => Some(*number),

@@ -119,6 +119,7 @@ impl SqliteRecord {
             .page_size(PAGE_BYTES)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            .pragma("wal_autocheckpoint", log::PAGES_MAX.to_string())
             .foreign_keys(true)
             .busy_timeout(busy_timeout);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);

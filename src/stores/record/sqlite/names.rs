@@ -65,6 +65,8 @@ pub(super) struct Scopes {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     texts: [AHashMap<Box<str>, u32>; Kind::ALL.len()],
+    /// Of each kind, what was asked for last: most rows say what the one before them said.
+    last: [(String, u32); Kind::ALL.len()],
     keys: AHashMap<KeyId, (Box<str>, Scopes)>,
     organizations: AHashMap<Box<str>, Scopes>,
 }
@@ -85,9 +87,16 @@ impl Names {
 
     /// The number of a text, given to it now where it has none and gets one.
     pub fn name<'a>(&mut self, db: &Connection, kind: Kind, text: &'a str) -> rusqlite::Result<Name<'a>> {
-        let texts = &self.texts[kind as usize];
-        if let Some(number) = texts.get(text) {
+        let (last, number) = &mut self.last[kind as usize];
+        // Zero is no number of a name.
+        if *number != 0 && last == text {
             return Ok(Name::Number(*number));
+        }
+        let texts = &self.texts[kind as usize];
+        if let Some(known) = texts.get(text) {
+            text.clone_into(last);
+            *number = *known;
+            return Ok(Name::Number(*known));
         }
         if text.len() > NAME_BYTES_MAX || texts.len() >= NAMES_MAX {
             return Ok(Name::Text(text));

@@ -10,7 +10,7 @@ use super::columns::{key_id, unreadable};
 use super::log_rows::Rows;
 use super::log_take::{Counted, take_rows};
 use super::names::Names;
-use super::sheets::renew_last;
+use super::sheets::go_on_from;
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::row::Row;
@@ -38,7 +38,7 @@ pub(super) fn take_over(db: &mut Connection, names: &mut Names) -> Result<(), Re
             tx.query_row("SELECT max(sequence) FROM old_arrivals", [], |row| row.get(0))?;
         if let Some(arrived) = arrived {
             // Who follows the log goes on with what comes from now on.
-            renew_last(&tx, (arrived + 1) << ROW_BITS)?;
+            go_on_from(&tx, (arrived + 1) << ROW_BITS)?;
         }
         tx.execute_batch("DROP TABLE old_requests; DROP TABLE old_arrivals")?;
         return Ok(tx.commit()?);
@@ -88,7 +88,9 @@ fn read(columns: &Columns<'_>) -> Result<Row<'static>, RecordError> {
         status: number(17)? as u16,
         code: text(3)?.unwrap_or_default(),
         outcome: outcome
-            .map(|outcome| Outcome::ALL.get(usize::from(outcome)).copied().ok_or_else(|| unreadable("outcome")))
+            .map(|outcome| {
+                Outcome::ALL.get(usize::from(outcome)).copied().ok_or_else(|| unreadable("outcome"))
+            })
             .transpose()?,
         first_byte_micros: number(18)?,
         total_micros: number(19)?,

@@ -9,7 +9,7 @@ use crate::stores::record::upkeep::{Keep, Pruned, Verified};
 
 const DAY: u64 = 86_400;
 
-pub(super) fn keep_from(rows: u64) -> Keep {
+pub(crate) fn keep_from(rows: u64) -> Keep {
     Keep {
         rows_since: at(rows),
         news_since: at(0),

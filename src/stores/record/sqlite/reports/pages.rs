@@ -1,6 +1,5 @@
 //! Pages of rows, over the blocks of a scope.
 
-use ahash::AHashSet;
 use rusqlite::Connection;
 
 use super::super::log_blocks::{Entry, Label, decode};
@@ -12,7 +11,7 @@ use super::rows::Rows;
 use crate::domain::cost::Outcome;
 use crate::stores::record::RecordError;
 use crate::stores::record::reports::{
-    LogFilter, LogPage, NumberedPage, PAGE_ROWS_MAX, Place, StatusFilter, is_part,
+    COUNTED_MAX, LogFilter, LogPage, NumberedPage, PAGE_ROWS_MAX, Place, StatusFilter, is_part,
 };
 
 /// Entries looked at for one page by keyset: some milliseconds.
@@ -31,8 +30,8 @@ struct Asked<'t> {
 
 /// Texts that a filter lets through.
 struct Texts {
-    /// The numbers of those that have one.
-    numbers: AHashSet<u32>,
+    /// The numbers of those that have one, each a bit: every row that is looked at asks for one.
+    numbers: Vec<u64>,
     /// What the others are compared with.
     text: String,
 }
@@ -82,7 +81,7 @@ impl<'t> Asked<'t> {
         let is_one = |texts: &Option<Texts>, label| match (texts, label) {
             (None, _) => Some(true),
             (Some(_), Label::None) => Some(false),
-            (Some(texts), Label::Number(number)) => Some(texts.numbers.contains(&number)),
+            (Some(texts), Label::Number(number)) => Some(texts.has(number)),
             (Some(_), Label::InRow) => None,
         };
         match (is_one(&self.tier, entry.tier), is_one(&self.domain, entry.domain)) {
@@ -96,16 +95,33 @@ impl<'t> Asked<'t> {
     fn row_lets_through(&mut self, number: i64, tier: bool, domain: bool) -> Result<bool, RecordError> {
         let mut asked = |texts: &Option<Texts>, kind, same: fn(&str, &str) -> bool| {
             let text = self.rows.text(number, kind)?;
-            Ok::<_, RecordError>(texts.as_ref().zip(text).is_some_and(|(texts, text)| same(&texts.text, &text)))
+            Ok::<_, RecordError>(
+                texts.as_ref().zip(text).is_some_and(|(texts, text)| same(&texts.text, &text)),
+            )
         };
         Ok((!tier || asked(&self.tier, Kind::Tier, |asked, text| asked == text)?)
             && (!domain || asked(&self.domain, Kind::Domain, is_part)?))
     }
 }
 
+impl Texts {
+    fn has(&self, number: u32) -> bool {
+        self.numbers.get(number as usize / 64).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
+    }
+}
+
 fn texts(db: &Connection, kind: Kind, sql: &str, text: &str) -> Result<Texts, RecordError> {
-    let mut numbers = db.prepare(sql)?;
-    let numbers = numbers.query_map((kind as u8, text), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut found = db.prepare(sql)?;
+    let mut found = found.query((kind as u8, text))?;
+    let mut numbers = Vec::new();
+    while let Some(row) = found.next()? {
+        let number: u32 = row.get(0)?;
+        let at = number as usize / 64;
+        if numbers.len() <= at {
+            numbers.resize(at + 1, 0);
+        }
+        numbers[at] |= 1 << (number % 64);
+    }
     Ok(Texts { numbers, text: text.to_owned() })
 }
 
@@ -166,7 +182,10 @@ pub(super) fn numbered(
     )?;
     let mut blocks = blocks.query((asked.scope, asked.places.end))?;
     let (mut total, mut numbers, mut entries) = (0_u64, Vec::new(), Vec::new());
-    while let Some(block) = blocks.next()? {
+    let mut looked_at = 0;
+    while looked_at < COUNTED_MAX
+        && let Some(block) = blocks.next()?
+    {
         let (first, last) = (block.get::<_, i64>(0)?, block.get::<_, i64>(1)?);
         if last < asked.places.start {
             break;
@@ -181,6 +200,9 @@ pub(super) fn numbered(
             continue;
         }
         read(block, &mut entries)?;
+        if asked.count(0, 0).is_none() {
+            looked_at += entries.len();
+        }
         for entry in entries.iter().rev() {
             if asked.places.contains(&entry.place) && asked.lets_through(entry)? {
                 if wanted.contains(&total) {

@@ -108,9 +108,8 @@ pub(super) fn of(db: &Connection, id: RequestId) -> Result<Option<LoggedRow>, Re
 
 /// A row with words in the place of numbers.
 pub(super) fn logged(row: &Stored<'_>, words: &mut Words<'_>) -> Result<LoggedRow, RecordError> {
-    let mut text = |kind: Kind| {
-        row.names[kind as usize].map(|name| words.text(name).map(Cow::Owned)).transpose()
-    };
+    let mut text =
+        |kind: Kind| row.names[kind as usize].map(|name| words.text(name).map(Cow::Owned)).transpose();
     let (project, method, path, code) =
         (text(Kind::Project)?, text(Kind::Method)?, text(Kind::Path)?, text(Kind::Code)?);
     let (tier, domain) = (text(Kind::Tier)?, text(Kind::Domain)?);

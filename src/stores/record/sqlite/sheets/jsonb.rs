@@ -126,7 +126,9 @@ impl<'a> Elements<'a> {
             13 => rest
                 .split_first_chunk()
                 .map(|(bytes, rest)| (usize::from(u16::from_be_bytes(*bytes)), rest))?,
-            14 => rest.split_first_chunk().map(|(bytes, rest)| (u32::from_be_bytes(*bytes) as usize, rest))?,
+            14 => {
+                rest.split_first_chunk().map(|(bytes, rest)| (u32::from_be_bytes(*bytes) as usize, rest))?
+            }
             _ => return None,
         };
         let (payload, rest) = rest.split_at_checked(bytes)?;

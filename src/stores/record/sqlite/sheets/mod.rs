@@ -17,7 +17,7 @@ mod read;
 mod write;
 
 pub(super) use self::read::{Reader, Stored, next_number};
-pub(super) use self::write::{Writer, renew_last};
+pub(super) use self::write::{Writer, go_on_from};
 
 /// Rows of a sheet. More cost what writes few rows at a time, as the last sheet is written anew; fewer waste more of the
 /// last page of each.

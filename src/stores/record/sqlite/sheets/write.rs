@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Statement};
 use super::super::columns::{int, micros, unreadable_value};
 use super::super::log_rows::{Named, place_of};
 use super::super::names::Name;
+use super::read::next_number;
 use super::{ADMITTED, ID_BYTES, OUTCOME_SHIFT, SHEET_ROWS, SOURCE_SHIFT, STATUS_SHIFT, jsonb};
 
 /// Appends rows to the last sheet, and to new ones behind it.
@@ -110,20 +111,15 @@ impl Sheet {
     }
 }
 
-/// Puts a sheet without rows behind the last one and drops that, so that numbers go on behind its rows.
-pub(in super::super) fn renew_last(db: &Connection, from: i64) -> rusqlite::Result<()> {
-    let last: Option<(i64, i64)> = db
-        .query_row("SELECT first, size FROM log_sheets ORDER BY first DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let (first, size) = last.unwrap_or((1, 0));
-    db.execute("DELETE FROM log_sheets WHERE first = ?", [first])?;
+/// Puts a sheet without rows behind the last one, from the number `from` on or a later one: numbers go on there, also where
+/// that last one is dropped.
+pub(in super::super) fn go_on_from(db: &Connection, from: i64) -> rusqlite::Result<()> {
     let mut nothing = Vec::new();
     jsonb::put_array(&mut nothing, &[]);
     db.execute(
-        "INSERT INTO log_sheets (first, size, base, since, until, newest, ids, rows) VALUES (?, 0, 0, 0, 0, 0, x'', ?)",
-        (from.max(first + size), nothing),
+        "INSERT OR REPLACE INTO log_sheets (first, size, base, since, until, newest, ids, rows)
+         VALUES (?, 0, 0, 0, 0, 0, x'', ?)",
+        (from.max(next_number(db)?), nothing),
     )?;
     Ok(())
 }

@@ -55,7 +55,9 @@ impl Windows {
         let heads = heads.query_map([], |row| {
             Ok(Head { first: row.get(0)?, since: cell(row.get(1)?), until: cell(row.get(2)?) })
         })?;
-        let mut ahead = heads.filter(|head| head.as_ref().map_or(true, |head| head.until >= from)).collect::<Result<Vec<_>, _>>()?;
+        let mut ahead = heads
+            .filter(|head| head.as_ref().map_or(true, |head| head.until >= from))
+            .collect::<Result<Vec<_>, _>>()?;
         ahead.sort_unstable_by_key(|head| std::cmp::Reverse((head.since, head.first)));
         Ok(Self { ahead, open: Vec::new(), start: from })
     }

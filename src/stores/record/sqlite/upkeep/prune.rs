@@ -10,7 +10,7 @@ use super::super::columns::{micros, unreadable_value};
 use super::super::log_blocks::decode;
 use super::super::log_sums::cell_of;
 use super::super::names::EVERYTHING;
-use super::super::sheets::renew_last;
+use super::super::sheets::go_on_from;
 use super::cutoff;
 use crate::stores::record::places::first_place;
 use crate::stores::record::upkeep::{Keep, Pruned};
@@ -94,10 +94,10 @@ fn sheets(db: &Connection, cutoff: i64, pruned: &mut Pruned) -> rusqlite::Result
     let last: Option<i64> = db.query_row("SELECT max(first) FROM log_sheets", [], |row| row.get(0))?;
     let mut drop = db.prepare("DELETE FROM log_sheets WHERE first = ?")?;
     for first in &old {
-        match last == Some(*first) {
-            true => renew_last(db, 0)?,
-            false => drop.execute([first]).map(|_| ())?,
+        if last == Some(*first) {
+            go_on_from(db, 0)?;
         }
+        drop.execute([first])?;
     }
     pruned.more |= old.len() == SHEETS;
     Ok(())

@@ -63,7 +63,7 @@ impl<'a> Batch<'a> {
             match codec::admission(payload) {
                 Some(admission) => drop(batch.opened.insert(id, admission)),
                 None => {
-                    batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote")
+                    batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
                 }
             }
         }

@@ -332,3 +332,13 @@ async fn the_log_is_asked_for_by_time_without_reading_all_of_it() {
     let detail: String = sqlx::Row::try_get(&plan, "detail").unwrap();
     assert!(detail.contains("USING INTEGER PRIMARY KEY (rowid>?)"), "{detail}");
 }
+
+#[tokio::test]
+async fn the_sums_of_an_organization_are_found_without_reading_those_of_all() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let sql = "EXPLAIN QUERY PLAN SELECT key FROM usage_5m WHERE organization = 'o7' AND cell >= 1";
+    let plan = sqlx::query(sql).fetch_all(&record.readers).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|line| sqlx::Row::get(line, "detail")).collect();
+    assert!(plan.iter().any(|line| line.contains("INDEX scopes_of_organization")), "{plan:?}");
+}

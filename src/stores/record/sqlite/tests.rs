@@ -323,3 +323,13 @@ async fn the_log_waits_for_another_process_only_so_long_and_goes_on() {
     two.close().await;
     assert!(two.ship(&shipment()).await.is_err(), "closed is closed");
 }
+
+#[tokio::test]
+async fn the_sums_of_an_organization_are_found_without_reading_those_of_all() {
+    let dir = TempDir::new().unwrap();
+    let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
+    let sql = "EXPLAIN QUERY PLAN SELECT key FROM usage_5m WHERE organization = 'o7' AND cell >= 1";
+    let plan = sqlx::query(sql).fetch_all(&record.readers).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|line| sqlx::Row::get(line, "detail")).collect();
+    assert!(plan.iter().any(|line| line.contains("INDEX scopes_of_organization")), "{plan:?}");
+}

@@ -5,14 +5,24 @@
 
 mod support;
 
+#[path = "redis/blackhole.rs"]
+mod blackhole;
 #[path = "redis/cheap.rs"]
 mod cheap;
+#[path = "redis/cluster.rs"]
+mod cluster;
+#[path = "redis/emptied.rs"]
+mod emptied;
 #[path = "redis/exact.rs"]
 mod exact;
 #[path = "redis/failover.rs"]
 mod failover;
+#[path = "redis/guard.rs"]
+mod guard;
 #[path = "redis/outage.rs"]
 mod outage;
+#[path = "redis/tls.rs"]
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;

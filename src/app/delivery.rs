@@ -37,7 +37,8 @@ impl Delivery {
     ) -> Self {
         let exported = exporter.as_ref().map(Exporter::reached);
         runtime.spawn(retain(Arc::clone(shared), record.clone(), exported, stop()));
-        let shipper = runtime.spawn(ship(Shipper::new(Arc::clone(&shared.spool), record.clone()), stop()));
+        let shipper = Shipper::new(Arc::clone(&shared.spool), record.clone());
+        let shipper = runtime.spawn(ship(shipper.telling(Arc::clone(&shared.gate.counters)), stop()));
         let exporter = exporter.map(|exporter| {
             let (stop, stopped) = oneshot::channel();
             (stop, runtime.spawn(export(exporter, stopped)))

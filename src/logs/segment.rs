@@ -46,7 +46,7 @@ pub(super) struct Segment {
 struct Unsynced {
     /// Bytes known to be on disk.
     synced: u64,
-    /// Whether the file's name and blocks are, too.
+    /// Whether the file's name is, too.
     named: bool,
     /// Dropped, and with it the mapping, once a closed segment is on disk.
     flusher: Option<Flusher>,

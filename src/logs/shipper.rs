@@ -23,10 +23,11 @@ use super::segment::{self, Place, Segment};
 use super::spool::Spool;
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
+use crate::stores::counters::Counters;
 use crate::stores::record::{LogRecord, RecordError, Shipment};
 
-/// Longest wait between two attempts while the record is away.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest wait between two attempts while the record is away: rows move again within two seconds of its return.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Rows in the spool from which on a beat is let pass, for a fuller batch: what a batch costs beside its rows, the sums
 /// and the tails of blocks, is then shared by more of them.
 const MANY_ROWS: u64 = 1_000;
@@ -43,6 +44,8 @@ const EIO: i32 = 5;
 pub struct Shipper {
     spool: Arc<Spool>,
     record: RecordOf,
+    /// Who must know what the record has.
+    counters: Option<Arc<Counters>>,
     progress: HashMap<Place, Progress>,
     /// Admissions read, whose rows are not: at most as many as are in flight.
     open: HashMap<RequestId, (Place, Admission<'static>)>,
@@ -50,6 +53,8 @@ pub struct Shipper {
     carried: HashSet<RequestId>,
     buffer: Vec<u8>,
     failing: Option<Failing>,
+    /// The segment with the batch that the record may or may not have taken.
+    unsure: Option<Place>,
     /// When the record was last told anything.
     told: Instant,
 }
@@ -98,13 +103,21 @@ impl Shipper {
         Self {
             spool,
             record: RecordOf(record),
+            counters: None,
             progress: HashMap::new(),
             open: HashMap::new(),
             carried: HashSet::new(),
             buffer: Vec::new(),
             failing: None,
+            unsure: None,
             told: Instant::now(),
         }
+    }
+
+    /// Tells `counters` what the record has.
+    pub fn telling(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = Some(counters);
+        self
     }
 
     /// Ships every `logs.ship_every` until `shutdown`; many rows that are no full batch yet, at every fifth of these beats.
@@ -186,7 +199,9 @@ impl Shipper {
     }
 
     async fn pass(&mut self) -> Result<(), ShipError> {
-        let segments: Vec<_> = self.spool.shared.segments.lock().values().cloned().collect();
+        let mut segments: Vec<_> = self.spool.shared.segments.lock().values().cloned().collect();
+        // First, so that whatever the record has taken meanwhile holds it, too.
+        segments.sort_by_key(|segment| Some(segment.place) != self.unsure);
         let mut unfinished = None;
         for segment in segments {
             let thread = segment.place.0;
@@ -259,14 +274,24 @@ impl Shipper {
         let mut lost = 0;
         if !batch.rows.is_empty() {
             let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
+            let number = self.spool.shared.next_batch();
             let shipment = Shipment {
                 spool: self.spool.shared.id,
                 rows: batch.rows,
                 finished,
                 cursor: Some((segment.name.clone(), batch.next)),
+                number: Some(number),
                 ..Shipment::default()
             };
+            self.unsure = Some(segment.place);
+            if let Some(counters) = &self.counters {
+                counters.shipping(number, &shipment.rows);
+            }
             lost = deliver(&*self.record.0, shipment).await?;
+            self.unsure = None;
+            if let Some(counters) = &self.counters {
+                counters.shipped();
+            }
             self.told = Instant::now();
         }
         for id in &batch.ended {

@@ -17,6 +17,7 @@ use super::frame::{self, ROW_FRAME_MAX};
 use super::keeper::{Keeper, Slot};
 use super::segment::{self, Blank, Place, Segment};
 use super::writer::SpoolWriter;
+use crate::clock;
 use crate::config;
 
 const LOCK: &str = "lock";
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub slots: Mutex<Vec<Arc<Slot>>>,
     /// The next segment's sequence.
     next: AtomicU64,
+    /// The last batch's number.
+    batches: AtomicU64,
     /// Bytes of every file of the spool.
     bytes: AtomicU64,
     pub accounts: Accounts,
@@ -144,6 +147,8 @@ impl Spool {
             segments: Mutex::default(),
             slots: Mutex::default(),
             next: AtomicU64::new(1),
+            // Whoever knows numbers of an earlier process must not take them for this one's.
+            batches: AtomicU64::new(clock::now().micros()),
             bytes: AtomicU64::new(bytes),
             accounts: Accounts::new(),
         });
@@ -183,6 +188,11 @@ impl Spool {
         self.shared.slots.lock().push(Arc::clone(&slot));
         self.keeper.wake();
         Ok(SpoolWriter::new(Arc::clone(self), slot, blank))
+    }
+
+    /// Whose spool it is: the same for every process that has had the directory.
+    pub fn id(&self) -> Uuid {
+        self.shared.id
     }
 
     /// The directory.
@@ -257,6 +267,11 @@ impl Shared {
             Err(_) => drop(self.bytes.fetch_sub(self.segment_bytes, Ordering::Relaxed)),
         }
         made.map(Some)
+    }
+
+    /// The number of the next batch.
+    pub fn next_batch(&self) -> u64 {
+        self.batches.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Deletes a file of the spool, whether or not it is still there.

@@ -6,25 +6,16 @@
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-
 use crate::domain::account::Standing;
 use crate::domain::time::Timestamp;
 
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-const CONCURRENCY_LIMIT: HeaderName = HeaderName::from_static("x-concurrency-limit");
-const CONCURRENCY_CURRENT: HeaderName = HeaderName::from_static("x-concurrency-current");
-
-/// As many are set at most: room is made for them at once.
-const HEADERS_MAX: usize = 8;
-
-/// Room for the longest list of policies with everyday numbers.
-const TEXT_BYTES: usize = 160;
+const POLICY: &str = "ratelimit-policy";
+const RATE_LIMIT: &str = "ratelimit";
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
+const RESET: &str = "x-ratelimit-reset";
+const CONCURRENCY_LIMIT: &str = "x-concurrency-limit";
+const CONCURRENCY_CURRENT: &str = "x-concurrency-current";
 
 /// What the policies of a caller say: their caps, in the order of the header.
 type Caps = [Option<u64>; POLICIES];
@@ -34,58 +25,66 @@ const NAMES: [&str; POLICIES] =
     ["\"second\"", "\"minute\"", "\"total\"", "\"daily\"", "\"weekly\"", "\"monthly\""];
 const WINDOWS: [&str; POLICIES] = [";w=1", ";w=60", "", ";w=86400", ";w=604800", ";w=2592000"];
 
-thread_local! {
+/// Texts in the making, used again by every answer of a thread.
+struct Texts {
     /// The policies told last: callers of one plan with like quotas are told the same.
-    static TOLD: RefCell<(Caps, Option<HeaderValue>)> = const { RefCell::new(([None; POLICIES], None)) };
+    caps: Caps,
+    policies: String,
+    state: String,
 }
 
-/// Sets every header that `standing` gives rise to.
-pub fn set(headers: &mut HeaderMap, standing: &Standing, now: Timestamp) {
-    headers.reserve(HEADERS_MAX);
+thread_local! {
+    static TEXTS: RefCell<Texts> =
+        const { RefCell::new(Texts { caps: [None; POLICIES], policies: String::new(), state: String::new() }) };
+}
+
+/// Hands every header that `standing` gives rise to, name in lower case and value, to `tell`.
+pub fn headers(standing: &Standing, now: Timestamp, mut tell: impl FnMut(&'static str, &str)) {
     let [total, daily, weekly, monthly] = &standing.quotas;
     let gauges = [&standing.second, &standing.minute, total, daily, weekly, monthly];
     let caps = gauges.map(|gauge| gauge.as_ref().map(|gauge| gauge.cap));
-    let policies = TOLD.with_borrow_mut(|(told, text)| {
+    TEXTS.with_borrow_mut(|Texts { caps: told, policies, state }| {
         if *told != caps {
-            (*told, *text) = (caps, policies(&caps));
+            *told = caps;
+            put_policies(policies, &caps);
         }
-        text.clone()
-    });
-    if let Some(policies) = policies {
-        headers.insert(POLICY, policies);
-        let mut state = String::with_capacity(TEXT_BYTES);
+        if policies.is_empty() {
+            return;
+        }
+        tell(POLICY, policies);
+        state.clear();
         for (name, gauge) in NAMES.into_iter().zip(gauges) {
             let Some(gauge) = gauge else { continue };
-            begin(&mut state, name);
-            push(&mut state, ";r=", gauge.remaining);
+            begin(state, name);
+            push(state, ";r=", gauge.remaining);
             if let Some(at) = gauge.resets_at {
-                push(&mut state, ";t=", at.micros().saturating_sub(now.micros()).div_ceil(1_000_000));
+                push(state, ";t=", at.micros().saturating_sub(now.micros()).div_ceil(1_000_000));
             }
         }
-        headers.extend(value(state).map(|state| (RATE_LIMIT, state)));
-    }
+        tell(RATE_LIMIT, state);
+    });
+    let mut digits = itoa::Buffer::new();
     if let Some(minute) = &standing.minute {
-        headers.insert(LIMIT, minute.cap.into());
-        headers.insert(REMAINING, minute.remaining.into());
+        tell(LIMIT, digits.format(minute.cap));
+        tell(REMAINING, digits.format(minute.remaining));
         let reset = minute.resets_at.unwrap_or(now).micros().div_ceil(1_000_000);
-        headers.insert(RESET, reset.into());
+        tell(RESET, digits.format(reset));
     }
     if let Some(cap) = standing.concurrency {
-        headers.insert(CONCURRENCY_LIMIT, cap.into());
-        headers.insert(CONCURRENCY_CURRENT, standing.in_flight.into());
+        tell(CONCURRENCY_LIMIT, digits.format(cap));
+        tell(CONCURRENCY_CURRENT, digits.format(standing.in_flight));
     }
 }
 
-/// The policies as a header's value; `None` where there is none.
-fn policies(caps: &Caps) -> Option<HeaderValue> {
-    let mut text = String::with_capacity(TEXT_BYTES);
+/// The policies as a header's value; empty where there is none.
+fn put_policies(text: &mut String, caps: &Caps) {
+    text.clear();
     for ((name, window), cap) in NAMES.into_iter().zip(WINDOWS).zip(caps) {
         let Some(cap) = cap else { continue };
-        begin(&mut text, name);
-        push(&mut text, ";q=", *cap);
+        begin(text, name);
+        push(text, ";q=", *cap);
         text.push_str(window);
     }
-    if text.is_empty() { None } else { value(text) }
 }
 
 fn begin(list: &mut String, name: &str) {
@@ -99,10 +98,6 @@ fn begin(list: &mut String, name: &str) {
 fn push(text: &mut String, label: &str, number: u64) {
     text.push_str(label);
     text.push_str(itoa::Buffer::new().format(number));
-}
-
-fn value(text: String) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 #[cfg(test)]
@@ -125,9 +120,9 @@ mod tests {
             minute: Some(gauge(30, 29, 60)),
             quotas: [Some(Gauge { cap: 9, remaining: 8, resets_at: None }), None, None, None],
         };
-        let mut headers = HeaderMap::new();
-        set(&mut headers, &standing, now);
-        for (name, value) in [
+        let mut told = Vec::new();
+        headers(&standing, now, |name, value| told.push((name, value.to_owned())));
+        let expected = [
             ("ratelimit-policy", r#""second";q=2;w=1, "minute";q=30;w=60, "total";q=9"#),
             ("ratelimit", r#""second";r=1;t=1, "minute";r=29;t=60, "total";r=8"#),
             ("x-ratelimit-limit", "30"),
@@ -135,11 +130,8 @@ mod tests {
             ("x-ratelimit-reset", "1060"),
             ("x-concurrency-limit", "3"),
             ("x-concurrency-current", "2"),
-        ] {
-            assert_eq!(headers[name], value, "{name}");
-        }
-        let mut none = HeaderMap::new();
-        set(&mut none, &Standing::default(), now);
-        assert!(none.is_empty());
+        ];
+        assert_eq!(told, expected.map(|(name, value)| (name, value.to_owned())));
+        headers(&Standing::default(), now, |name, value| panic!("{name}: {value}"));
     }
 }

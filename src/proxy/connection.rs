@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -87,8 +87,10 @@ async fn http1(core: Rc<Core>, peer: Peer, socket: Socket, drain: watch::Receive
 /// A head that never became a request is refused, logged and counted as one.
 fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation, bodiless: bool) -> bytes::Bytes {
     let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
-    let known = Known { client, route: None, caller: None, standing: None };
-    let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
+    let live = core.shared.live.load_full();
+    let known =
+        Known { client, route: None, dialect: live.config.common_dialect(), caller: None, standing: None };
+    let exchange = Exchange::headless(core, live, clock::now(), known);
     let refusal = violation.refusal();
     tracing::debug!(code = refusal.code(), request = %exchange.id, rule = %violation, "refused");
     refuse::raw(exchange, refusal, bodiless)
@@ -118,7 +120,9 @@ where
         Box::pin(async move {
             let started = clock::now();
             let request = request.map(RequestBody::Http2);
-            Ok::<_, Infallible>(service::serve(&core, &peer, request, started).await)
+            let (mut head, body) = service::serve(&core, &peer, request, started).await.into_parts();
+            body.set_own_fields(&mut head.headers);
+            Ok::<_, Infallible>(Response::from_parts(head, body))
         }) as Pin<Box<dyn Future<Output = _>>>
     });
     let mut connection = http2::Builder::new(OnThisThread)

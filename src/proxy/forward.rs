@@ -2,6 +2,7 @@
 //!
 //! Only a request of which no byte reached a target is tried at another one.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +17,15 @@ use crate::clock;
 use crate::config::{Route, Upstream, UpstreamCredential};
 use crate::domain::refusal::Refusal;
 use crate::pipeline::credentials::{self, Query};
-use crate::pipeline::ratelimit;
 use crate::pipeline::verdict::{Ending, Heard, reads_body};
 
 use super::body::RequestBody;
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
-use super::headers::{Forwarded, REQUEST_ID};
+use super::headers::Forwarded;
 use super::http1::OnUpgrade;
-use super::ids;
+use super::own;
 use super::refuse;
 use super::relay::{Answer, Relay};
 use super::service::Peer;
@@ -34,10 +34,8 @@ use super::tunnel;
 use super::upload::Upload;
 use super::upstream::answer::AnswerBody;
 use super::upstream::balance::Target;
+use super::upstream::outbound::Outbound;
 use super::upstream::pool::SendError;
-
-/// As many are set on a request at most: room is made for them at once.
-const IDENTITY_HEADERS_MAX: usize = 10;
 
 /// An answer's head, and what it came by.
 struct Answered {
@@ -105,7 +103,7 @@ async fn send(
     exchange: &Exchange,
     index: usize,
     upstream: &Upstream,
-    request: &mut Request<Option<Upload>>,
+    request: &mut Outbound<Upload>,
     upgrade: bool,
 ) -> Result<Answered, Refusal> {
     let mut tried: Vec<SocketAddr> = Vec::new();
@@ -139,11 +137,11 @@ fn outbound(
     upstream: &Upstream,
     (answer_due, answer_timeout): (&Watch, Duration),
     upgrade: bool,
-) -> Option<Request<Option<Upload>>> {
+) -> Option<Outbound<Upload>> {
     let (mut parts, body) = request.into_parts();
     let config = &exchange.live.config;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let forwarded = Forwarded::of(
+    let mut forwarded = Forwarded::of(
         &parts.headers,
         (peer.address.ip(), &peer.text),
         peer.tls,
@@ -158,13 +156,11 @@ fn outbound(
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
-    parts.uri = target(&parts.uri, &query, upstream)?;
+    let target = target(&parts.uri, &query, upstream)?;
     if let Some(UpstreamCredential::Header(name, value)) = &upstream.credential {
         parts.headers.insert(name.clone(), HeaderValue::from_str(&value.0).ok()?);
     }
-    parts.headers.reserve(IDENTITY_HEADERS_MAX);
-    forwarded.set(&mut parts.headers);
-    set_identity(&mut parts.headers, exchange)?;
+    forwarded.set_host(&mut parts.headers);
     if softly || reads_body(route) {
         // A compressed answer could not be looked into.
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -182,24 +178,22 @@ fn outbound(
             (answer_due.clone(), answer_timeout),
         )
     });
-    let mut outbound = Request::new(body);
-    *outbound.method_mut() = parts.method;
-    *outbound.uri_mut() = parts.uri;
-    *outbound.headers_mut() = parts.headers;
-    Some(outbound)
+    let mut identified = false;
+    let own = |text: &mut Vec<u8>| identified = own::put_identity(text, exchange, &forwarded);
+    let outbound = Outbound::new(&parts.method, &target, &parts.headers, own, body);
+    identified.then_some(outbound)
 }
 
 /// Origin form (RFC 9112 section 3.2.1): the client's path, and the query without its key and with the
 /// upstream's, where that is how the upstream takes it.
-fn target(uri: &Uri, query: &Query, upstream: &Upstream) -> Option<Uri> {
+fn target<'u>(uri: &'u Uri, query: &Query, upstream: &Upstream) -> Option<Cow<'u, str>> {
     let own = match &upstream.credential {
         Some(UpstreamCredential::Query(name, value)) => Some((name, &value.0)),
         _ => None,
     };
     let kept = match query {
         Query::Unchanged if own.is_none() => {
-            let unchanged = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-            return Some(Uri::from(unchanged));
+            return Some(Cow::Borrowed(uri.path_and_query().map_or("/", PathAndQuery::as_str)));
         }
         Query::Unchanged => uri.query(),
         Query::Gone => None,
@@ -219,35 +213,14 @@ fn target(uri: &Uri, query: &Query, upstream: &Upstream) -> Option<Uri> {
     let query: Vec<&str> = kept.into_iter().chain(own.as_deref()).filter(|part| !part.is_empty()).collect();
     let text =
         if query.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), query.join("&")) };
-    text.parse::<PathAndQuery>().ok().map(Uri::from)
-}
-
-fn set_identity(headers: &mut HeaderMap, exchange: &Exchange) -> Option<()> {
-    headers.insert(REQUEST_ID, ids::header_value(exchange.id.0)?);
-    if let Some(caller) = exchange.caller() {
-        let organization = &caller.organization;
-        let grant = &caller.key.grant;
-        headers.insert(headers::ORGANIZATION, HeaderValue::from_str(organization.id.as_str()).ok()?);
-        headers.insert(headers::PROJECT, HeaderValue::from_str(grant.project.as_str()).ok()?);
-        headers.insert(headers::KEY_ID, ids::header_value(grant.id.0)?);
-        headers.insert(headers::PLAN, HeaderValue::from_str(&organization.plan).ok()?);
-    }
-    Some(())
+    text.parse::<PathAndQuery>().ok().map(|target| Cow::Owned(target.as_str().to_owned()))
 }
 
 /// A 404 as a client sees it that wants it softly.
 fn soften(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Answer> {
-    clean(&exchange, response.headers_mut(), false);
+    headers::clean_response(response.headers_mut(), false);
+    own::set_for_client(response.headers_mut(), &exchange, exchange.started);
     soft::answer(exchange, response)
-}
-
-/// The answer's headers as the client sees them.
-fn clean(exchange: &Exchange, headers: &mut HeaderMap, switching: bool) {
-    headers::clean_response(headers, switching);
-    headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
-    if let Some(standing) = &exchange.known.standing {
-        ratelimit::set(headers, standing, exchange.started);
-    }
 }
 
 /// The answer as the client sees it.
@@ -260,20 +233,21 @@ fn answer(
     let Answered { response, .. } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let (mut parts, body) = response.into_parts();
-    clean(&exchange, &mut parts.headers, switching);
+    headers::clean_response(&mut parts.headers, switching);
     if switching {
         let (Some(client), Some(upstream)) = (upgrade, body.into_tunnel()) else {
             // Nobody asked this upstream to switch.
             return refuse::respond(exchange, Refusal::UpstreamUnreachable, Version::HTTP_11);
         };
+        own::set_for_client(&mut parts.headers, &exchange, exchange.started);
         tunnel::open(exchange, client, upstream, stall);
         return Response::from_parts(parts, Answer::empty());
     }
     if body.is_end_stream() {
         exchange.finish(Ending::Whole);
-        return Response::from_parts(parts, Answer::empty());
-    }
-    if exchange.known.route.as_ref().is_some_and(|(_, route)| reads_body(route)) && is_json(&parts.headers) {
+    } else if exchange.known.route.as_ref().is_some_and(|(_, route)| reads_body(route))
+        && is_json(&parts.headers)
+    {
         exchange.inspect_body();
     }
     let watch = exchange.core().deadlines.watch(stall);

@@ -1,7 +1,5 @@
 //! Request ids: UUID version 7 (RFC 9562 section 5.7), made without a lock or a system call.
 
-use uuid::Uuid;
-
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
 
@@ -40,10 +38,4 @@ const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// The text of an id without an allocation.
-pub fn header_value(id: Uuid) -> Option<http::HeaderValue> {
-    let mut text = [0; 36];
-    http::HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text)).ok()
 }

@@ -18,6 +18,7 @@ pub mod http1;
 pub mod ids;
 pub mod local;
 pub mod message;
+pub mod own;
 pub mod refuse;
 pub mod relay;
 pub mod server;

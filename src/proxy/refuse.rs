@@ -6,31 +6,17 @@ use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::api::dialect::refusal_body;
 use crate::clock;
-use crate::config::Dialect;
 use crate::domain::refusal::Refusal;
-use crate::pipeline::ratelimit;
 
 use super::exchange::Exchange;
-use super::headers::REQUEST_ID;
-use super::ids;
+use super::own;
 use super::relay::Answer;
 
 /// Ends the exchange with `refusal`, and is what the client is sent.
-pub fn respond(exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
-    let dialect = exchange.dialect();
-    respond_in(dialect, exchange, refusal, version)
-}
-
-/// As [`respond`], spelled as `dialect` does, whatever the route says.
-pub fn respond_in(
-    dialect: Dialect,
-    mut exchange: Box<Exchange>,
-    refusal: Refusal,
-    version: Version,
-) -> Response<Answer> {
+pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
     exchange.refuse(refusal);
     tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
-    let body = refusal_body(dialect, refusal, exchange.id);
+    let body = refusal_body(exchange.known.dialect, refusal, exchange.id);
     let mut response = Response::new(Answer::text(body));
     *response.status_mut() = status(refusal);
     let headers = response.headers_mut();
@@ -43,11 +29,8 @@ pub fn respond_in(
 
 fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.extend(ids::header_value(exchange.id.0).map(|id| (REQUEST_ID, id)));
     let now = clock::now();
-    if let Some(standing) = &exchange.known.standing {
-        ratelimit::set(headers, standing, now);
-    }
+    own::set_for_client(headers, exchange, now);
     if let Some(seconds) = refusal.retry_after(now) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
@@ -60,7 +43,7 @@ fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
 /// A whole HTTP/1.1 response as bytes, for a head that never became a request. The connection closes after it.
 pub fn raw(mut exchange: Box<Exchange>, refusal: Refusal, bodiless: bool) -> Bytes {
     exchange.refuse(refusal);
-    let body = refusal_body(exchange.dialect(), refusal, exchange.id);
+    let body = refusal_body(exchange.known.dialect, refusal, exchange.id);
     let mut headers = HeaderMap::new();
     set_headers(&mut headers, &exchange, refusal);
     headers.insert(CONTENT_LENGTH, body.len().into());

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::pipeline::verdict::Ending;
@@ -12,6 +13,9 @@ use crate::pipeline::verdict::Ending;
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
+use super::http1::OwnFields;
+use super::message::outgoing::put_line;
+use super::own;
 use super::upload::Upload;
 use super::upstream::answer::AnswerBody;
 
@@ -110,6 +114,26 @@ impl Relay {
             self.exchange.finish(Ending::Whole);
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Answer {
+    /// Sets what the gateway itself tells with it, where heads are not text.
+    pub fn set_own_fields(&self, headers: &mut HeaderMap) {
+        if let Content::Relay(relay) = &self.0 {
+            own::set_for_client(headers, &relay.exchange, relay.exchange.started);
+        }
+    }
+}
+
+impl OwnFields for Answer {
+    fn put_own_fields(&self, text: &mut Vec<u8>) {
+        if let Content::Relay(relay) = &self.0 {
+            let exchange = &relay.exchange;
+            own::tell_client(exchange, exchange.started, |name, value| {
+                put_line(text, name, value.as_bytes());
+            });
+        }
     }
 }
 

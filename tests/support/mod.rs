@@ -27,6 +27,7 @@ mod kept;
 mod postgres;
 mod published;
 mod recorder;
+mod redis_cluster;
 mod redis_server;
 mod rows;
 mod running;
@@ -42,8 +43,10 @@ pub use kept::{Kept, Reply};
 pub use postgres::{PASSWORD, Postgres};
 pub use published::{Client, comparable, documented};
 pub use recorder::Recorder;
+pub use redis_cluster::{RedisCluster, SLOTS};
 pub use redis_server::{RedisServer, free_port};
 pub use rows::{Rows, row_of, rows};
+pub use running::Running;
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 
 /// How long anything may take that should be quick, on a machine that is busy building.

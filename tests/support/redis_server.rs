@@ -17,7 +17,7 @@ pub struct RedisServer {
     directory: TempDir,
     child: Option<Child>,
     /// Further arguments: of which master it is a replica, or the file that makes it a Sentinel.
-    more: Vec<String>,
+    pub more: Vec<String>,
 }
 
 impl RedisServer {
@@ -46,7 +46,8 @@ impl RedisServer {
         sentinel
     }
 
-    fn start_with(more: Vec<String>) -> Self {
+    /// Starts one with further arguments.
+    pub fn start_with(more: Vec<String>) -> Self {
         let mut server = Self { port: 0, directory: tempfile::tempdir().unwrap(), child: None, more };
         for _ in 0..5 {
             server.port = free_port();

@@ -86,9 +86,9 @@ fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
     if url == "memory" {
         return Some(CountersEngine::Memory);
     }
-    if url.starts_with("redis+cluster://") {
-        return field
-            .unavailable("Redis Cluster", "use redis://HOST:PORT, redis+sentinel://…, or \"memory\"");
+    let cluster = ["redis+cluster://", "rediss+cluster://"];
+    if let Some(named) = cluster.iter().find_map(|scheme| url.strip_prefix(scheme)) {
+        return cluster_nodes(field, named).map(|()| CountersEngine::Redis(RedisUrl(url)));
     }
     if let Some(named) = url.strip_prefix("redis+sentinel://") {
         let advice = "write it as redis+sentinel://:PASSWORD@HOST:26379,HOST:26379/MASTER";
@@ -105,13 +105,38 @@ fn counters_url(field: &Field<'_>) -> Option<CountersEngine> {
         return Some(CountersEngine::Redis(RedisUrl(url)));
     }
     let advice = "write it as redis://:PASSWORD@HOST:6379/0, or use \"memory\"";
-    let Some(host) = url.strip_prefix("redis://") else {
+    let Some(host) = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://")) else {
         return field.wrong("is not a URL of counters", advice);
     };
     if host.is_empty() || host.starts_with('/') || host.contains(char::is_whitespace) {
         return field.wrong("does not name a host behind redis://", advice);
     }
     Some(CountersEngine::Redis(RedisUrl(url)))
+}
+
+/// Checks what stands behind `redis+cluster://`; none of it is quoted, as it may hold a password.
+fn cluster_nodes(field: &Field<'_>, named: &str) -> Option<()> {
+    let advice = "write it as redis+cluster://USER:PASSWORD@HOST:6379,HOST:6379";
+    let (login, hosts) = named.rsplit_once('@').unwrap_or((":", named));
+    if !login.contains(':') || login.contains(['/', '?', '#']) || login.contains(char::is_whitespace) {
+        return field.wrong(
+            "has a login that cannot be read; `/`, `?`, `#` and `@` in it are percent-encoded",
+            advice,
+        );
+    }
+    if hosts.contains('/') {
+        return field
+            .wrong("names a database, and a Redis cluster has but one", "leave out `/` and what follows");
+    }
+    let is_node = |node: &str| {
+        let (host, port) = node.rsplit_once(':').unwrap_or((node, "6379"));
+        let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "?#".contains(c));
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if hosts.split(',').all(is_node) {
+        return Some(());
+    }
+    field.wrong("does not name nodes of a Redis cluster", advice)
 }
 
 /// Reads `[logs]`; each of `threads` I/O threads needs two segments at a time.

@@ -4,14 +4,14 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use crate::domain::address;
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FOR: &str = "x-forwarded-for";
+const PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// The values of `X-Forwarded-For`, `-Proto` and `-Host` for one request.
 ///
@@ -45,23 +45,27 @@ impl Forwarded {
         }
         Self {
             addresses: chain(headers, peer, trusted),
-            proto: last(headers, &PROTO)
+            proto: last(headers, PROTO)
                 .filter(|proto| proto.as_bytes() == b"http" || proto.as_bytes() == b"https")
                 .unwrap_or(own_proto),
-            host: last(headers, &FORWARDED_HOST).or(own_host),
+            host: last(headers, FORWARDED_HOST).or(own_host),
             authority,
         }
     }
 
-    /// Sets exactly one of each; and `Host`, where HTTP/2 had it in `:authority`.
-    pub fn set(self, headers: &mut HeaderMap) {
-        headers.insert(FOR, self.addresses);
-        headers.insert(PROTO, self.proto);
-        if let Some(host) = self.host {
-            headers.insert(FORWARDED_HOST, host);
-        }
-        if let Some(authority) = self.authority {
+    /// Sets `Host`, where HTTP/2 had it in `:authority`.
+    pub fn set_host(&mut self, headers: &mut HeaderMap) {
+        if let Some(authority) = self.authority.take() {
             headers.insert(HOST, authority);
+        }
+    }
+
+    /// Hands each of the three, name in lower case, to `tell`.
+    pub fn tell(&self, mut tell: impl FnMut(&'static str, &HeaderValue)) {
+        tell(FOR, &self.addresses);
+        tell(PROTO, &self.proto);
+        if let Some(host) = &self.host {
+            tell(FORWARDED_HOST, host);
         }
     }
 }
@@ -85,7 +89,7 @@ pub fn one(address: IpAddr) -> HeaderValue {
 }
 
 /// The last member of a list field: what the nearest proxy wrote.
-fn last(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+fn last(headers: &HeaderMap, name: &'static str) -> Option<HeaderValue> {
     let value = headers.get_all(name).into_iter().next_back()?;
     let member = value.as_bytes().rsplit(|byte| *byte == b',').next()?.trim_ascii();
     HeaderValue::from_bytes(member).ok().filter(|member| !member.is_empty())

@@ -18,7 +18,7 @@ pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Makes a request's fields fit to be sent on: removes what ends at this hop and every spelling of what only
-/// the gateway may say ([`super::Forwarded::set`] and the caller set those after).
+/// the gateway may say ([`own`](crate::proxy::own) writes those after).
 ///
 /// `TE` is kept as `trailers`, `Upgrade` only with `upgrade`. `Transfer-Encoding` goes: the body is framed anew.
 /// `Expect` goes: the gateway has met it itself.

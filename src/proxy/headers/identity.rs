@@ -4,18 +4,16 @@
 //! `X.Tollgate.Plan` are one name (RFC 3875 section 4.1.18 and its implementations). A name is therefore
 //! compared with all that is not a letter or digit taken for `-`, runs of it squeezed.
 
-use http::HeaderName;
-
 /// The organization that pays.
-pub const ORGANIZATION: HeaderName = HeaderName::from_static("x-tollgate-organization");
+pub const ORGANIZATION: &str = "x-tollgate-organization";
 /// The project that the key belongs to.
-pub const PROJECT: HeaderName = HeaderName::from_static("x-tollgate-project");
+pub const PROJECT: &str = "x-tollgate-project";
 /// The key's id.
-pub const KEY_ID: HeaderName = HeaderName::from_static("x-tollgate-key-id");
+pub const KEY_ID: &str = "x-tollgate-key-id";
 /// The organization's plan.
-pub const PLAN: HeaderName = HeaderName::from_static("x-tollgate-plan");
+pub const PLAN: &str = "x-tollgate-plan";
 /// The request's id, towards upstream and client.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// Whether `name`, in lower case, is a spelling of something that only the gateway may tell an upstream: who
 /// is calling, from where, by which host and scheme.

@@ -1,8 +1,8 @@
 //! What a gateway does to header fields on the way through, as plain functions of a [`HeaderMap`].
 //!
 //! The order for a request: [`Forwarded::of`] reads what a trusted proxy says, [`clean_request`] removes what
-//! ends at this hop and everything by which a client could pose as us, then [`Forwarded::set`] and the caller
-//! set exactly one of each identity header. So `Connection: x-tollgate-organization` names a field that is not
+//! ends at this hop and everything by which a client could pose as us, then [`own`](super::own) writes exactly one of
+//! each identity header. So `Connection: x-tollgate-organization` names a field that is not
 //! there yet, and an identity header can only be ours.
 //!
 //! **Invariant:** nothing is allocated for a message that has nothing to remove.

@@ -202,7 +202,7 @@ fn where_a_request_came_from() {
         ),
     ] {
         let mut headers = map(fields);
-        let forwarded = Forwarded::of(
+        let mut forwarded = Forwarded::of(
             &headers,
             (peer.parse().unwrap(), &address_value(peer.parse().unwrap())),
             false,
@@ -210,13 +210,21 @@ fn where_a_request_came_from() {
             &trusted,
         );
         clean_request(&mut headers, false);
-        forwarded.set(&mut headers);
+        forwarded.set_host(&mut headers);
+        tell(&forwarded, &mut headers);
         for (name, value) in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].iter().zip(told) {
             let values: Vec<_> = headers.get_all(*name).into_iter().collect();
             assert_eq!(values, [value], "{peer} {fields:?}");
         }
         assert_eq!(headers[HOST], authority.unwrap_or("a"));
     }
+}
+
+/// As lines are put behind what is there.
+fn tell(forwarded: &Forwarded, headers: &mut HeaderMap) {
+    forwarded.tell(|name, value| {
+        headers.append(name, value.clone());
+    });
 }
 
 #[test]
@@ -227,7 +235,7 @@ fn the_first_address_is_the_clients() {
         let headers = map(&[("x-forwarded-for", value)]);
         let peer = "10.0.0.1".parse().unwrap();
         let mut told = HeaderMap::new();
-        Forwarded::of(&headers, (peer, &address_value(peer)), true, None, &trusted).set(&mut told);
+        tell(&Forwarded::of(&headers, (peer, &address_value(peer)), true, None, &trusted), &mut told);
         let first = told["x-forwarded-for"].to_str().unwrap().split(',').next().unwrap().to_owned();
         assert_eq!(first, client_ip(peer, [value].into_iter(), &trusted).to_string(), "{value}");
     }
@@ -291,9 +299,9 @@ proptest! {
 
         let forwarded = Forwarded::of(&headers, ("203.0.113.9".parse().unwrap(), &address_value("203.0.113.9".parse().unwrap())), true, None, &[]);
         clean_request(&mut headers, false);
-        forwarded.set(&mut headers);
+        tell(&forwarded, &mut headers);
         for name in [ORGANIZATION, PROJECT, KEY_ID, PLAN, REQUEST_ID] {
-            headers.insert(name, HeaderValue::from_static("ours"));
+            headers.append(name, HeaderValue::from_static("ours"));
         }
         for name in IDENTITY {
             let seen: Vec<_> = headers

@@ -9,9 +9,7 @@ use http_body::SizeHint;
 use crate::domain::time::Timestamp;
 
 use super::super::message::outgoing::{Framing, put_line};
-
-/// Room for most heads with the content of a small answer.
-const HEAD_BYTES: usize = 2048;
+use super::super::message::text;
 
 /// What the request and the connection ask of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +22,19 @@ pub struct Terms {
     pub persistent: bool,
 }
 
-/// The head of an answer, and how its content is framed: `None`, it has none. Where the content can only end with
-/// the connection, `terms` are changed to that.
+/// Content that has a word to say in its answer's head.
+pub trait OwnFields {
+    /// Writes lines of the head, none of which stands in the answer's own fields.
+    fn put_own_fields(&self, text: &mut Vec<u8>);
+}
+
+/// The head of an answer, with what `own` writes, and how its content is framed: `None`, it has none. Where the
+/// content can only end with the connection, `terms` are changed to that.
 pub fn text(
     parts: &response::Parts,
     content: &SizeHint,
     terms: &mut Terms,
+    own: impl FnOnce(&mut Vec<u8>),
     now: impl FnOnce() -> Timestamp,
 ) -> (Vec<u8>, Option<Framing>) {
     let status = parts.status;
@@ -42,7 +47,7 @@ pub fn text(
     let sent = !(terms.bodiless || without || status == StatusCode::NOT_MODIFIED);
     terms.persistent &= !sent || framing != Framing::Close;
 
-    let mut text = Vec::with_capacity(HEAD_BYTES);
+    let mut text = text::take();
     text.extend_from_slice(if terms.old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     text.extend_from_slice(status.as_str().as_bytes());
     text.push(b' ');
@@ -61,6 +66,7 @@ pub fn text(
         dated |= *name == DATE;
         put_line(&mut text, name.as_str(), value.as_bytes());
     }
+    own(&mut text);
     match framing {
         Framing::Length(length) if sent || (length > 0 && length_passes) => {
             put_line(&mut text, "content-length", itoa::Buffer::new().format(length).as_bytes());
@@ -121,7 +127,7 @@ mod tests {
         let answer = Response::builder().status(status).header(field.0, field.1).header("date", "d");
         let (parts, ()) = answer.body(()).unwrap().into_parts();
         let content = length.map_or_else(SizeHint::default, SizeHint::with_exact);
-        let (text, framing) = text(&parts, &content, &mut terms, || Timestamp::from_seconds(0));
+        let (text, framing) = text(&parts, &content, &mut terms, |_| {}, || Timestamp::from_seconds(0));
         let text = String::from_utf8(text).unwrap().replace("date: d\r\n", "");
         (text.strip_suffix("\r\n\r\n").unwrap().replace("\r\n", "|"), framing)
     }
@@ -181,7 +187,7 @@ mod tests {
             [(0, "Thu, 01 Jan 1970 00:00:00 GMT"), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT")]
         {
             let now = || Timestamp::from_seconds(second);
-            let (text, _) = text(&parts, &SizeHint::with_exact(0), &mut USUAL.clone(), now);
+            let (text, _) = text(&parts, &SizeHint::with_exact(0), &mut USUAL.clone(), |_| {}, now);
             let text = String::from_utf8(text).unwrap();
             assert!(text.ends_with(&format!("\r\ndate: {date}\r\n\r\n")), "{text}");
         }

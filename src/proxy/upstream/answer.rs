@@ -7,26 +7,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST};
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
 use super::super::message::content::Content;
-use super::super::message::outgoing::{Framing, Outgoing, Stopped, put_fields, put_line};
+use super::super::message::outgoing::{Outgoing, Stopped};
 use super::super::strict::answer::{self, AnswerFraming, AnswerHead};
 use super::super::strict::chunked::Chunked;
 use super::super::strict::{HeadLimits, Violation};
 use super::connection::Connection;
+use super::outbound::Outbound;
 use super::pool::{Place, SendError};
 
 /// Bounds of an answer's head and of its trailers. The target is an upstream of the operator's: the numbers are
 /// what no program exceeds.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 64 * 1024, headers_max: 100, target_bytes_max: 0 };
-
-/// Room for most heads of requests.
-const HEAD_BYTES: usize = 1024;
 
 /// Why there is no answer, or no end to it.
 #[derive(Debug, thiserror::Error)]
@@ -67,18 +63,18 @@ pub struct AnswerBody<B> {
 /// Sends `request` on `connection` and waits for the head of its answer.
 ///
 /// # Errors
-/// [`SendError`]; where it is `Unsent`, `request` has its body back.
+/// [`SendError`]; where it is `Unsent`, `request` is as it was.
 pub async fn ask<B>(
     connection: Connection,
     place: Option<Place>,
     host: &str,
-    request: &mut Request<Option<B>>,
+    request: &mut Outbound<B>,
 ) -> Result<Response<AnswerBody<B>>, SendError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let bodiless = request.method() == Method::HEAD;
-    let sending = Some(outgoing(request, host));
+    let bodiless = request.bodiless;
+    let sending = Some(request.begin(host));
     // Boxed: it passes through many hands, and is several hundred bytes.
     let mut call = Box::new(Call { connection, place, sending, persistent: true, looked: 0 });
     let head = std::future::poll_fn(|cx| call.poll_head(bodiless, cx)).await;
@@ -86,7 +82,7 @@ where
         Ok(head) => Ok(answered(call, head)),
         Err(broken) => match (broken, call.sending.take()) {
             (Broken::Connection(error), Some(sending)) if sending.is_untouched() => {
-                *request.body_mut() = sending.into_body();
+                request.take_back(sending, host);
                 Err(SendError::Unsent(error))
             }
             (broken, _) => Err(SendError::Sent(broken)),
@@ -226,33 +222,6 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
     fn size_hint(&self) -> SizeHint {
         self.content.size_hint()
     }
-}
-
-/// `request` as it is written, with its body, which is taken out of it. `host` is named where the request names
-/// none.
-fn outgoing<B>(request: &mut Request<Option<B>>, host: &str) -> Outgoing<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let body = request.body_mut().take();
-    let headers = request.headers();
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let framing = length.map_or(Framing::Chunked, Framing::Length);
-    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    let mut text = Vec::with_capacity(HEAD_BYTES);
-    text.extend_from_slice(request.method().as_str().as_bytes());
-    text.push(b' ');
-    text.extend_from_slice(target.as_bytes());
-    text.extend_from_slice(b" HTTP/1.1\r\n");
-    if !headers.contains_key(HOST) {
-        put_line(&mut text, "host", host.as_bytes());
-    }
-    put_fields(&mut text, headers);
-    if body.is_some() && framing == Framing::Chunked {
-        put_line(&mut text, "transfer-encoding", b"chunked");
-    }
-    text.extend_from_slice(b"\r\n");
-    Outgoing::new(text, body, framing)
 }
 
 #[cfg(test)]

@@ -16,5 +16,6 @@
 pub mod answer;
 pub mod balance;
 mod connection;
+pub mod outbound;
 pub mod pool;
 mod probe;

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ use crate::config::Upstream;
 use super::answer::{self, AnswerBody, Broken};
 use super::balance::Target;
 use super::connection::Connection;
+use super::outbound::Outbound;
 
 /// How often idle connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -96,7 +97,7 @@ impl Pool {
         &self,
         target: &Target,
         upstream: &Upstream,
-        request: &mut Request<Option<B>>,
+        request: &mut Outbound<B>,
         upgrade: bool,
     ) -> Result<Response<AnswerBody<B>>, SendError>
     where

@@ -5,16 +5,21 @@
 //!
 //! A closed set of engines on the hot path, so an enum and not a trait.
 
+pub mod blocks;
 mod lease;
 pub mod memory;
 pub mod redis;
 
+use std::net::IpAddr;
+
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
+use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 
+use self::blocks::{BlockRules, Heard, Told};
 use self::redis::RedisCounters;
 use memory::MemoryCounters;
 
@@ -90,6 +95,29 @@ impl Counters {
         match self {
             Self::Memory(memory) => memory.release(org, claimed),
             Self::Redis(redis) => redis.release(org, claimed),
+        }
+    }
+
+    /// A batch of the log is about to go to the record, as the one of this number, and may arrive whatever is heard of it.
+    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+        if let Self::Redis(redis) = self {
+            redis.shipping(number, rows);
+        }
+    }
+
+    /// All batches so far have arrived.
+    pub fn shipped(&self) {
+        if let Self::Redis(redis) = self {
+            redis.shipped();
+        }
+    }
+
+    /// What address guards have to tell each other, where there are other nodes: `None` where there are none, or they
+    /// cannot be reached.
+    pub async fn share_blocks(&self, told: &[(IpAddr, Told)], rules: BlockRules) -> Option<Heard> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => redis.share_blocks(told, rules).await.ok(),
         }
     }
 

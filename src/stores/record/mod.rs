@@ -163,6 +163,8 @@ pub struct Shipment<'a> {
     pub finished: Vec<Uuid>,
     /// The place reached: (segment name, bytes read).
     pub cursor: Option<(String, u64)>,
+    /// The batch that is complete with this: rises with every one of the process. See [`OrgUsage::shipped`].
+    pub number: Option<u64>,
     /// Segments whose cursors are no longer needed.
     pub forgotten: Vec<String>,
 }
@@ -191,6 +193,8 @@ pub struct OrgUsage {
     pub totals: Vec<(KeyId, u64)>,
     /// Admitted requests one by one, oldest first.
     pub recent: Vec<Timestamp>,
+    /// The last batch of every spool that all of this holds: what a gateway has shipped since is not in it.
+    pub shipped: Vec<(Uuid, u64)>,
 }
 
 /// The record as everything holds it.

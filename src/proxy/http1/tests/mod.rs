@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::super::strict::Limits;
 use super::super::strict::tests::HEAD_LIMITS;
+use super::OwnFields;
 
 const LIMITS: Limits = Limits {
     head: HEAD_LIMITS,
@@ -17,3 +18,12 @@ const LIMITS: Limits = Limits {
     idle_timeout: Duration::from_secs(60),
     stall_timeout: Duration::from_secs(30),
 };
+
+/// Bodies of tests say nothing in heads.
+impl OwnFields for http_body_util::Full<bytes::Bytes> {
+    fn put_own_fields(&self, _: &mut Vec<u8>) {}
+}
+
+impl OwnFields for http_body_util::Empty<bytes::Bytes> {
+    fn put_own_fields(&self, _: &mut Vec<u8>) {}
+}

@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Empty};
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
@@ -74,7 +75,7 @@ where
 
 async fn ours(pieces: Vec<Vec<u8>>) -> Option<Understood> {
     let connection = Connection { stream: connected(pieces).await, read: BytesMut::new() };
-    let mut request = Request::new(None::<Empty<Bytes>>);
+    let mut request = Outbound::new(&Method::GET, "/", &HeaderMap::new(), |_| {}, None::<Empty<Bytes>>);
     let answer = ask(connection, None, "a", &mut request).await.ok()?;
     understood(answer).await
 }
@@ -220,10 +221,8 @@ async fn asked(length: Option<usize>, pieces: &[&str], end: &str) -> (String, Re
         )])),
     };
     let body = Pieces(pieces.iter().rev().map(frame).collect());
-    let mut request = Request::post("/a?b").body(Some(body)).unwrap();
-    if let Some(length) = length {
-        request.headers_mut().insert("content-length", length.into());
-    }
+    let headers = length.map(|length| (CONTENT_LENGTH, length.into())).into_iter().collect();
+    let mut request = Outbound::new(&Method::POST, "/a?b", &headers, |_| {}, Some(body));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut served, _) = listener.accept().await.unwrap();

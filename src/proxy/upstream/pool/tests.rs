@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -86,13 +86,25 @@ fn upstream() -> Upstream {
     }
 }
 
-fn request(method: Method, body: &'static str) -> Request<Option<TestBody>> {
+fn request(method: &Method, body: &'static str) -> Outbound<TestBody> {
     let body = (!body.is_empty()).then(|| Full::from(body).map_err(unfailing).boxed_unsync());
-    Request::builder().method(method).uri("/page").body(body).unwrap()
+    outbound(method, &[], body)
 }
 
-fn get() -> Request<Option<TestBody>> {
-    request(Method::GET, "")
+fn outbound(
+    method: &Method,
+    headers: &[(&'static str, &'static str)],
+    body: Option<TestBody>,
+) -> Outbound<TestBody> {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+    Outbound::new(method, "/page", &headers, |_| {}, body)
+}
+
+fn get() -> Outbound<TestBody> {
+    request(&Method::GET, "")
 }
 
 fn unfailing(never: Infallible) -> io::Error {
@@ -106,12 +118,12 @@ async fn on_one_thread(story: impl AsyncFnOnce(Pool)) {
 
 type Sent = Result<Response<AnswerBody<TestBody>>, SendError>;
 
-async fn send(pool: &Pool, peer: &Peer, mut request: Request<Option<TestBody>>) -> Sent {
+async fn send(pool: &Pool, peer: &Peer, mut request: Outbound<TestBody>) -> Sent {
     pool.send(&peer.target, &upstream(), &mut request, false).await
 }
 
 /// Sends and reads the answer whole.
-async fn fetch(pool: &Pool, peer: &Peer, request: Request<Option<TestBody>>) -> (StatusCode, Bytes) {
+async fn fetch(pool: &Pool, peer: &Peer, request: Outbound<TestBody>) -> (StatusCode, Bytes) {
     let response = send(pool, peer, request).await.unwrap();
     let status = response.status();
     (status, response.into_body().collect().await.unwrap().to_bytes())
@@ -134,7 +146,7 @@ async fn one_connection_serves_one_request_after_another() {
         let peer = Peer::answering(answer);
         on_one_thread(async |pool| {
             for _ in 0..20 {
-                assert_eq!(fetch(&pool, &peer, request(method.clone(), "")).await.1, body, "{answer}");
+                assert_eq!(fetch(&pool, &peer, request(&method, "")).await.1, body, "{answer}");
                 assert_eq!(pool.idle(), 1, "{answer}");
             }
         })
@@ -172,9 +184,7 @@ async fn what_is_sent_is_http_1_1_with_a_host() {
         }
     });
     on_one_thread(async |pool| {
-        let mut request = get();
-        *request.version_mut() = http::Version::HTTP_2;
-        fetch(&pool, &peer, request).await;
+        fetch(&pool, &peer, get()).await;
     })
     .await;
     assert_eq!(seen.recv().unwrap(), format!("GET /page HTTP/1.1\r\nhost: {}\r\n\r\n", peer.target.text()));
@@ -241,7 +251,7 @@ async fn a_post_on_a_connection_closed_unseen_is_sent_on_a_new_one() {
         assert_eq!(pool.idle(), 1);
         assert!(pool.shelves.0.borrow()[&peer.target.address()][0].is_good(Instant::now(), false));
 
-        assert_eq!(fetch(&pool, &peer, request(Method::POST, "once")).await.0, 200);
+        assert_eq!(fetch(&pool, &peer, request(&Method::POST, "once")).await.0, 200);
     })
     .await;
     assert_eq!(peer.connections(), 2);
@@ -277,7 +287,7 @@ async fn a_post_that_was_partly_read_is_not_sent_again() {
     });
     on_one_thread(async |pool| {
         fetch(&pool, &peer, get()).await;
-        let sent = send(&pool, &peer, request(Method::POST, "once")).await;
+        let sent = send(&pool, &peer, request(&Method::POST, "once")).await;
         assert!(matches!(sent, Err(SendError::Sent(_))), "{sent:?}");
         assert_eq!(pool.idle(), 0);
     })
@@ -289,7 +299,7 @@ async fn a_post_that_was_partly_read_is_not_sent_again() {
 async fn a_refused_connection_gives_the_request_back() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     on_one_thread(async |pool| {
-        let mut request = request(Method::POST, "whole");
+        let mut request = request(&Method::POST, "whole");
         let sent = pool.send(&Target::new(gone), &upstream(), &mut request, false).await;
         let Err(SendError::Unsent(cause)) = sent else { panic!("{sent:?}") };
         assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused);
@@ -356,7 +366,7 @@ async fn an_answer_before_the_whole_request_ends_the_connection() {
     let peer = Peer::answering("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
     on_one_thread(async |pool| {
         let endless = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, io::Error>>());
-        let request = Request::post("/page").body(Some(endless.boxed_unsync())).unwrap();
+        let request = outbound(&Method::POST, &[], Some(endless.boxed_unsync()));
         assert_eq!(fetch(&pool, &peer, request).await.0, 413);
         assert_eq!(pool.idle(), 0);
     })
@@ -374,7 +384,7 @@ async fn a_body_that_fails_is_told_from_a_connection_that_fails() {
             Ok(Frame::data(Bytes::from_static(b"part"))),
             Err(io::Error::other("the client left")),
         ]);
-        let request = Request::post("/page").body(Some(StreamBody::new(failing).boxed_unsync())).unwrap();
+        let request = outbound(&Method::POST, &[], Some(StreamBody::new(failing).boxed_unsync()));
         let sent = send(&pool, &peer, request).await;
         assert!(matches!(sent, Err(SendError::Sent(Broken::Body))), "{sent:?}");
     })
@@ -415,9 +425,8 @@ async fn an_upgraded_connection_is_a_tunnel_and_never_kept() {
     });
     on_one_thread(async |pool| {
         fetch(&pool, &peer, get()).await;
-        let mut asking = get();
-        asking.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
-        asking.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+        let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+        let mut asking = outbound(&Method::GET, &upgrade, None);
         let response = pool.send(&peer.target, &upstream(), &mut asking, true).await.unwrap();
         assert_eq!(response.status(), 101);
         let (mut tunnel, mut heard) = response.into_body().into_tunnel().unwrap();

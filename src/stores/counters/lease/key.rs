@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::demand::Demand;
+use super::unshipped::Unshipped;
 use super::{DRIFT, Done, Entry, Local, Terms, cell_of};
 use crate::domain::account::Denial;
 use crate::domain::cost::Cost;
@@ -77,6 +78,8 @@ pub(super) struct KeyState {
     pub terms: Terms,
     /// What the store said last, and for how long it may be told.
     pub seen: Option<Done>,
+    /// What was admitted and the record may not have.
+    pub unshipped: Unshipped,
 }
 
 impl Pool {

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use std::collections::VecDeque;
+
 use ahash::AHashMap;
 
+use super::join::Report;
 use super::key::{KeyState, Refused, Sent};
 use super::slots::Slots;
+use super::unshipped::{Recent, Tally};
 use super::{Call, Count, Entry, Local, Reply, Terms};
 use crate::domain::account::{Claim, Claimed, Denial, Gauge, Standing};
 use crate::domain::cost::Cost;
@@ -16,8 +20,11 @@ use crate::domain::time::Timestamp;
 /// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
 const SETTLE_SOON: Duration = Duration::from_millis(5);
 const SETTLE_LATER: Duration = Duration::from_secs(1);
-/// Counts are rebuilt only once the log of what was admitted so long before is in the record.
-const LOGGED_WITHIN: Duration = Duration::from_secs(2);
+/// How long it is remembered what went to the record: longer than from an instant of the record that counts are
+/// rebuilt from to this node's report.
+const SHIPPED_FOR: Duration = Duration::from_secs(10);
+/// The epoch of no counts: whoever has something to tell that no counts know must not be granted anything before.
+const UNTOLD: u64 = 1;
 /// How long after its last use a key is remembered.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -38,15 +45,33 @@ pub(in crate::stores::counters) enum Answer {
 /// One organization.
 #[derive(Clone, Debug, Default)]
 pub(in crate::stores::counters) struct Ledger {
-    /// When the store's counts were built: what was admitted before is in them as the log has it.
-    epoch: u64,
-    keys: AHashMap<Option<KeyId>, KeyState>,
+    /// When the store's counts were built that this node is counted by; 0 where it is by none.
+    pub(super) epoch: u64,
+    pub(super) keys: AHashMap<Option<KeyId>, KeyState>,
     slots: Slots,
     refused: Option<Refused>,
     /// The plan's second and minute, and in flight elsewhere.
     plan: ([Count; 2], u64),
     /// The last use of any key.
     used: Local,
+    /// What was admitted of late and the record may not have.
+    pub(super) recent: Recent,
+    /// What went to the record of late, oldest first.
+    pub(super) shipped: VecDeque<Shipped>,
+    /// The last batch of which that is forgotten.
+    pub(super) forgotten: u64,
+    /// The first admission, as long as no counts are known.
+    pub(super) untold_since: Option<Timestamp>,
+    /// What is being told to counts that were rebuilt.
+    pub(super) report: Option<Report>,
+}
+
+/// What one batch brought to the record.
+#[derive(Clone, Debug)]
+pub(super) struct Shipped {
+    pub number: u64,
+    at: Local,
+    pub tally: Tally,
 }
 
 impl Ledger {
@@ -63,6 +88,8 @@ impl Ledger {
         let slot = terms.caps.concurrency.is_none_or(|cap| self.slots.has_room(cap, now));
         if let Some((at, more)) = slot.then(|| key.spend(&terms, now)).flatten() {
             self.slots.take(now);
+            key.unshipped.add(at, terms.estimate);
+            self.recent.add(at);
             let claimed = Claimed { key: claim.key, at, estimate: claim.estimate };
             return Answer::Granted { claimed, standing: self.standing(claim.key, &terms), more };
         }
@@ -83,11 +110,6 @@ impl Ledger {
         Answer::Ask
     }
 
-    /// Whether the store has answered for this organization before.
-    pub fn is_known(&self) -> bool {
-        self.epoch != 0
-    }
-
     /// One more request waits for an allowance of `key`.
     pub fn wait(&mut self, key: Option<KeyId>) {
         self.keys.entry(key).or_default().waiting += 1;
@@ -106,7 +128,7 @@ impl Ledger {
     pub fn call(&mut self, key: Option<KeyId>, now: Local) -> Option<Call> {
         let id = key;
         let key = self.keys.get_mut(&key)?;
-        if key.call.is_some() {
+        if key.call.is_some() || self.report.is_some() {
             return None;
         }
         key.roll(now);
@@ -126,7 +148,7 @@ impl Ledger {
         }
         key.seq = key.seq.max(now.0) + 1;
         let seq = key.seq;
-        // What the log may have brought already is told only to counts that are known.
+        // What is owed is told only to counts that are known: others may have it from the log.
         if self.epoch != 0 {
             key.unacked.extend(key.entries.drain(..).map(|entry| (seq, entry)));
         }
@@ -135,7 +157,7 @@ impl Ledger {
             Some(Sent { seq, at: now, waiting, terms: key.terms, slots: slots.map(|slots| slots.seq) });
         Some(Call {
             key: id,
-            epoch: self.epoch,
+            epoch: if self.epoch == 0 && self.untold_since.is_some() { UNTOLD } else { self.epoch },
             seq,
             acked: key.acked,
             waiting,
@@ -149,19 +171,17 @@ impl Ledger {
 
     /// The answer to call `seq` for `key`, which has arrived at `now`.
     pub fn answered(&mut self, key: Option<KeyId>, seq: u64, reply: &Reply, now: Local) {
+        // Granted by counts that have been lost since: it is counted nowhere, and so it must not be spent.
         let done = match reply {
-            Reply::Done(done) => **done,
-            Reply::OtherEpoch(epoch) => {
-                self.lost(key, seq);
-                return self.turn(*epoch);
-            }
-            Reply::Missing | Reply::Stale => return self.lost(key, seq),
+            Reply::Done(done) if self.epoch == 0 || self.epoch == done.epoch => **done,
+            _ => return self.lost(key, seq),
         };
         let Some(state) = self.keys.get_mut(&key) else { return };
         let Some(sent) = state.call.take_if(|sent| sent.seq == seq) else { return };
         state.acked = seq;
         state.unacked.clear();
-        let is_new = std::mem::replace(&mut self.epoch, done.epoch) == 0;
+        self.epoch = done.epoch;
+        self.untold_since = None;
         state.granted(&sent, &done, now);
         state.seen = Some(done);
         self.plan = ([done.counts[0], done.counts[1]], done.in_flight);
@@ -178,17 +198,12 @@ impl Ledger {
             Some(refused) => self.refused = Some(refused),
             None => (state.refused, self.refused) = (None, None),
         }
-        if is_new {
-            let logged = self.logged();
-            for key in self.keys.values_mut() {
-                key.entries.retain(|entry| entry.requests <= 0 || entry.at >= logged);
-            }
-        }
     }
 
-    /// What was admitted before is in the store's counts, as the log has it.
-    const fn logged(&self) -> Timestamp {
-        Timestamp::from_micros(self.epoch).minus(LOGGED_WITHIN)
+    /// The counts that this node is counted by.
+    #[cfg(test)]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Whether call `seq` for `key` is under way.
@@ -212,26 +227,51 @@ impl Ledger {
         }
     }
 
-    /// The store's counts were rebuilt, from the log: what was granted before is no longer counted there, and what
-    /// was owed has come in with the log, but for what was admitted so late that it may not have.
-    fn turn(&mut self, epoch: u64) {
+    /// From now on this node is counted by other counts, to which it reports: what was granted before is no longer
+    /// counted, and what is owed is in the report. What to tell of slots.
+    pub(super) fn begin(&mut self, epoch: u64, now: Local) -> (u64, u64) {
         self.epoch = epoch;
-        let logged = self.logged();
-        self.slots.forget();
+        self.untold_since = None;
         for key in self.keys.values_mut() {
             (key.pool, key.refused) = (None, None);
-            let owed = key.unacked.drain(..).map(|(_, entry)| entry).chain(key.entries.drain(..));
-            key.entries = owed.filter(|entry| entry.requests > 0 && entry.at >= logged).collect();
+            key.unacked.clear();
+            key.entries.clear();
             key.acked = key.seq;
         }
         self.refused = None;
+        self.slots.begin_anew(now)
+    }
+
+    /// The record has a batch, which held `tally` of this organization.
+    pub fn shipped(&mut self, number: u64, tally: Tally, now: Local) {
+        let keys = &mut self.keys;
+        let of = |key, take: &dyn Fn(&mut super::unshipped::Unshipped)| {
+            if let Some(key) = keys.get_mut(&key) {
+                take(&mut key.unshipped);
+            }
+        };
+        tally.take_from(of, &mut self.recent);
+        self.shipped.push_back(Shipped { number, at: now, tally });
+        self.forget_shipped(now);
+    }
+
+    fn forget_shipped(&mut self, now: Local) {
+        let is_old = |batch: &mut Shipped| now.since(batch.at) >= SHIPPED_FOR;
+        while let Some(batch) = self.shipped.pop_front_if(is_old) {
+            self.forgotten = batch.number;
+        }
     }
 
     /// Counts a request that was admitted without asking, at `at` on the store's clock as far as it is known.
     pub fn counted(&mut self, claimed: &Claimed, now: Local) {
         self.used = now;
         self.slots.take(now);
+        if self.epoch == 0 {
+            self.untold_since.get_or_insert(claimed.at);
+        }
         let key = self.keys.entry(claimed.key).or_default();
+        key.unshipped.add(claimed.at, claimed.estimate.microcents);
+        self.recent.add(claimed.at);
         key.owe(Entry { at: claimed.at, requests: 1, microcents: claimed.estimate.microcents as i64 });
     }
 
@@ -240,6 +280,7 @@ impl Ledger {
         self.slots.give_back();
         let key = self.keys.entry(claimed.key).or_default();
         let microcents = actual.microcents as i64 - claimed.estimate.microcents as i64;
+        key.unshipped.cost(claimed.at, microcents);
         key.owe(Entry { at: claimed.at, requests: 0, microcents });
         let soon = if key.terms.has_budget() { SETTLE_SOON } else { SETTLE_LATER };
         let owes = (microcents != 0).then(|| key.owed_since.get_or_insert(now).plus(soon).since(now));
@@ -251,10 +292,9 @@ impl Ledger {
     pub fn release(&mut self, claimed: &Claimed, now: Local) -> Option<Duration> {
         self.slots.give_back();
         self.refused = None;
-        if claimed.at.micros() < self.epoch {
-            return None;
-        }
+        self.recent.take(claimed.at);
         let key = self.keys.entry(claimed.key).or_default();
+        key.unshipped.take(claimed.at, claimed.estimate.microcents);
         key.put_back(claimed.at, claimed.estimate, now);
         Some(SETTLE_SOON)
     }
@@ -262,7 +302,7 @@ impl Ledger {
     /// How long until `key` has something to tell by itself: allowances that are over, a cost, slots.
     pub fn due(&mut self, key: Option<KeyId>, now: Local) -> Option<Duration> {
         let state = self.keys.get_mut(&key)?;
-        if state.call.is_some() {
+        if state.call.is_some() || self.report.is_some() {
             return None;
         }
         state.roll(now);
@@ -300,14 +340,17 @@ impl Ledger {
     /// Forgets keys that have been idle, and owe nothing. Whether nothing at all is left. Numbers of calls are never
     /// below the clock, so that they go on rising when a key comes back.
     pub fn sweep(&mut self, now: Local) -> bool {
+        self.forget_shipped(now);
         if now.since(self.used) < IDLE {
             return false;
         }
         self.keys.retain(|_, key| {
             key.roll(now);
-            key.call.is_some() || !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq
+            let owes = !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq;
+            key.call.is_some() || owes || !key.unshipped.is_empty()
         });
-        self.keys.is_empty() && self.slots.in_flight == 0
+        let is_told = self.report.is_none() && self.shipped.is_empty();
+        self.keys.is_empty() && self.slots.in_flight == 0 && is_told
     }
 
     /// Where the limits stand, as the store said last, what is at hand being free.

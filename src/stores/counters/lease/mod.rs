@@ -24,13 +24,23 @@
 //! these values over a network that loses, delays and reorders.
 
 mod demand;
+mod join;
 mod key;
 mod ledger;
+mod shipments;
 mod slots;
+mod unshipped;
 
 use std::time::Duration;
 
+#[cfg(test)]
+pub(super) use self::join::Part;
+pub(super) use self::join::{Joining, Said, Step};
 pub(super) use self::ledger::{Answer, Ledger};
+pub(super) use self::shipments::{Shipments, batch};
+pub(super) use self::unshipped::Sum;
+#[cfg(test)]
+pub(super) use self::unshipped::Tally;
 use crate::domain::account::Claim;
 use crate::domain::id::KeyId;
 use crate::domain::limit::{Caps, Limit, Quotas, SpendLimit};
@@ -155,8 +165,8 @@ pub(super) enum Reply {
     Done(Box<Done>),
     /// The store does not know the organization, or has lost the key: nothing was done.
     Missing,
-    /// The organization's counts were rebuilt since: nothing was done.
-    OtherEpoch(u64),
+    /// The organization's counts are other ones, or not complete: nothing was done.
+    OtherEpoch,
     /// A later call was carried out already: nothing was done.
     Stale,
 }

@@ -98,9 +98,16 @@ impl Slots {
         self.calls.retain(|(number, _)| *number != seq);
     }
 
-    /// The store knows nothing of this node any more.
-    pub fn forget(&mut self) {
-        self.held = 0;
+    /// The store knows nothing of this node any more, and hears at `now` of what is in flight: the number of that, and
+    /// how many slots these take.
+    pub fn begin_anew(&mut self, now: Local) -> (u64, u64) {
+        self.seq = self.seq.max(now.0) + 1;
+        self.answered = self.seq;
+        self.held = self.in_flight;
+        // In force when the store has heard; until then nothing is claimed by slots.
+        self.until = now.plus(LEASE);
+        self.spare_since = None;
+        (self.seq, self.in_flight)
     }
 
     fn is_scarce(&self) -> bool {

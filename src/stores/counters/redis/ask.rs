@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::link::LinkError;
 use super::script::CLAIM;
-use super::{Inner, Local, Unclaimed, local, redis_key, wire};
+use super::{Inner, Local, Org, Unclaimed, local, wire};
 use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
@@ -16,6 +16,8 @@ use crate::stores::counters::lease::{Answer, Call, Reply};
 /// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
 /// an organization into a Redis that was found empty.
 const WAIT_MAX: Duration = Duration::from_millis(900);
+/// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
+const MOVING_FOR: Duration = Duration::from_millis(500);
 /// A look that is due so soon is taken at once.
 const AT_ONCE: Duration = Duration::from_micros(500);
 
@@ -29,17 +31,30 @@ impl Inner {
     ) -> Result<(Claimed, Standing), Unclaimed> {
         let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
-            if self.link.is_open() || self.with(org, |org| org.rebuilding) {
-                return self.claim_share(org, claim, now);
+            let shard = Arc::clone(&self.link.shard(org));
+            let (joining, is_adrift) = self.with(org, |org| (org.joining, org.is_adrift(claim.key, local())));
+            // Nobody waits for longer until an organization is rebuilt: meanwhile this node's share serves.
+            let is_long = |since: Local| local().since(since) >= WAIT_MAX;
+            if shard.is_open() || joining.is_some_and(is_long) {
+                return self.claim_share(&shard, org, claim, now);
+            }
+            if is_adrift {
+                let concluded = self.claim_share(&shard, org, claim, now);
+                // Which also finds out when it has arrived.
+                self.more(org, claim.key);
+                return concluded;
             }
             let (answer, seat) = self.claim_or_wait(org, claim);
-            if let Some(concluded) = self.conclude(org, claim, &answer, now) {
+            if let Some(concluded) = self.conclude(&shard, org, claim, &answer, now) {
                 return concluded;
             }
             let later = if let Answer::Later(later) = answer { Some(later) } else { None };
             let left = until.since(local());
             if left.is_zero() {
-                return Err(Unclaimed::Unavailable);
+                return match joining {
+                    Some(_) => self.claim_share(&shard, org, claim, now),
+                    None => Err(Unclaimed::Unavailable),
+                };
             }
             match (later, seat) {
                 (Some(later), _) => tokio::time::sleep(later.since(local()).min(left)).await,
@@ -56,16 +71,21 @@ impl Inner {
         claim: &Claim<'_>,
     ) -> (Answer, Option<Seat<'a>>) {
         let key = claim.key;
-        let (answer, notify, call) = self.with(id, |org| {
+        let (answer, notify, call, joins) = self.with(id, |org| {
             let now = local();
             let answer = org.ledger.claim(claim, false, now);
             if !matches!(answer, Answer::Ask) {
-                return (answer, None, None);
+                return (answer, None, None, false);
             }
             org.ledger.wait(key);
             let notify = Arc::clone(org.flights.entry(key).or_default());
-            (answer, Some(notify), org.ledger.call(key, now))
+            // Where it is being rebuilt, or that was interrupted, the end of that is what is waited for.
+            let call = if org.joining.is_none() { org.ledger.call(key, now) } else { None };
+            (answer, Some(notify), call, org.ledger.is_reporting())
         });
+        if joins {
+            self.join(id);
+        }
         let seat = notify.map(|notify| Seat { inner: self, org: id, key, notify });
         if let Some(call) = call {
             self.make(id, call);
@@ -91,38 +111,38 @@ impl Inner {
         let sent = local();
         let reply = self.call(id, call).await;
         if let Ok(Reply::Done(done)) = &reply {
-            // Redis's clock showed this at some instant between sending and now.
-            let between = (sent.0 + local().0) / 2;
-            self.offset.store(done.now.micros() as i64 - between as i64, Ordering::Relaxed);
+            self.link.shard(id).known.showed(done.now, sent);
         }
-        if matches!(reply, Ok(Reply::Missing)) {
-            self.rebuild(id).await;
+        if matches!(reply, Ok(Reply::Missing | Reply::OtherEpoch)) {
+            self.join(id);
         }
         let due = self.with(id, |org| {
             let now = local();
             match &reply {
+                Err(LinkError::Moving) => drop(org.moving.entry(key).or_insert(sent)),
+                _ => drop(org.moving.remove(&key)),
+            }
+            match &reply {
                 Ok(reply) => org.ledger.answered(key, call.seq, reply, now),
                 Err(_) => org.ledger.lost(key, call.seq),
+            }
+            if org.joining.is_some() {
+                // Who waits does so until that is over, and so does what is owed.
+                return None;
             }
             if let Some(notify) = org.flights.remove(&key) {
                 notify.notify_waiters();
             }
             org.ledger.due(key, now)
         });
-        if let Some(due) = due.filter(|_| !self.link.is_open()) {
+        if let Some(due) = due.filter(|_| !self.link.shard(id).is_open()) {
             self.look_after(id, key, due);
         }
     }
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
-        let of_key = call.key.map_or_else(|| "k:".to_owned(), |key| format!("k:{}", key.0.as_simple()));
-        let keys = [
-            redis_key(org, "o"),
-            redis_key(org, &of_key),
-            redis_key(org, "s"),
-            redis_key(org, &format!("n:{}", self.node)),
-        ];
-        let argument = wire::encode(call, &self.node, self.nodes.load(Ordering::Relaxed), None);
+        let keys = wire::keys(org, call, &self.node);
+        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().0, None);
         let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
     }
@@ -148,6 +168,7 @@ impl Inner {
     }
 
     fn look(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
+        let is_open = self.link.shard(id).is_open();
         let (call, due) = self.with(id, |org| {
             // A sooner look has taken the place of this one.
             if org.looks.get(&key) != Some(&planned) {
@@ -156,7 +177,7 @@ impl Inner {
             org.looks.remove(&key);
             // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
             // must be made.
-            if self.link.is_open() {
+            if is_open || org.joining.is_some() {
                 return (None, None);
             }
             let now = local();
@@ -173,14 +194,15 @@ impl Inner {
         }
     }
 
-    /// Tells Redis everything that is owed, a few keys at a time.
-    pub(super) async fn tell_all(self: &Arc<Self>) {
+    /// Tells Redis everything that is owed for some organizations, a few keys at a time.
+    pub(super) async fn tell_all(self: &Arc<Self>, of: impl Fn(&OrgId) -> bool) {
         const AT_A_TIME: usize = 32;
         let mut telling = tokio::task::JoinSet::new();
-        for shard in &self.shards {
+        for orgs in &self.orgs {
             let owing: Vec<_> = {
-                let orgs = shard.0.lock();
+                let orgs = orgs.0.lock();
                 orgs.iter()
+                    .filter(|(id, _)| of(id))
                     .flat_map(|(id, org)| org.ledger.owing().into_iter().map(|key| (id.clone(), key)))
                     .collect()
             };
@@ -199,12 +221,17 @@ impl Inner {
     /// Gives everything back: for the end of the process.
     pub(super) async fn close(self: &Arc<Self>) {
         self.stopped.store(true, Ordering::Relaxed);
-        for shard in &self.shards {
-            shard.0.lock().values_mut().for_each(|org| org.ledger.close(local()));
+        for orgs in &self.orgs {
+            orgs.0.lock().values_mut().for_each(|org| org.ledger.close(local()));
         }
-        if !self.link.is_open() {
-            self.tell_all().await;
-        }
+        self.tell_all(|org| !self.link.shard(org).is_open()).await;
+    }
+}
+
+impl Org {
+    /// Whether a key has been on its way to another master for too long to wait for it.
+    fn is_adrift(&self, key: Option<KeyId>, now: Local) -> bool {
+        self.moving.get(&key).is_some_and(|since| now.since(*since) >= MOVING_FOR)
     }
 }
 

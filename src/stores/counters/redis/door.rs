@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use deadpool_redis::sentinel::{self, SentinelNodeConnectionInfo, SentinelServerType};
 use deadpool_redis::{Manager, Pool, RedisConnectionInfo, Runtime};
-use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, IntoConnectionInfo};
 
 use super::link::LinkError;
 
@@ -17,10 +17,10 @@ const CONNECTIONS_MAX: usize = 8;
 
 /// A pool of connections.
 pub(super) enum Door {
-    /// To one server.
-    One(Pool),
-    /// To the present master.
-    Sentinel(sentinel::Pool),
+    /// To one server, by its address.
+    One(Pool, String),
+    /// To the present master, by its name.
+    Sentinel(sentinel::Pool, String),
 }
 
 /// A connection of a pool, which it counts against its bound for as long as this is held.
@@ -60,10 +60,12 @@ impl Door {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(timeout))
                 .set_response_timeout(Some(timeout));
-            let pool = Pool::builder(Manager::new_with_config(url, config)?).max_size(CONNECTIONS_MAX);
+            let info = url.into_connection_info()?;
+            let name = info.addr().to_string();
+            let pool = Pool::builder(Manager::new_with_config(info, config)?).max_size(CONNECTIONS_MAX);
             let pool =
                 pool.create_timeout(Some(timeout)).wait_timeout(Some(timeout)).runtime(Runtime::Tokio1);
-            return Ok(Self::One(pool.build().map_err(|error| unbuilt(error.to_string()))?));
+            return Ok(Self::One(pool.build().map_err(|error| unbuilt(error.to_string()))?, name));
         };
         let unreadable =
             || unbuilt(format!("the URL must be {SENTINEL}:PASSWORD@HOST:PORT,HOST:PORT/MASTER"));
@@ -83,7 +85,15 @@ impl Door {
         let manager = sentinel::Manager::new(hosts, master.to_owned(), info, SentinelServerType::Master)?;
         let pool = sentinel::Pool::builder(manager).max_size(CONNECTIONS_MAX);
         let pool = pool.create_timeout(Some(timeout)).wait_timeout(Some(timeout)).runtime(Runtime::Tokio1);
-        Ok(Self::Sentinel(pool.build().map_err(|error| unbuilt(error.to_string()))?))
+        let name = format!("master {master}");
+        Ok(Self::Sentinel(pool.build().map_err(|error| unbuilt(error.to_string()))?, name))
+    }
+
+    /// Whom it leads to, for people; without any secret.
+    pub fn name(&self) -> String {
+        match self {
+            Self::One(_, name) | Self::Sentinel(_, name) => name.clone(),
+        }
     }
 
     /// A new connection.
@@ -92,8 +102,10 @@ impl Door {
     /// [`LinkError::Connection`].
     pub async fn open(&self) -> Result<Held, LinkError> {
         match self {
-            Self::One(pool) => pool.get().await.map(Held::One).map_err(|error| error.to_string()),
-            Self::Sentinel(pool) => pool.get().await.map(Held::Sentinel).map_err(|error| error.to_string()),
+            Self::One(pool, _) => pool.get().await.map(Held::One).map_err(|error| error.to_string()),
+            Self::Sentinel(pool, _) => {
+                pool.get().await.map(Held::Sentinel).map_err(|error| error.to_string())
+            }
         }
         .map_err(LinkError::Connection)
     }

@@ -4,88 +4,118 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use redis::Value;
+use futures_util::future::join_all;
 
 use super::script::HELLO;
-use super::{CAREFUL, Inner, LinkError, local};
+use super::shard::{News, Shard};
+use super::{Inner, LinkError, local};
+use crate::domain::id::OrgId;
+use crate::domain::time::Timestamp;
 
-/// All nodes, by the time of their last word.
-const NODES: &str = "tollgate:nodes";
-/// How often a node says that it is there, and how long that counts.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often a node says that it is there, and hears what was rebuilt; and how long that counts.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
 const COUNTS_FOR: Duration = Duration::from_secs(5);
+/// Rebuilt organizations in one answer, as `script/hello.lua` has it.
+const TOLD_AT_ONCE: usize = 500;
 /// How often a Redis that was lost is looked for.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
-/// Beats between two sweeps of what has gone idle.
-const BEATS_PER_SWEEP: u64 = 30;
+/// How often what has gone idle is swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// Beats until the counters are gone or closed.
-pub(super) async fn beat(inner: Weak<Inner>) {
-    let mut beats = 0_u64;
+/// Beats until the counters are gone or closed; at once where there is `news` of Redis.
+pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
+    let mut swept = local();
     loop {
         let pause = match inner.upgrade() {
             Some(inner) if !inner.stopped.load(Ordering::Relaxed) => {
                 inner.beat_once().await;
-                beats += 1;
-                if beats.is_multiple_of(BEATS_PER_SWEEP) {
+                if local().since(swept) >= SWEEP_EVERY {
                     inner.sweep_ledgers();
+                    swept = local();
                 }
-                if inner.link.is_open() { PROBE_EVERY } else { EVERY }
+                if inner.link.is_settled() { EVERY } else { PROBE_EVERY }
             }
             _ => return,
         };
-        tokio::time::sleep(pause).await;
+        // Either way it is time to look.
+        let _ = tokio::time::timeout(pause, news.notified()).await;
     }
 }
 
 impl Inner {
     /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
     pub(super) async fn first_word(self: &Arc<Self>) {
-        for _ in 0..2 {
-            if self.hello().await.is_ok() {
-                return;
+        self.link.look_around().await;
+        let greetings = self.link.shards().into_iter().map(async |shard| {
+            if self.hello(&shard, None).await.is_err() {
+                drop(self.hello(&shard, None).await);
             }
-        }
+        });
+        join_all(greetings).await;
     }
 
     async fn beat_once(self: &Arc<Self>) {
-        let was_open = self.link.is_open();
-        if was_open {
+        self.link.look_around().await;
+        let beating = self.link.shards().into_iter().map(|shard| self.beat_of(shard));
+        join_all(beating).await;
+    }
+
+    async fn beat_of(self: &Arc<Self>, shard: Arc<Shard>) {
+        let server = shard.server();
+        if shard.is_open() {
             // Before the breaker can close, so that whoever sees it closed also sees this.
-            self.careful_until.store(local().plus(CAREFUL).0, Ordering::Relaxed);
+            shard.known.be_careful();
+        } else if !shard.known.take_greeting(EVERY) {
+            return;
         }
-        if self.hello().await.is_ok() && was_open {
-            self.tell_all().await;
+        let Ok(rebuilt) = self.hello(&shard, None).await else { return };
+        rebuilt.iter().for_each(|org| self.join(org));
+        self.tell_recovered(&shard).await;
+        if shard.known.take_owed() || server != shard.server() {
+            // Whether it still has what it had is asked also where nothing is owed, which is told in the end.
+            self.known(|org| Arc::ptr_eq(&shard, &self.link.shard(org)))
+                .iter()
+                .for_each(|org| self.join(org));
         }
     }
 
-    async fn hello(&self) -> Result<(), LinkError> {
-        let counts_for = COUNTS_FOR.as_micros().to_string();
+    /// Says that this node is there, and that `announced` is about to be rebuilt; which organizations were.
+    pub(super) async fn hello(
+        &self,
+        shard: &Shard,
+        announced: Option<&OrgId>,
+    ) -> Result<Vec<OrgId>, LinkError> {
+        let (counts_for, since) =
+            (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
+        let arguments = [self.node.as_str(), &counts_for, &since, announced.map_or("", OrgId::as_str)];
         let sent = local();
-        let answer = self.link.probe(&HELLO, &[NODES.to_owned()], &[&self.node, &counts_for]).await?;
-        let Value::Array(items) = &answer else { return Err(LinkError::Unreadable) };
-        let [Value::Int(now), Value::Int(nodes), Value::Int(place), Value::Int(is_empty)] = items[..] else {
-            return Err(LinkError::Unreadable);
-        };
-        let here = local();
-        self.offset.store(now - ((sent.0 + here.0) / 2) as i64, Ordering::Relaxed);
-        if is_empty == 1 {
-            self.emptied_at.store(here.0, Ordering::Relaxed);
+        let answer = shard.probe(&HELLO, &shard.nodes_keys(), &arguments).await?;
+        let (now, emptied, names, rebuilt): (u64, u64, Vec<String>, Vec<(String, f64)>) =
+            redis::from_redis_value(answer).map_err(|_| LinkError::Unreadable)?;
+        let clock = Timestamp::from_micros(now);
+        shard.known.showed(clock, sent);
+        let place = names.iter().position(|name| *name == self.node).unwrap_or(0);
+        let nodes = names.len() as u64;
+        shard.known.names_are(names, (emptied > 0).then(|| clock.since(Timestamp::from_micros(emptied))));
+        shard.known.heard_of(nodes, place as u64, local());
+        if announced.is_some() {
+            // What else is new is for the next beat.
+            return Ok(Vec::new());
         }
-        // Just after an outage the others may not have spoken yet: there are as many as there were.
-        let nodes = nodes.unsigned_abs();
-        if nodes >= self.nodes.load(Ordering::Relaxed) || here.0 >= self.careful_until.load(Ordering::Relaxed)
-        {
-            self.nodes.store(nodes, Ordering::Relaxed);
-            self.place.store(place.unsigned_abs(), Ordering::Relaxed);
-        }
-        Ok(())
+        // Where there are more than one answer holds, the next one begins with the last of it.
+        let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
+        shard.known.knows_rebuilt_until(last.map_or(now, |(_, at)| *at as u64));
+        Ok(rebuilt.into_iter().filter_map(|(org, _)| OrgId::parse(&org).ok()).collect())
     }
 
     fn sweep_ledgers(&self) {
-        for shard in &self.shards {
+        for orgs in &self.orgs {
             let now = local();
-            shard.0.lock().retain(|_, org| !org.ledger.sweep(now) || !org.flights.is_empty());
+            orgs.0.lock().retain(|id, org| {
+                // What is remembered of a Redis that is away is what it must be told when it is back.
+                let is_away = org.joining.is_some() || self.link.shard(id).is_open();
+                is_away || !org.ledger.sweep(now) || !org.flights.is_empty()
+            });
         }
     }
 }

@@ -1,30 +1,26 @@
-//! The way to Redis: a connection out of a bounded pool, scripts by their digest, hard timeouts, a breaker.
+//! The way to Redis: calls find the master that has their keys. Scripts by their digest, hard timeouts, a breaker for
+//! each master.
 //!
 //! | when | then |
 //! |---|---|
 //! | Redis does not know a script | it is loaded and the call made again |
 //! | a call takes longer than `counters.timeout` | it is given up, and so is its connection |
-//! | [`FAILURES`] calls in a row fail | the breaker opens: nobody asks but [`Link::probe`], until that succeeds |
-//! | Redis is loading, read-only, out of memory | as a failure: it cannot count |
-//!
-//! All calls share one connection, on which they are pipelined; the pool makes it, bounds how many there are while an
-//! old one dies, and is not asked per call, as it would check the connection with a round trip each time.
+//! | some calls in a row fail | the breaker of that master opens: nobody asks it but [`Shard::probe`], until that succeeds |
+//! | Redis is loading, read-only, out of memory, or its cluster down | as a failure: it cannot count |
+//! | keys have moved, or are moving, to another master | see [`cluster`](super::cluster) |
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Script, Value};
+use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
 
-use super::door::{Door, Held};
-
-/// Failures in a row that open the breaker.
-const FAILURES: u32 = 2;
-
-/// How often [`Link::try_run`] tries while the breaker is open.
-const TRY_EVERY: Duration = Duration::from_millis(200);
+use super::cluster::{Cluster, Map};
+use super::door::Door;
+use super::shard::{News, Shard};
+use crate::domain::id::OrgId;
 
 /// Why a call was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -41,22 +37,55 @@ pub enum LinkError {
     /// Redis is given up for now.
     #[error("Redis does not answer at present")]
     Open,
+    /// The keys are on their way from one master to another.
+    #[error("Redis is moving the keys to another master")]
+    Moving,
+    /// No master has the keys, as far as is known.
+    #[error("no master of the Redis cluster is known to serve these keys")]
+    Unserved,
     /// The answer made no sense.
     #[error("Redis gave an answer that cannot be read")]
     Unreadable,
 }
 
-/// The way to one Redis.
+/// What a node of a cluster says instead of an answer. Nothing was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere<'a> {
+    /// The slot belongs to the master at this address, where it is told.
+    Moved(Option<&'a str>),
+    /// The slot is moving to the master at this address, where it is told: it has these keys by now, or will.
+    Moving(Option<&'a str>),
+    /// Some of the keys have moved already, others not yet.
+    Between,
+}
+
+impl LinkError {
+    /// Where the keys are instead.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere<'_>> {
+        let Self::Redis(error) = self else { return None };
+        let address = || error.redirect_node().map(|(address, _)| address);
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Moved) => Some(Elsewhere::Moved(address())),
+            ErrorKind::Server(ServerErrorKind::Ask) => Some(Elsewhere::Moving(address())),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Some(Elsewhere::Between),
+            _ => None,
+        }
+    }
+}
+
+/// The way to Redis.
 pub(in crate::stores) struct Link {
-    door: Door,
-    /// The connection in use, by its number.
-    held: Mutex<Option<(u64, Held)>>,
-    connecting: tokio::sync::Mutex<u64>,
+    way: Way,
     timeout: Duration,
-    failures: AtomicU32,
-    open: AtomicBool,
     round_trips: AtomicU64,
-    tried: Mutex<Instant>,
+    news: Arc<News>,
+}
+
+enum Way {
+    /// To one master, which has everything.
+    Whole(Arc<Shard>),
+    /// To several, each with its part.
+    Parts(Cluster),
 }
 
 impl Link {
@@ -65,16 +94,12 @@ impl Link {
     /// # Errors
     /// Where the URL cannot be read.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, LinkError> {
-        Ok(Self {
-            door: Door::new(url, timeout)?,
-            held: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(0),
-            timeout,
-            failures: AtomicU32::new(0),
-            open: AtomicBool::new(false),
-            round_trips: AtomicU64::new(0),
-            tried: Mutex::new(Instant::now()),
-        })
+        let news = Arc::new(News::default());
+        let way = match Cluster::new(url, timeout, &news)? {
+            Some(cluster) => Way::Parts(cluster),
+            None => Way::Whole(Arc::new(Shard::whole(Door::new(url, timeout)?, timeout, Arc::clone(&news)))),
+        };
+        Ok(Self { way, timeout, round_trips: AtomicU64::new(0), news })
     }
 
     /// Runs a script over keys of one hash slot.
@@ -87,48 +112,21 @@ impl Link {
         keys: &[String],
         arguments: &[&str],
     ) -> Result<Value, LinkError> {
-        self.round_trips.fetch_add(1, Ordering::Relaxed);
-        self.call(script, keys, arguments).await
-    }
-
-    async fn call(&self, script: &Script, keys: &[String], arguments: &[&str]) -> Result<Value, LinkError> {
-        let mut number = None;
-        let called = tokio::time::timeout(self.timeout, async {
-            let (held, mut connection) = self.connection().await?;
-            number = Some(held);
-            let mut call = script.prepare_invoke();
-            for key in keys {
-                call.key(key);
+        match &self.way {
+            Way::Whole(shard) => {
+                self.round_trips.fetch_add(1, Ordering::Relaxed);
+                shard.call(script, keys, arguments, false).await
             }
-            for argument in arguments {
-                call.arg(*argument);
+            Way::Parts(cluster) => {
+                let (answer, tries) = cluster.run(script, keys, arguments).await;
+                self.round_trips.fetch_add(tries, Ordering::Relaxed);
+                answer
             }
-            Ok(call.invoke_async::<Value>(&mut connection).await?)
-        });
-        let answer = called.await.unwrap_or(Err(LinkError::Timeout(self.timeout)));
-        match &answer {
-            Ok(_) => self.failures.store(0, Ordering::Relaxed),
-            Err(error) => self.failed(number, error),
         }
-        answer
     }
 
-    /// As [`Link::run`], also while the breaker is open, which it closes where it succeeds. Is not counted: it is made
-    /// now and then, whatever the traffic.
-    pub async fn probe(
-        &self,
-        script: &Script,
-        keys: &[String],
-        arguments: &[&str],
-    ) -> Result<Value, LinkError> {
-        let answer = self.call(script, keys, arguments).await?;
-        if self.open.swap(false, Ordering::AcqRel) {
-            tracing::info!("Redis answers again");
-        }
-        Ok(answer)
-    }
-
-    /// As [`Link::run`] for calls that nobody counts on: while the breaker is open, one of them now and then is tried.
+    /// As [`Link::run`] for calls that nobody counts on: where the breaker is open, one of them now and then is tried,
+    /// and closes it where it succeeds.
     ///
     /// # Errors
     /// [`LinkError`]; [`LinkError::Open`] at once where it is not tried.
@@ -138,16 +136,58 @@ impl Link {
         keys: &[String],
         arguments: &[&str],
     ) -> Result<Value, LinkError> {
-        if self.is_open() && self.tried.lock().elapsed() < TRY_EVERY {
-            return Err(LinkError::Open);
+        match &self.way {
+            Way::Whole(shard) if shard.may_try() => shard.probe(script, keys, arguments).await,
+            Way::Whole(_) => Err(LinkError::Open),
+            Way::Parts(cluster) => cluster.try_run(script, keys, arguments).await,
         }
-        *self.tried.lock() = Instant::now();
-        self.probe(script, keys, arguments).await
     }
 
-    /// Whether Redis is given up for now.
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+    /// The master that has what is counted of an organization.
+    pub(super) fn shard(&self, org: &OrgId) -> ShardOf<'_> {
+        match &self.way {
+            Way::Whole(shard) => ShardOf::Whole(shard),
+            Way::Parts(cluster) => {
+                let (map, slot) = cluster.of(org);
+                ShardOf::Part(map, slot)
+            }
+        }
+    }
+
+    /// All masters.
+    pub(super) fn shards(&self) -> Vec<Arc<Shard>> {
+        match &self.way {
+            Way::Whole(shard) => vec![Arc::clone(shard)],
+            Way::Parts(cluster) => cluster.shards(),
+        }
+    }
+
+    /// Whether every master answers, and all keys have one.
+    pub fn is_up(&self) -> bool {
+        match &self.way {
+            Way::Whole(shard) => !shard.is_open(),
+            Way::Parts(cluster) => cluster.is_up(),
+        }
+    }
+
+    /// Learns who the masters are, where that may have changed.
+    pub(super) async fn look_around(&self) {
+        if let Way::Parts(cluster) = &self.way {
+            cluster.look_around().await;
+        }
+    }
+
+    /// Whether every master answers, and it is known who they are.
+    pub(super) fn is_settled(&self) -> bool {
+        match &self.way {
+            Way::Whole(shard) => !shard.is_open(),
+            Way::Parts(cluster) => cluster.is_settled(),
+        }
+    }
+
+    /// Told when a master was given up, or is no longer where it was.
+    pub(super) fn news(&self) -> Arc<News> {
+        Arc::clone(&self.news)
     }
 
     /// Calls made for the sake of requests so far.
@@ -159,35 +199,23 @@ impl Link {
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }
+}
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), LinkError> {
-        if let Some(held) = self.in_use() {
-            return Ok(held);
-        }
-        let mut number = self.connecting.lock().await;
-        if let Some(held) = self.in_use() {
-            return Ok(held);
-        }
-        let connection = self.door.open().await?;
-        *number += 1;
-        let multiplexed = connection.multiplexed();
-        *self.held.lock() = Some((*number, connection));
-        Ok((*number, multiplexed))
-    }
+/// The master of an organization at this moment.
+pub(super) enum ShardOf<'a> {
+    /// The one there is.
+    Whole(&'a Arc<Shard>),
+    /// By its slot.
+    Part(arc_swap::Guard<Arc<Map>>, usize),
+}
 
-    fn in_use(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.held.lock().as_ref().map(|(number, held)| (*number, held.multiplexed()))
-    }
+impl Deref for ShardOf<'_> {
+    type Target = Arc<Shard>;
 
-    fn failed(&self, number: Option<u64>, error: &LinkError) {
-        let given_up = self.held.lock().take_if(|(held, _)| Some(*held) == number);
-        if let Some((_, held)) = given_up {
-            held.discard();
-        }
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES
-            && !self.open.swap(true, Ordering::AcqRel)
-        {
-            tracing::warn!(%error, "Redis is given up until it answers again");
+    fn deref(&self) -> &Arc<Shard> {
+        match self {
+            Self::Whole(shard) => shard,
+            Self::Part(map, slot) => map.shard(*slot),
         }
     }
 }
@@ -195,7 +223,7 @@ impl Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
-            .field("open", &self.is_open())
+            .field("shards", &self.shards())
             .field("round_trips", &self.round_trips())
             .finish_non_exhaustive()
     }

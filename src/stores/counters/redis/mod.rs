@@ -2,15 +2,17 @@
 //!
 //! Each node spends allowances that it has leased ([`lease`](super::lease)), so that most claims are answered here
 //! without a wait, and asks Redis by one script that is one atomic step over an organization and a key: both lie under
-//! one hash tag. Redis's clock is the clock of all.
+//! one hash tag. Its master's clock is the clock of an organization. What the table says of Redis holds for every master of
+//! a cluster by itself.
 //!
 //! | when | then |
 //! |---|---|
 //! | no allowance is at hand | the request waits for one call, which asks for all who wait |
 //! | a call fails | what it may have done is set right with the next; who waited asks again |
 //! | Redis is gone | the breaker opens; `on_outage = "local"`: this node's share of every cap, counted here and told to Redis on its return; `closed`: 503 |
-//! | Redis is back | a probe finds out within half a second; for [`CAREFUL`] the share holds beside the leases, until every node has told what it counted |
-//! | Redis has lost an organization or key | it is rebuilt from the request log before anybody is admitted by it |
+//! | Redis is back | a probe finds out within half a second; for [`CAREFUL`](known) the share holds beside the leases, until every node has told what it counted |
+//! | Redis has lost an organization or key, or a replica took over | it is rebuilt from the record and from what every node has admitted beside it, before anybody is admitted by it: [`rebuild`] |
+//! | another node was killed, and Redis lost what it had counted | what that node had not shipped is unknown until it is back |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
@@ -22,12 +24,17 @@
 //! a time to live.
 
 mod ask;
+mod blocks;
+mod cluster;
 mod door;
 mod heart;
+mod known;
 mod link;
 mod outage;
 mod rebuild;
+mod recovered;
 mod script;
+mod shard;
 mod used;
 mod wire;
 
@@ -36,33 +43,37 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
 
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
+pub use self::recovered::{Noting, Recovered};
+use self::shard::Shard;
 use super::Unclaimed;
-use super::lease::{Answer, Ledger, Local};
+use super::lease::{Answer, Ledger, Local, Shipments, batch};
 use super::memory::MemoryCounters;
 use crate::clock;
 use crate::config::OnOutage;
-use crate::domain::account::{Claim, Claimed, Gauge, Standing};
+use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Caps, Quotas};
+use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 use crate::stores::record::UsageRecord;
 
 /// Locks; a power of two, well above the number of I/O threads.
-const SHARDS: usize = 128;
-/// How long after Redis is back this node's share holds beside its leases.
-const CAREFUL: Duration = Duration::from_secs(2);
+const LOCKS: usize = 128;
+/// Organizations that Redis may not know and that are asked for at a time.
+const JOINS_AT_A_TIME: usize = 32;
 
 /// How counters in Redis are set up.
 #[derive(Debug, Clone)]
@@ -75,6 +86,8 @@ pub struct RedisSettings {
     pub on_outage: OnOutage,
     /// As [`MemoryCounters::new`].
     pub keys_max: usize,
+    /// The spool that this gateway's log goes through, as the record knows it.
+    pub spool: Uuid,
 }
 
 /// Counters in Redis.
@@ -86,29 +99,30 @@ struct Inner {
     on_outage: OnOutage,
     /// What nodes call this one: random, made anew with each process.
     node: String,
-    /// Nodes that were there when last asked, and this one's place among them.
-    nodes: AtomicU64,
-    place: AtomicU64,
-    /// Redis's clock less the local one, in microseconds.
-    offset: AtomicI64,
-    /// The local instant until which the share holds beside leases, in microseconds.
-    careful_until: AtomicU64,
-    /// The local instant at which Redis was found empty.
-    emptied_at: AtomicU64,
     stopped: AtomicBool,
-    shards: Box<[Shard]>,
+    orgs: Box<[Orgs]>,
     hasher: RandomState,
     /// Everything that this node admitted.
     own: MemoryCounters,
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
+    /// What Redis calls this node's spool.
+    spool: String,
+    /// Batches of the log that are on their way. Locked before organizations are.
+    shipments: Mutex<Shipments>,
+    /// Up to where it is known who is blocked.
+    blocks: Mutex<blocks::Known>,
+    /// What an earlier process left, of organizations that may have been rebuilt without it.
+    recovered: Mutex<Recovered>,
+    /// Bounds how many organizations are asked for at a time that Redis may not know.
+    joins: Semaphore,
 }
 
 /// A lock with a cache line to itself.
 #[repr(align(64))]
 #[derive(Default)]
-struct Shard(Mutex<AHashMap<OrgId, Org>>);
+struct Orgs(Mutex<AHashMap<OrgId, Org>>);
 
 /// What is known here of an organization.
 #[derive(Default)]
@@ -118,11 +132,15 @@ struct Org {
     flights: AHashMap<Option<KeyId>, Arc<Notify>>,
     /// When a task will look after a key.
     looks: AHashMap<Option<KeyId>, Local>,
-    rebuilding: bool,
+    /// Since when it is seen to that this node is counted by what Redis holds.
+    joining: Option<Local>,
+    /// Keys that are on their way to another master, and since when.
+    moving: AHashMap<Option<KeyId>, Local>,
 }
 
 impl RedisCounters {
-    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`.
+    /// Counters over Redis at `settings.url`, whose calls are made on `runtime`, and which are rebuilt from `record`:
+    /// once more where that has got what was `recovered` only now.
     ///
     /// Redis need not be there.
     ///
@@ -131,6 +149,7 @@ impl RedisCounters {
     pub async fn start(
         settings: &RedisSettings,
         record: Arc<dyn UsageRecord>,
+        recovered: Recovered,
         runtime: Handle,
     ) -> Result<Self, LinkError> {
         let mut name = [0; 8];
@@ -139,22 +158,20 @@ impl RedisCounters {
             link: Link::new(&settings.url, settings.timeout)?,
             on_outage: settings.on_outage,
             node: format!("{:016x}", u64::from_ne_bytes(name)),
-            nodes: 1.into(),
-            place: 0.into(),
-            offset: 0.into(),
-            careful_until: 0.into(),
-            emptied_at: 0.into(),
             stopped: false.into(),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            orgs: (0..LOCKS).map(|_| Orgs::default()).collect(),
             hasher: RandomState::new(),
             own: MemoryCounters::new(settings.keys_max),
             record,
             runtime,
+            spool: rebuild::spool_name(settings.spool),
+            shipments: Mutex::default(),
+            blocks: Mutex::default(),
+            recovered: Mutex::new(recovered),
+            joins: Semaphore::new(JOINS_AT_A_TIME),
         });
-        inner.offset.store(clock::now().micros() as i64 - local().0 as i64, Ordering::Relaxed);
         inner.first_word().await;
-        let beating = Arc::downgrade(&inner);
-        inner.runtime.spawn(heart::beat(beating));
+        inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }
 
@@ -166,11 +183,12 @@ impl RedisCounters {
         now: Timestamp,
     ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
         let inner = &self.0;
-        if inner.link.is_open() {
-            return Some(inner.claim_share(org, claim, now));
+        let shard = inner.link.shard(org);
+        if shard.is_open() {
+            return Some(inner.claim_share(&shard, org, claim, now));
         }
         let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
-        inner.conclude(org, claim, &answer, now)
+        inner.conclude(&shard, org, claim, &answer, now)
     }
 
     /// See [`super::Counters::ask`].
@@ -214,6 +232,25 @@ impl RedisCounters {
         }
     }
 
+    /// A batch of the log is about to go to the record, and may arrive whatever is heard of it.
+    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+        self.0.shipments.lock().sending(number, batch(rows));
+    }
+
+    /// All batches have arrived.
+    pub fn shipped(&self) {
+        let inner = &self.0;
+        let mut shipments = inner.shipments.lock();
+        for (number, batch) in shipments.sent() {
+            for (org, tally) in batch {
+                // Whoever is not known here has nothing that was not shipped.
+                if let Some(org) = inner.orgs_with(&org).lock().get_mut(&org) {
+                    org.ledger.shipped(number, tally, local());
+                }
+            }
+        }
+    }
+
     /// Calls made to Redis so far.
     pub fn round_trips(&self) -> u64 {
         self.0.link.round_trips()
@@ -221,7 +258,7 @@ impl RedisCounters {
 
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
-        !self.0.link.is_open()
+        self.0.link.is_up()
     }
 
     /// Forgets what has gone idle, without loss.
@@ -237,22 +274,36 @@ impl RedisCounters {
 
 impl Inner {
     fn with<T>(&self, org: &OrgId, work: impl FnOnce(&mut Org) -> T) -> T {
-        let mut orgs = self.shard(org).lock();
+        let mut orgs = self.orgs_with(org).lock();
         match orgs.get_mut(org) {
             Some(org) => work(org),
             None => work(orgs.entry(org.clone()).or_default()),
         }
     }
 
-    fn shard(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {
-        // Neither the lowest nor the highest bits: the map within the shard needs those to differ.
+    /// Organizations that are known here, of those that `of` names.
+    fn known(&self, of: impl Fn(&OrgId) -> bool) -> Vec<OrgId> {
+        let mut known = Vec::new();
+        for orgs in &self.orgs {
+            known.extend(orgs.0.lock().keys().filter(|id| of(id)).cloned());
+        }
+        known
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn orgs_with(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {
+        // Neither the lowest nor the highest bits: the map within needs those to differ.
         let hash = self.hasher.hash_one(org) >> 32;
-        &self.shards[hash as usize % SHARDS].0
+        &self.orgs[hash as usize % LOCKS].0
     }
 
     /// The end of a claim that the ledger could answer; `None` where Redis has to be asked.
     fn conclude(
         self: &Arc<Self>,
+        shard: &Shard,
         org: &OrgId,
         claim: &Claim<'_>,
         answer: &Answer,
@@ -261,20 +312,20 @@ impl Inner {
         match answer {
             Answer::Granted { claimed, standing, more } => {
                 let (claimed, mut standing) = (*claimed, *standing);
-                if let Err(unclaimed) = self.count_own(org, claim, claimed.at) {
+                if let Err(unclaimed) = self.count_own(shard, org, claim, claimed.at) {
                     self.with(org, |org| org.ledger.release(&claimed, local()));
                     return Some(Err(unclaimed));
                 }
                 if *more {
                     self.more(org, claim.key);
                 }
-                self.as_seen_here(&mut standing, now);
+                shard.known.as_seen_here(&mut standing, now);
                 Some(Ok((claimed, standing)))
             }
             Answer::Denied(denial) => {
                 let mut denial = *denial;
-                self.as_seen_here(&mut denial.standing, now);
-                denial.retry_at = denial.retry_at.map(|at| self.here(at, now));
+                shard.known.as_seen_here(&mut denial.standing, now);
+                denial.retry_at = denial.retry_at.map(|at| shard.known.here(at, now));
                 Some(Err(Unclaimed::Denied(denial)))
             }
             Answer::Later(_) | Answer::Ask => None,
@@ -282,9 +333,15 @@ impl Inner {
     }
 
     /// Counts an admission among this node's own, whatever the caps; within its share where it has to be careful.
-    fn count_own(&self, org: &OrgId, claim: &Claim<'_>, at: Timestamp) -> Result<(), Unclaimed> {
-        if local().0 < self.careful_until.load(Ordering::Relaxed) {
-            return self.own_share(org, claim, at).map(drop);
+    fn count_own(
+        &self,
+        shard: &Shard,
+        org: &OrgId,
+        claim: &Claim<'_>,
+        at: Timestamp,
+    ) -> Result<(), Unclaimed> {
+        if shard.known.is_careful(local()) {
+            return self.own_share(shard, org, claim, at).map(drop);
         }
         let free = Claim {
             caps: Caps::default(),
@@ -294,27 +351,6 @@ impl Inner {
             ..*claim
         };
         self.own.claim(org, &free, at).map(drop)
-    }
-
-    /// Redis's clock, as far as it is known here.
-    fn redis_now(&self, at: Local) -> Timestamp {
-        Timestamp::from_micros(at.0.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
-    }
-
-    /// An instant of Redis's clock on the clock that showed `now` a moment ago, as clients and headers know it.
-    fn here(&self, at: Timestamp, now: Timestamp) -> Timestamp {
-        let ahead = self.redis_now(local()).micros() as i64 - now.micros() as i64;
-        Timestamp::from_micros(at.micros().saturating_add_signed(-ahead))
-    }
-
-    fn as_seen_here(&self, standing: &mut Standing, now: Timestamp) {
-        let move_over = |gauge: &mut Option<Gauge>| {
-            if let Some(at) = gauge.as_mut().and_then(|gauge| gauge.resets_at.as_mut()) {
-                *at = self.here(*at, now);
-            }
-        };
-        let Standing { second, minute, quotas, .. } = standing;
-        [second, minute].into_iter().chain(quotas).for_each(move_over);
     }
 }
 

@@ -4,8 +4,8 @@
 //! together are the cap. What a node had admitted before counts against its share; what others had, it cannot know.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use super::shard::Shard;
 use super::{Inner, Unclaimed, local};
 use crate::config::OnOutage;
 use crate::domain::account::{Claim, Claimed, Standing};
@@ -17,6 +17,7 @@ impl Inner {
     /// Answers a claim without Redis, as the configuration wants it.
     pub(super) fn claim_share(
         self: &Arc<Self>,
+        shard: &Shard,
         id: &OrgId,
         claim: &Claim<'_>,
         now: Timestamp,
@@ -25,15 +26,15 @@ impl Inner {
             return Err(Unclaimed::Unavailable);
         }
         let at = local();
-        match self.own_share(id, claim, self.redis_now(at)) {
+        match self.own_share(shard, id, claim, shard.known.now(at)) {
             Ok((claimed, mut standing)) => {
                 self.with(id, |org| org.ledger.counted(&claimed, at));
-                self.as_seen_here(&mut standing, now);
+                shard.known.as_seen_here(&mut standing, now);
                 Ok((claimed, standing))
             }
             Err(Unclaimed::Denied(mut denial)) => {
-                self.as_seen_here(&mut denial.standing, now);
-                denial.retry_at = denial.retry_at.map(|at| self.here(at, now));
+                shard.known.as_seen_here(&mut denial.standing, now);
+                denial.retry_at = denial.retry_at.map(|at| shard.known.here(at, now));
                 Err(Unclaimed::Denied(denial))
             }
             Err(other) => Err(other),
@@ -44,12 +45,13 @@ impl Inner {
     #[allow(clippy::result_large_err, reason = "as the claim itself")]
     pub(super) fn own_share(
         &self,
+        shard: &Shard,
         org: &OrgId,
         claim: &Claim<'_>,
         at: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
-        let nodes = self.nodes.load(Ordering::Relaxed).max(1);
-        let share = Share { nodes, place: self.place.load(Ordering::Relaxed) };
+        let (nodes, place) = shard.known.nodes();
+        let share = Share { nodes, place };
         let (key_limit, org_limit) =
             (claim.key_limit.map(|it| share.limit(it)), claim.org_limit.map(|it| share.limit(it)));
         let shared = Claim {

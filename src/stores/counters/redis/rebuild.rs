@@ -1,22 +1,38 @@
-//! What Redis does not know is rebuilt from the request log, before anybody is admitted by it.
+//! What Redis does not know is rebuilt, before anybody is admitted by it: from the record, and from what every node has
+//! admitted and the record does not hold yet.
 //!
-//! Redis does not know an organization that nobody has used for long, or ever, or that it has lost. One node at a time
-//! rebuilds one: it takes a lock, waits until the log of what was admitted shortly before has moved to the record, and
-//! writes the keys, then the organization. Until the organization is written, nobody can claim by it.
+//! Redis does not know an organization that nobody has used for long, or ever, or that it has lost, or that another
+//! server had counted, the last of which may be missing. One node at a time takes a lock and writes what the record
+//! holds, as of one instant. Every node then reports what that lacked ([`join`](super::super::lease)), and learns from
+//! its heartbeat that it should. Until all have, or [`REPORT_WITHIN`] is over, nobody can claim by it: requests wait for
+//! a moment, and are then served within this node's share.
+//!
+//! | when | then |
+//! |---|---|
+//! | the node that rebuilds dies | the lock ends, another one begins anew |
+//! | Redis is emptied meanwhile | the lock is gone with it: all of it begins anew |
+//! | the record is away | tried again, less and less often; this node's share serves |
+//! | a node is dead | what it had admitted and not shipped is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
+//! | a node comes late | its report is counted when it comes |
+//! | a node cannot say any more what was lacking | the counts are made anew |
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Script, Value};
 use serde_json::{Value as Json, json};
+use uuid::Uuid;
 
-use super::script::RESTORE;
-use super::{Inner, local, redis_key, wire};
+use super::heart::EVERY;
+use super::script::{FORGET, REPORT, RESTORE};
+use super::{Inner, LinkError, local, redis_key, wire};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::ring::Window;
 use crate::domain::time::{Period, Timestamp};
+use crate::stores::counters::lease::{Joining, Said, Step};
 use crate::stores::counters::memory::{HISTORY, RECENT};
 use crate::stores::record::{OrgUsage, UsageCell};
 
@@ -24,59 +40,129 @@ use crate::stores::record::{OrgUsage, UsageCell};
 static LOCK: LazyLock<Script> = LazyLock::new(|| {
     Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0")
 });
+/// Lets go of it, where it is still ours.
+static UNLOCK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1")
+});
 /// Longer than a rebuild takes; the loser of a lock looks again much sooner.
-const LOCK_FOR: Duration = Duration::from_secs(10);
+const LOCK_FOR: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long the log of what was admitted before may take to get into the record.
-const LOG_LAG: Duration = Duration::from_millis(600);
+/// How long nodes may take to report.
+const REPORT_WITHIN: Duration = Duration::from_secs(3);
+/// How long after Redis was found empty every node that lives has spoken.
+const ALL_SPEAK_WITHIN: Duration = EVERY.saturating_mul(3);
+/// The longest pause between two attempts while the record is away.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Keys that go into one call: each is a thousand numbers at most.
 const KEYS_PER_CALL: usize = 16;
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 impl Inner {
-    /// Rebuilds `org`, or leaves it to whoever is at it. Whether it worked is seen by asking again.
-    pub(super) async fn rebuild(self: &Arc<Self>, id: &OrgId) {
-        let was_known = self.with(id, |org| org.ledger.is_known());
-        if was_known {
-            self.with(id, |org| {
-                org.rebuilding = true;
-                // Nobody waits for so long: meanwhile this node's share serves.
-                org.flights.values().for_each(|notify| notify.notify_waiters());
+    /// Sees to it that this node is counted by what Redis holds of `id`; nothing where it is at it.
+    pub(super) fn join(self: &Arc<Self>, id: &OrgId) {
+        if self.is_stopped()
+            || self.with(id, |org| org.joining.replace(org.joining.unwrap_or(local())).is_some())
+        {
+            return;
+        }
+        let (inner, id) = (Arc::clone(self), id.clone());
+        self.runtime.spawn(async move {
+            if let Err(error) = inner.join_whole(&id).await {
+                tracing::debug!(organization = %id, %error, "not counted in Redis yet");
+            }
+            let (waiting, owing) = inner.with(&id, |org| {
+                org.joining = None;
+                let waiting: Vec<_> = org.flights.drain().map(|(_, notify)| notify).collect();
+                (waiting, org.ledger.owing())
             });
-        }
-        if was_known || self.was_emptied_lately() {
-            tokio::time::sleep(LOG_LAG).await;
-        }
-        match self.try_rebuild(id).await {
-            Ok(true) if was_known => {
-                tracing::warn!(organization = %id, "Redis had lost an organization: rebuilt from the log");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(organization = %id, %error, "an organization cannot be rebuilt in Redis");
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-        self.with(id, |org| org.rebuilding = false);
+            waiting.iter().for_each(|notify| notify.notify_waiters());
+            owing.into_iter().for_each(|key| inner.look_after(&id, key, Duration::ZERO));
+        });
     }
 
-    fn was_emptied_lately(&self) -> bool {
-        let at = self.emptied_at.load(std::sync::atomic::Ordering::Relaxed);
-        at > 0 && local().0.saturating_sub(at) < LOG_LAG.as_micros() as u64
+    async fn join_whole(self: &Arc<Self>, id: &OrgId) -> Result<(), LinkError> {
+        let mut pause = LOOK_AGAIN;
+        while !self.is_stopped() {
+            let joining = self.with(id, |org| org.ledger.joining());
+            let said = match self.report(id, &joining).await {
+                Ok(said) => said,
+                // When it is back, it is asked about every organization.
+                Err(error) if self.link.shard(id).is_open() => return Err(error),
+                Err(_) => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            };
+            let step = {
+                let shipments = self.shipments.lock();
+                self.with(id, |org| org.ledger.heard(id, said, &shipments, local()))
+            };
+            match step {
+                Step::Over => return Ok(()),
+                Step::Again => continue,
+                Step::Wait => tokio::time::sleep(LOOK_AGAIN).await,
+                Step::Build => {
+                    if let Err(error) = self.build(id).await {
+                        tracing::warn!(organization = %id, %error, "an organization cannot be rebuilt in Redis now");
+                        tokio::time::sleep(pause).await;
+                        pause = (2 * pause).min(PAUSE_MAX);
+                    }
+                }
+                Step::Anew(epoch) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(PAUSE_MAX);
+                    drop(self.forget(id, epoch..=epoch).await);
+                }
+            }
+        }
+        Ok(())
     }
 
-    async fn try_rebuild(&self, id: &OrgId) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    async fn report(&self, id: &OrgId, joining: &Joining) -> Result<Said, LinkError> {
+        let keys = joining_keys(id, joining);
+        let argument = wire::encode_joining(joining, &self.node, &self.spool, None);
+        let _turn = self.joins.acquire().await;
+        let value = self.link.run(&REPORT, &keys, &[&argument]).await?;
+        wire::decode_said(&value).ok_or(LinkError::Unreadable)
+    }
+
+    /// Has Redis forget counts of one of these epochs.
+    pub(super) async fn forget(&self, id: &OrgId, epochs: RangeInclusive<u64>) -> Result<(), LinkError> {
+        let (first, last) = (epochs.start().to_string(), epochs.end().to_string());
+        self.link.run(&FORGET, &[redis_key(id, "o")], &[&first, &last]).await.map(drop)
+    }
+
+    /// Writes what the record holds, or leaves it to whoever is at it. Whether it worked is seen by asking again.
+    async fn build(self: &Arc<Self>, id: &OrgId) -> Result<(), Failure> {
+        let _turn = self.joins.acquire().await;
         let lock = [redis_key(id, "r")];
         let token = format!("{}-{}", self.node, local().0);
         let lock_for = LOCK_FOR.as_millis().to_string();
         if self.link.run(&LOCK, &lock, &[&token, &lock_for]).await? != Value::Int(1) {
             tokio::time::sleep(LOOK_AGAIN).await;
-            return Ok(false);
+            return Ok(());
         }
-        let now = self.redis_now(local());
+        let built = self.write(id, &token).await;
+        drop(self.link.run(&UNLOCK, &lock, &[&token]).await);
+        if built? {
+            tracing::info!(organization = %id, "an organization was rebuilt in Redis from the record");
+        }
+        Ok(())
+    }
+
+    async fn write(self: &Arc<Self>, id: &OrgId, token: &str) -> Result<bool, Failure> {
+        let shard = Arc::clone(&self.link.shard(id));
+        let now = shard.known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
-        for part in parts(id, &usage) {
-            let argument = part.argument(&token, None);
-            let mut keys = vec![redis_key(id, "o"), redis_key(id, "r")];
+        // Whoever lives hears of it before there is anything to claim by.
+        self.hello(&shard, Some(id)).await?;
+        let at_least =
+            shard.known.emptied_ago().map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
+        let awaited = Awaited { nodes: shard.known.names(), at_least, at_most: at_least.max(REPORT_WITHIN) };
+        for part in parts(id, &usage, &awaited) {
+            let argument = part.argument(token, None);
+            let mut keys = vec![redis_key(id, "o"), redis_key(id, "r"), redis_key(id, "b")];
             keys.extend(part.names);
             if self.link.run(&RESTORE, &keys, &[&argument]).await? != Value::Int(1) {
                 return Ok(false);
@@ -86,9 +172,18 @@ impl Inner {
     }
 }
 
+/// Who has to report, and how long that is waited for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Awaited {
+    pub nodes: Vec<String>,
+    pub at_least: Duration,
+    pub at_most: Duration,
+}
+
 /// One call's worth of an organization.
 pub(super) struct Part {
     pub names: Vec<String>,
+    is_first: bool,
     keys: Vec<Json>,
     organization: Json,
 }
@@ -96,12 +191,12 @@ pub(super) struct Part {
 impl Part {
     /// The script's argument. `now` is a time to replay at; `None` asks the store's clock.
     pub fn argument(&self, token: &str, now: Option<Timestamp>) -> String {
-        json!([token, now.map_or(0, Timestamp::micros), self.keys, self.organization]).to_string()
+        json!([token, now.map_or(0, Timestamp::micros), self.is_first, self.keys, self.organization])
+            .to_string()
     }
 }
-
 /// The calls that rebuild an organization, that which makes it known at the end.
-pub(super) fn parts(id: &OrgId, usage: &OrgUsage) -> Vec<Part> {
+pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part> {
     let totals: BTreeMap<KeyId, u64> = usage.totals.iter().copied().collect();
     let mut used: BTreeMap<KeyId, Vec<&UsageCell>> = BTreeMap::new();
     for cell in &usage.cells {
@@ -118,14 +213,14 @@ pub(super) fn parts(id: &OrgId, usage: &OrgUsage) -> Vec<Part> {
         let [day, week, month] = rings;
         let part =
             json!([wire::key_field(*key), total, last, day, week, month, costs(cells.iter().copied())]);
-        (redis_key(id, &format!("k:{}", key.0.as_simple())), part)
+        (self::key(id, Some(*key)), part)
     };
     let all: Vec<(String, Json)> = used.iter().map(of_key).collect();
     let mut parts: Vec<Part> = all
         .chunks(KEYS_PER_CALL)
         .map(|keys| {
             let (names, keys) = keys.iter().cloned().unzip();
-            Part { names, keys, organization: json!(false) }
+            Part { names, is_first: false, keys, organization: json!(false) }
         })
         .collect();
     let idle: Vec<Json> = totals
@@ -134,9 +229,31 @@ pub(super) fn parts(id: &OrgId, usage: &OrgUsage) -> Vec<Part> {
         .map(|(key, total)| json!([wire::key_field(*key), total]))
         .collect();
     let recent = counts(Window::SECOND, usage.recent.iter().map(|at| (*at, 1)));
-    let organization = json!([recent, costs(usage.cells.iter()), idle]);
-    parts.push(Part { names: Vec::new(), keys: Vec::new(), organization });
+    let spools: Vec<Json> =
+        usage.shipped.iter().map(|(spool, last)| json!([spool_name(*spool), last])).collect();
+    let wait = [awaited.at_least, awaited.at_most].map(|wait| wait.as_micros() as u64);
+    let organization = json!([recent, costs(usage.cells.iter()), idle, spools, awaited.nodes, wait]);
+    parts.push(Part { names: Vec::new(), is_first: false, keys: Vec::new(), organization });
+    if let Some(first) = parts.first_mut() {
+        first.is_first = true;
+    }
     parts
+}
+
+/// The keys of a report.
+pub(super) fn joining_keys(id: &OrgId, joining: &Joining) -> Vec<String> {
+    let keys = joining.part.keys.iter().map(|(key, _)| self::key(id, *key));
+    ["o", "b", "s"].map(|what| redis_key(id, what)).into_iter().chain(keys).collect()
+}
+
+/// The key of a key; that of none is never written.
+fn key(id: &OrgId, key: Option<KeyId>) -> String {
+    redis_key(id, &key.map_or_else(|| "k:".to_owned(), |key| format!("k:{}", key.0.as_simple())))
+}
+
+/// What Redis calls a spool.
+pub(super) fn spool_name(spool: Uuid) -> String {
+    spool.as_simple().to_string()
 }
 
 /// Admissions by the first instant of their cell.

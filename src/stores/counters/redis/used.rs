@@ -11,7 +11,7 @@ use crate::domain::used::{InPeriod, InUse, KeyUsed, Used};
 impl Inner {
     /// `None` where Redis cannot be asked, or does not know.
     pub(super) async fn used(&self, org: &OrgId, key: KeyId) -> Option<InUse> {
-        if self.link.is_open() {
+        if self.link.shard(org).is_open() {
             return None;
         }
         let of_key = format!("k:{}", key.0.as_simple());

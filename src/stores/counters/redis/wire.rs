@@ -1,20 +1,31 @@
-//! A call as the script reads it, and its answer as the script writes it. The two sides are
-//! `script/claim.lua`, which names the places, and this file.
+//! Calls as the scripts read them, and their answers as the scripts write them. The two sides are
+//! `script/claim.lua` and `script/report.lua`, which name the places, and this file.
 
 use redis::Value;
 use serde_json::{Value as Json, json};
 
-use super::super::lease::{Call, Count, Done, Reply, SlotsReply};
-use crate::domain::id::KeyId;
+use super::super::lease::{Call, Count, Done, Joining, Reply, Said, SlotsReply};
+use super::redis_key;
+use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Limit, SpendLimit};
 use crate::domain::time::{Period, Timestamp};
 
 /// The largest number that the script counts with exactly; what is more is as good as no cap.
-const WHOLE_MAX: u64 = 1 << 52;
+pub(super) const WHOLE_MAX: u64 = 1 << 52;
 
 /// The field under which an organization knows a key.
 pub(super) fn key_field(key: KeyId) -> String {
     format!("t{}", key.0.as_simple())
+}
+
+/// The script's keys: the organization, the key or again the organization, this node's calls, and where slots are asked
+/// for, these. Of an organization in use all of them are there, so that a cluster can move it without a pause: it
+/// answers by one that is missing only when the whole slot has moved.
+pub(super) fn keys(org: &OrgId, call: &Call, node: &str) -> Vec<String> {
+    let of_key = call.key.map_or_else(|| "o".to_owned(), |key| format!("k:{}", key.0.as_simple()));
+    let slots = call.slots.map(|_| "s".to_owned());
+    let names = ["o".to_owned(), of_key, format!("n:{node}")].into_iter().chain(slots);
+    names.map(|name| redis_key(org, &name)).collect()
 }
 
 /// A call, as the script's one argument. `now` is a time to replay at; `None` asks the store's clock.
@@ -80,7 +91,7 @@ pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
         .collect::<Option<_>>()?;
     match *numbers {
         [1] => Some(Reply::Missing),
-        [2, epoch] => Some(Reply::OtherEpoch(epoch)),
+        [2] => Some(Reply::OtherEpoch),
         [3] => Some(Reply::Stale),
         [
             0,
@@ -109,6 +120,48 @@ pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
                 counts: read_counts(counts)?,
             })))
         }
+        _ => None,
+    }
+}
+
+/// A node's report, or its question, as the script's one argument. `now` as in [`encode`].
+pub(super) fn encode_joining(joining: &Joining, node: &str, spool: &str, now: Option<Timestamp>) -> String {
+    let key = |(key, cells): &(Option<KeyId>, Vec<_>)| {
+        let cell = |(at, sum): &(Timestamp, super::super::lease::Sum)| {
+            json!([at.micros(), sum.requests, sum.microcents.min(WHOLE_MAX)])
+        };
+        json!([key.map(key_field).unwrap_or_default(), cells.iter().map(cell).collect::<Vec<_>>()])
+    };
+    let recent = joining.part.recent.iter().map(|(at, count)| json!([at.micros(), count]));
+    json!([
+        now.map_or(0, Timestamp::micros),
+        node,
+        spool,
+        joining.epoch,
+        joining.number,
+        joining.is_last,
+        recent.collect::<Vec<_>>(),
+        joining.part.keys.iter().map(key).collect::<Vec<_>>(),
+        [joining.slots.0, joining.slots.1],
+    ])
+    .to_string()
+}
+
+/// The script's answer to a report. `None` where it cannot be read.
+pub(super) fn decode_said(value: &Value) -> Option<Said> {
+    let Value::Array(items) = value else { return None };
+    let number = |item: &Value| if let Value::Int(number) = item { Some(*number) } else { None };
+    let numbers: Vec<i64> = items.iter().map(number).collect::<Option<_>>()?;
+    match *numbers {
+        [1] => Some(Said::Missing),
+        [2] => Some(Said::OtherEpoch),
+        [0, epoch, is_open, shipped, counted, is_whole] => Some(Said::Known {
+            epoch: u64::try_from(epoch).ok()?,
+            is_open: is_open == 1,
+            shipped: u64::try_from(shipped).ok(),
+            counted: usize::try_from(counted).ok()?,
+            is_whole: is_whole == 1,
+        }),
         _ => None,
     }
 }

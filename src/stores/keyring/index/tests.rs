@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
 use crate::domain::time::{Period, Timestamp};
+use crate::stores::counters::redis::tests::redis_cluster::RedisCluster;
 use crate::stores::counters::redis::tests::redis_server::RedisServer;
 use crate::stores::keyring::tests::fake::{Fake, digest, grant, organization};
 
@@ -169,4 +170,40 @@ async fn nothing_is_trusted_while_something_could_not_be_put_out() {
     assert!(bed.indexed.grant(&digest(1)).await.is_err());
     bed.redis.kill();
     assert!(bed.indexed.grant(&digest(2)).await.is_err());
+}
+
+#[tokio::test]
+async fn in_a_cluster_every_master_keeps_its_part_and_one_that_falls_is_forgotten_alone() {
+    let mut cluster = RedisCluster::start();
+    let record = Arc::new(Fake::default());
+    let (timeout, keep_for) = (Duration::from_millis(400), Duration::from_secs(1_000));
+    let index = Arc::new(Index::new(&cluster.url(), timeout, keep_for, Handle::current()).unwrap());
+    let indexed = IndexedRecord::new(record.clone(), Arc::clone(&index));
+    indexed.last_change().await.unwrap();
+    let digests: Vec<_> = (1..=24).map(digest).collect();
+    for (n, digest) in (1..).zip(&digests) {
+        record.put_key(*digest, grant(n, "acme"));
+        assert!(indexed.grant(digest).await.unwrap().is_some());
+    }
+    let held = |node: usize| -> usize { cluster.nodes[node].command(&["DBSIZE"]).trim().parse().unwrap() };
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while held(0) + held(1) + held(2) < digests.len() {
+        assert!(std::time::Instant::now() < deadline, "not all are kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let on_second = held(1);
+    assert!((1..digests.len()).contains(&on_second), "{on_second} say nothing");
+
+    record.down.store(true, Ordering::SeqCst);
+    for digest in &digests {
+        assert!(indexed.grant(digest).await.unwrap().is_some());
+    }
+    // With its replica gone, nobody takes its place.
+    cluster.nodes[4].kill();
+    cluster.nodes[1].kill();
+    let mut known = 0;
+    for digest in &digests {
+        known += usize::from(indexed.grant(digest).await.is_ok());
+    }
+    assert_eq!(known, digests.len() - on_second);
 }

@@ -114,7 +114,7 @@ impl Writing {
             take_rows(&mut tx, &mut self.scopes, &shipment.rows).await?;
         }
         jobs::take(&mut tx, &shipment.rows).await?;
-        lives(&mut tx, shipment.spool).await?;
+        lives(&mut tx, shipment.spool, shipment.number).await?;
         carry(&mut tx, shipment.spool, &shipment.carried).await?;
         if !shipment.finished.is_empty() {
             sqlx::query("DELETE FROM open_admissions WHERE id = ANY ($1)")
@@ -155,13 +155,19 @@ fn refused(error: RecordError) -> RecordError {
     }
 }
 
-/// Writes down that a spool's gateway lives.
-pub(super) async fn lives(tx: &mut PgConnection, spool: Uuid) -> Result<(), RecordError> {
+/// Writes down that a spool's gateway lives, and which batch it has moved in where that is complete.
+pub(super) async fn lives(
+    tx: &mut PgConnection,
+    spool: Uuid,
+    number: Option<u64>,
+) -> Result<(), RecordError> {
     sqlx::query(
-        "INSERT INTO spools (id, seen_at) VALUES ($1, now())
-         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+        "INSERT INTO spools (id, seen_at, shipped) VALUES ($1, now(), $2)
+         ON CONFLICT (id) DO UPDATE SET
+             seen_at = excluded.seen_at, shipped = coalesce(excluded.shipped, spools.shipped)",
     )
     .bind(spool)
+    .bind(number.map(int))
     .execute(tx)
     .await?;
     Ok(())

@@ -43,7 +43,7 @@ impl PostgresRecord {
         self.within(async {
             let mut tx = self.pool.begin().await?;
             // First, so that nobody takes from this one what it takes.
-            lives(&mut tx, spool).await?;
+            lives(&mut tx, spool, None).await?;
             sqlx::query(
                 "UPDATE open_admissions SET spool = $1 WHERE spool NOT IN
                  (SELECT id FROM spools WHERE seen_at > now() - make_interval(secs => $2))",
@@ -144,14 +144,22 @@ impl PostgresRecord {
             .bind(org.as_str())
             .fetch_all(&mut *tx)
             .await?;
+            let shipped = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")
+                .fetch_all(&mut *tx)
+                .await?;
             let total = |row| {
                 let row = Columns(row);
                 Ok((row.key_id("key")?, row.count("requests")?))
+            };
+            let spool = |row| {
+                let row = Columns(row);
+                Ok((row.uuid("id")?, row.count("shipped")?))
             };
             Ok(OrgUsage {
                 cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
                 totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
                 recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
+                shipped: shipped.iter().map(spool).collect::<Result<_, RecordError>>()?,
             })
         })
         .await

@@ -57,6 +57,7 @@ chapters! {
     a_rotated_secret_works_until_its_grace_ends
     only_a_key_never_used_is_deleted
     a_batch_moved_twice_counts_once
+    usage_says_up_to_which_batch_of_each_spool_it_goes
     cursors_only_advance_and_are_forgotten
     a_carried_admission_stays_until_its_row_arrives
     an_admission_is_ended_by_the_spool_that_left_it_open

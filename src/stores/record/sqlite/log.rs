@@ -69,6 +69,7 @@ struct Parcel {
     carried: Vec<Carried>,
     finished: Vec<RequestId>,
     cursor: Option<(String, i64)>,
+    number: Option<i64>,
     forgotten: Vec<String>,
 }
 
@@ -84,6 +85,7 @@ impl SqliteRecord {
             carried: shipment.carried.iter().map(carried).collect(),
             finished: shipment.finished.iter().copied().map(RequestId).collect(),
             cursor: shipment.cursor.as_ref().map(|(segment, at)| (segment.clone(), int(*at))),
+            number: shipment.number.map(int),
             forgotten: shipment.forgotten.clone(),
         };
         self.write_log(move |writer| writer.take(&parcel)).await
@@ -215,9 +217,10 @@ impl Writer {
         jobs::take(&tx, &parcel.jobs)?;
         carry(&tx, parcel.spool, &parcel.carried)?;
         tx.execute(
-            "INSERT INTO spools (id, seen_at) VALUES (?, unixepoch())
-             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
-            [parcel.spool.as_bytes()],
+            "INSERT INTO spools (id, seen_at, shipped) VALUES (?, unixepoch(), ?)
+             ON CONFLICT (id) DO UPDATE SET
+                 seen_at = excluded.seen_at, shipped = coalesce(excluded.shipped, shipped)",
+            (parcel.spool.as_bytes(), parcel.number),
         )?;
         if !parcel.finished.is_empty() {
             let mut end = tx.prepare("DELETE FROM open_admissions WHERE id = ?")?;

@@ -104,6 +104,7 @@ impl SqliteRecord {
                     cells: cells(db, since, Some(&organization))?,
                     totals: totals_of(db, &organization)?,
                     recent: Vec::new(),
+                    shipped: shipped(db)?,
                 };
                 if let Some(scope) = number_of(db, &Scope::Organization(organization))? {
                     admitted(db, scope, recent, |_, at| {
@@ -195,6 +196,17 @@ fn totals_of(db: &Connection, organization: &OrgId) -> Result<Vec<(KeyId, u64)>,
         ));
     }
     Ok(totals)
+}
+
+/// The number of the last batch of each spool that is in, where it has one.
+fn shipped(db: &Connection) -> Result<Vec<(Uuid, u64)>, RecordError> {
+    let mut shipped = db.prepare("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")?;
+    let mut rows = shipped.query([])?;
+    let mut shipped = Vec::new();
+    while let Some(row) = rows.next()? {
+        shipped.push((Uuid::from_bytes(row.get(0)?), row.get::<_, i64>(1)?.max(0) as u64));
+    }
+    Ok(shipped)
 }
 
 fn admission(row: &Columns<'_>) -> Result<Admission<'static>, RecordError> {

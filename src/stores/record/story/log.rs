@@ -62,6 +62,27 @@ pub(crate) async fn a_batch_moved_twice_counts_once([one, two]: Handles) {
     assert_eq!(two.cursors().await.unwrap(), [("a".to_owned(), 4_096)]);
 }
 
+pub(crate) async fn usage_says_up_to_which_batch_of_each_spool_it_goes([one, two]: Handles) {
+    let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let of = async |n: u64| {
+        let usage = two.usage_of(&slug("acme"), at(0), at(0)).await.unwrap();
+        assert_eq!(usage.recent.len() as u64, n, "rows and numbers are of one instant");
+        usage.shipped.into_iter().collect::<std::collections::BTreeMap<_, _>>()
+    };
+    // Which gateway has nothing to move in says only that it lives.
+    one.ship(&Shipment { spool: other, ..Shipment::default() }).await.unwrap();
+    assert_eq!(of(0).await, [].into());
+    for (n, spool, number) in [(1, own, Some(70)), (2, own, Some(71)), (3, other, Some(9)), (4, own, None)] {
+        let rows = vec![row(n, None, true, n)];
+        one.ship(&Shipment { spool, rows, number, ..Shipment::default() }).await.unwrap();
+    }
+    assert_eq!(of(4).await, [(own, 71), (other, 9)].into(), "a part of a batch is none");
+    two.carried(own).await.unwrap();
+    // The next process counts from elsewhere.
+    one.ship(&Shipment { spool: own, number: Some(5), ..Shipment::default() }).await.unwrap();
+    assert_eq!(of(4).await, [(own, 5), (other, 9)].into());
+}
+
 pub(crate) async fn cursors_only_advance_and_are_forgotten([one, two]: Handles) {
     for (segment, bytes) in [("a", 10), ("b", 5), ("a", 30), ("a", 20)] {
         let cursor = Some((segment.to_owned(), bytes));

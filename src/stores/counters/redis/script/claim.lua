@@ -1,6 +1,8 @@
 -- One call of one node for one key: first what it gives back, then what it asks for. All or nothing.
 --
--- KEYS  1 the organization  2 the key  3 slots by node  4 this node's calls by key
+-- KEYS  1 the organization  2 the key; the organization where there is none  3 this node's calls by key  4 slots by
+--   node, where it asks for some. In a cluster, a script that meets a key that is missing while its slot is on its way to
+--   another master fails in the middle: no hash that was there may become empty before it is written.
 -- ARGV  one text of JSON: see src/stores/counters/redis/wire.rs
 -- Returns a list of whole numbers: see there. The first says what became of the call.
 
@@ -23,10 +25,11 @@ local slots, key_field, entries = call[14], call[15], call[16]
 
 local org = load_organization(KEYS[1])
 if not org then return { MISSING } end
-if epoch ~= 0 and epoch ~= org.epoch then return { OTHER_EPOCH, org.epoch } end
+if epoch ~= 0 and epoch ~= org.epoch then return { OTHER_EPOCH } end
 -- A replay brings its own time. Time never runs backwards for an organization, whatever a clock does.
 org.clock = max(org.clock, now > 0 and now or clock())
 now = org.clock
+if not is_open(org) then return { OTHER_EPOCH } end
 local key
 if key_field ~= '' then
   key = load_key(org, KEYS[2], key_field)
@@ -38,10 +41,12 @@ if key_field ~= '' then
 end
 
 -- What this node's last call for this key was: its epoch and number, what it granted and when, what stayed leased.
-local record = redis.call('HGET', KEYS[4], key_field)
+local record = redis.call('HGET', KEYS[3], key_field)
 record = record and cmsgpack.unpack(record)
 if not record or record[1] ~= org.epoch then record = { org.epoch, 0, 0, 0, 0, 0, 0 } end
 if seq <= record[2] then return { STALE } end
+-- Before anything is counted: the places of a ring are used again as soon as their cells have expired.
+expire_all(org, key)
 if record[2] > acked and record[3] > 0 then
   -- Its answer never reached the node: nobody can spend what it granted.
   count_everywhere(org, key, record[5], -record[3], -record[4])
@@ -50,7 +55,6 @@ for _, entry in ipairs(entries) do
   -- What came with an earlier call that was carried out is not counted twice.
   if entry[1] > record[2] then count_everywhere(org, key, entry[2], entry[3], entry[4]) end
 end
-expire_all(org, key)
 
 -- Allowances that nodes hold and may give back; only a hint of whether waiting is worth it.
 local function settle_leases(scope)
@@ -64,12 +68,12 @@ if key then settle_leases(key) end
 local held, free, in_flight = -1, 0, 0
 if slots then
   local slots_seq, wanted, used, cap = slots[1], slots[2], slots[3], caps[1] >= 0 and caps[1] or 2 ^ 52
-  local others, mine = 0, nil
-  local all = redis.call('HGETALL', KEYS[3])
+  local others, mine, silent = 0, nil, {}
+  local all = redis.call('HGETALL', KEYS[4])
   for place = 1, #all, 2 do
     local of = cmsgpack.unpack(all[place + 1])
     if of[4] <= now or of[5] ~= org.epoch then
-      redis.call('HDEL', KEYS[3], all[place])
+      if all[place] ~= node then silent[#silent + 1] = all[place] end
     elseif all[place] == node then
       mine = of
     else
@@ -86,9 +90,10 @@ if slots then
     local spare = max(min(wanted - asking, floor((room - asking) / (2 * nodes))), 0)
     held = max(used, min(asking + spare, room))
     free = max(room - held, 0)
-    redis.call('HSET', KEYS[3], node, cmsgpack.pack({ slots_seq, held, used, now + SLOTS_FOR, org.epoch }))
-    redis.call('EXPIRE', KEYS[3], TTL_SECONDS)
+    redis.call('HSET', KEYS[4], node, cmsgpack.pack({ slots_seq, held, used, now + SLOTS_FOR, org.epoch }))
+    redis.call('EXPIRE', KEYS[4], TTL_SECONDS)
   end
+  if #silent > 0 then redis.call('HDEL', KEYS[4], unpack(silent)) end
 end
 
 -- The first limit, in the order of the contract, that has no room, and how much room there is in all of them.
@@ -151,9 +156,9 @@ if key then
   save_key(org, key)
 end
 save_organization(org)
-redis.call('HSET', KEYS[4], key_field,
+redis.call('HSET', KEYS[3], key_field,
   cmsgpack.pack({ org.epoch, seq, granted, granted * estimate, now, leased, cell_end }))
-redis.call('EXPIRE', KEYS[4], RECORD_SECONDS)
+redis.call('EXPIRE', KEYS[3], RECORD_SECONDS)
 
 return {
   DONE, org.epoch, now, cell_end, granted, refused, retry_at, elsewhere,

@@ -1,18 +1,32 @@
--- Says that a node is there, and learns how many are and which of them it is (from 0, in the order of their names).
+-- Says that a node is there, and learns who else is, and which organizations were rebuilt of late; may say of one that it
+-- is about to be.
 --
--- KEYS  1 all nodes, by the time of their last word   ARGV  1 the node  2 how long a word counts, in microseconds
--- Returns the clock, the number of nodes, this node's place among them, and 1 where Redis knew of no node before.
+-- KEYS  1 all nodes, by the time of their last word  2 organizations that were rebuilt, by when that was announced
+-- ARGV  1 the node  2 how long a word counts, in microseconds  3 since when to tell of organizations, on this clock
+--       4 an organization to be rebuilt, or ''
+-- Returns the clock; when Redis was found to know of no node, 0 where that was longer ago than a word counts; the names
+-- of all nodes in their order; organizations, each behind the instant of its announcement.
+
+-- Stands among the nodes for the instant at which there were none.
+local NOBODY = ''
+local REMEMBERED_FOR, AT_ONCE = 60000000, 500
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local is_empty = redis.call('EXISTS', KEYS[1]) == 0
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZADD', KEYS[1], now, NOBODY) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('EXPIRE', KEYS[1], 600)
-local names = redis.call('ZRANGE', KEYS[1], 0, -1)
-table.sort(names)
-local place = 0
-for index, name in ipairs(names) do
-  if name == ARGV[1] then place = index - 1 end
+local names = {}
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if name ~= NOBODY then names[#names + 1] = name end
 end
-return { now, #names, place, is_empty and 1 or 0 }
+table.sort(names)
+
+if ARGV[4] ~= '' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - REMEMBERED_FOR)
+  redis.call('ZADD', KEYS[2], now, ARGV[4])
+  redis.call('EXPIRE', KEYS[2], 600)
+end
+local rebuilt = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, AT_ONCE)
+return { now, math.floor(tonumber(redis.call('ZSCORE', KEYS[1], NOBODY) or 0)), names, rebuilt }

@@ -7,7 +7,7 @@
 
 local floor, min, max, huge = math.floor, math.min, math.max, math.huge
 
-local ENCODING = 1
+local ENCODING = 2
 -- Longer than the longest window with its cell. Whoever comes back later is rebuilt from the request log.
 local TTL_SECONDS = 40 * 86400
 
@@ -170,16 +170,33 @@ local function nothing_spent()
   return { { 0, 0, 0 }, { 0, 0, 0 }, { 0, 0, 0 } }
 end
 
--- The organization's part of a call; nil where Redis does not know it.
+-- This server as the caller knows it, by the run_id that each process of Redis makes up for itself, and those of other
+-- masters; '' where the caller does not know.
+local SERVERS = ARGV[#ARGV]
+local SERVER = string.match(SERVERS, '^[^ ]*') or ''
+
+-- Whether what a server counted is whole: this one, or one that lives and has handed it over. What is from another
+-- process, this one having it as its replica or from a file, may lack the last of it.
+local function is_whole(server)
+  return SERVER == '' or server == SERVER or server ~= '' and string.find(SERVERS, server, 1, true) ~= nil
+end
+
+-- The organization's part of a call; nil where Redis does not know it, or not all of it.
 local function load_organization(hash)
   local packed = redis.call('HGET', hash, 'm')
   if not packed then return nil end
   local m = cmsgpack.unpack(packed)
-  if m[1] ~= ENCODING then return nil end
+  if m[1] ~= ENCODING or not is_whole(m[12]) then return nil end
   return {
     hash = hash, epoch = m[2], clock = m[3], leased = m[4], leased_until = m[5],
     second = ring(SECOND, hash, m[6]), minute = ring(MINUTE, hash, m[7]), spend = m[8],
+    awaited = m[9], opens_from = m[10], opens_by = m[11],
   }
+end
+
+-- Whether anybody may claim by it: every node that was there when it was rebuilt has reported, or has had the time.
+local function is_open(org)
+  return org.clock >= org.opens_by or org.awaited == 0 and org.clock >= org.opens_from
 end
 
 -- An organization's epoch is the instant at which its counts were built.
@@ -187,12 +204,13 @@ local function new_organization(hash, now)
   return {
     hash = hash, epoch = now, clock = now, leased = 0, leased_until = 0,
     second = ring(SECOND, hash, { 0, 0, 0 }), minute = ring(MINUTE, hash, { 0, 0, 0 }), spend = nothing_spent(),
+    awaited = 0, opens_from = 0, opens_by = 0,
   }
 end
 
 local function save_organization(org)
   local m = { ENCODING, org.epoch, org.clock, org.leased, org.leased_until,
-    kept(org.second), kept(org.minute), org.spend }
+    kept(org.second), kept(org.minute), org.spend, org.awaited, org.opens_from, org.opens_by, SERVER }
   redis.call('HSET', org.hash, 'm', cmsgpack.pack(m))
   redis.call('EXPIRE', org.hash, TTL_SECONDS)
 end

@@ -1,7 +1,7 @@
 //! The script's counterpart in plain Rust, over the very accounts that memory counters use: what `claim.lua` does is
 //! held against this, and the simulation runs over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::account::{Account, Claim, Claimed};
@@ -11,7 +11,7 @@ use crate::domain::limit::{Caps, Limit, Quotas};
 use crate::domain::ring::Window;
 use crate::domain::time::Timestamp;
 use crate::domain::used::Used;
-use crate::stores::counters::lease::{Call, Count, Done, Entry, Reply, SlotsReply, Terms};
+use crate::stores::counters::lease::{Call, Count, Done, Entry, Joining, Reply, Said, SlotsReply, Terms};
 
 const SLOTS_FOR: Duration = Duration::from_secs(10);
 const RETURNING: Duration = Duration::from_millis(20);
@@ -19,8 +19,17 @@ const RETURNING: Duration = Duration::from_millis(20);
 /// One organization as Redis holds it.
 #[derive(Clone, Debug)]
 pub(super) struct Central {
+    /// 0 where it is not known.
     epoch: u64,
     clock: Timestamp,
+    /// The last batch of every node's log that it was built with.
+    shipped: BTreeMap<usize, u64>,
+    /// Nodes that have not reported, from when and at the latest when it may be claimed by all the same.
+    awaited: BTreeSet<usize>,
+    opens: (Timestamp, Timestamp),
+    /// Parts of reports that are counted, and whose are whole.
+    counted: BTreeMap<usize, usize>,
+    whole: BTreeSet<usize>,
     account: Account,
     leased: Leased,
     keys: BTreeMap<KeyId, Leased>,
@@ -52,11 +61,24 @@ struct Slots {
     until: Timestamp,
 }
 
+/// What the record holds at an instant.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Base {
+    /// Admissions: key, when, and what they cost.
+    pub rows: Vec<(KeyId, Timestamp, u64)>,
+    pub shipped: BTreeMap<usize, u64>,
+}
+
 impl Central {
     pub fn new(now: Timestamp) -> Self {
         let mut central = Self {
             epoch: now.micros(),
             clock: now,
+            shipped: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            opens: Default::default(),
+            counted: BTreeMap::new(),
+            whole: BTreeSet::new(),
             account: Account::default(),
             leased: Leased::default(),
             keys: BTreeMap::new(),
@@ -65,6 +87,11 @@ impl Central {
         };
         central.turn(None);
         central
+    }
+
+    /// The latest instant that it was called at.
+    pub const fn clock(&self) -> Timestamp {
+        self.clock
     }
 
     /// Admissions of a key that count in all time.
@@ -79,10 +106,111 @@ impl Central {
         self.account.release(&claimed);
     }
 
+    /// When it was built; 0 where it is not known.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether `node` still has to report.
+    pub fn awaits(&self, node: usize) -> bool {
+        self.epoch != 0 && self.awaited.contains(&node)
+    }
+
+    /// What it has cost by today.
+    pub fn spent(&mut self, key: KeyId) -> u64 {
+        self.account.used(key, self.clock).organization[0].microcents
+    }
+
+    /// Redis is emptied.
+    pub fn lose(&mut self) {
+        self.epoch = 0;
+    }
+
+    /// See `script/forget.lua`.
+    pub fn forget(&mut self, epoch: u64) {
+        if self.epoch == epoch {
+            self.epoch = 0;
+        }
+    }
+
+    /// See `script/restore.lua`.
+    pub fn restore(&mut self, base: &Base, awaited: BTreeSet<usize>, wait: Duration, now: Timestamp) {
+        *self = Self::new(now);
+        (self.shipped, self.awaited) = (base.shipped.clone(), awaited);
+        self.opens.1 = now.plus(wait);
+        let mut rows = base.rows.clone();
+        rows.sort_by_key(|(_, at, _)| *at);
+        for (key, at, microcents) in rows {
+            self.replay(Some(key), at, 1, microcents);
+            self.account.replay_recent(at, now);
+        }
+    }
+
+    fn replay(&mut self, key: Option<KeyId>, at: Timestamp, n: u64, microcents: u64) {
+        let total = key.map(|key| (key, self.total(key) + n));
+        self.account.replay(key, at, n, Cost { credits: 0, microcents }, self.clock);
+        if let Some((key, total)) = total {
+            self.account.replay_total(key, total);
+        }
+    }
+
+    /// See `script/report.lua`. A node's log has its name.
+    pub fn join(&mut self, node: usize, joining: &Joining, now: Timestamp) -> Said {
+        if self.epoch == 0 {
+            return Said::Missing;
+        }
+        if joining.epoch != 0 && joining.epoch != self.epoch {
+            return Said::OtherEpoch;
+        }
+        self.clock = self.clock.max(now);
+        self.turn(None);
+        let counted = self.counted.get(&node).copied().unwrap_or(0);
+        if joining.number > 0 && joining.number == counted + 1 {
+            self.counted.insert(node, joining.number);
+            for (at, count) in &joining.part.recent {
+                (0..*count).for_each(|_| self.account.replay_recent(*at, self.clock));
+            }
+            for (key, cells) in &joining.part.keys {
+                for (at, sum) in cells {
+                    self.replay(*key, *at, sum.requests, sum.microcents);
+                }
+            }
+            if joining.is_last {
+                self.whole.insert(node);
+                self.awaited.remove(&node);
+                let (seq, used) = joining.slots;
+                if used > 0 {
+                    let until = self.clock.plus(SLOTS_FOR);
+                    self.slots.insert(node, Slots { seq, held: used, used, until });
+                }
+            }
+        }
+        Said::Known {
+            epoch: self.epoch,
+            is_open: self.is_open(),
+            shipped: self.shipped.get(&node).copied(),
+            counted: self.counted.get(&node).copied().unwrap_or(0),
+            is_whole: self.whole.contains(&node),
+        }
+    }
+
+    /// Why a call is not carried out.
+    fn refusal(&self, call: &Call, now: Timestamp) -> Option<Reply> {
+        if self.epoch == 0 {
+            return Some(Reply::Missing);
+        }
+        let is_open = now.max(self.clock) >= self.opens.1 || self.awaited.is_empty();
+        (call.epoch != 0 && call.epoch != self.epoch || !is_open).then_some(Reply::OtherEpoch)
+    }
+
+    fn is_open(&self) -> bool {
+        self.clock >= self.opens.1 || self.awaited.is_empty() && self.clock >= self.opens.0
+    }
+
     /// Carries out a call of `node`, of which there are `nodes`.
     pub fn call(&mut self, node: usize, nodes: u64, call: &Call, now: Timestamp) -> Reply {
-        if call.epoch != 0 && call.epoch != self.epoch {
-            return Reply::OtherEpoch(self.epoch);
+        if let Some(reply) = self.refusal(call, now) {
+            return reply;
         }
         let record = self.records.get(&(node, call.key)).copied().unwrap_or_default();
         if call.seq <= record.seq {
@@ -90,6 +218,7 @@ impl Central {
         }
         self.clock = self.clock.max(now);
         let now = self.clock;
+        self.turn(call.key);
         if record.seq > call.acked && record.granted > 0 {
             let (requests, microcents) = (-(record.granted as i64), -(record.microcents as i64));
             self.count(call.key, Entry { at: record.at, requests, microcents });
@@ -97,7 +226,6 @@ impl Central {
         for (_, entry) in call.entries.iter().filter(|(seq, _)| *seq > record.seq) {
             self.count(call.key, *entry);
         }
-        self.turn(call.key);
         for leased in self.scopes(call.key) {
             if leased.until.plus(RETURNING) <= now {
                 leased.count = 0;

@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use redis::Client;
+use redis::{Script, Value};
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::central::Central;
+use super::redis_cluster::RedisCluster;
 use super::redis_server::RedisServer;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
 use crate::domain::time::{Period, Timestamp};
 use crate::stores::counters::lease::{Call, Entry, Reply, SlotsCall, Terms};
 use crate::stores::counters::redis::script::{CLAIM, RESTORE};
-use crate::stores::counters::redis::{redis_key, wire};
+use crate::stores::counters::redis::{Link, redis_key, wire};
 
 const NODES: u64 = 3;
 
@@ -31,8 +34,8 @@ struct Step {
     left: u64,
     terms: Terms,
     slots: Option<(u64, u64, u64)>,
-    /// How long ago, requests taken back, microcents.
-    entries: Vec<(u64, u64, i64)>,
+    /// How long ago, requests counted elsewhere or taken back, microcents.
+    entries: Vec<(u64, i64, i64)>,
     /// Whether the answer is lost on its way.
     lost: bool,
     /// Whether the call is the last one over again.
@@ -83,7 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => 0..3_000_000_000_000_i64,
         1 => -5_000_000..0_i64,
     ];
-    let entries = prop::collection::vec((0..4_000_000_u64, 0..4_u64, -300..300_i64), 0..3);
+    let entries = prop::collection::vec((0..4_000_000_u64, -3..4_i64, -300..300_i64), 0..3);
     let slots = prop::option::of((0..8_u64, 0..6_u64, 0..4_u64));
     let counts = (0..3_usize, 0..3_u8, 0..6_u64, prop_oneof![Just(0), 0..40_u64], 0..3_u64);
     (counts, later, terms(), slots, entries, prop::bool::weighted(0.1), prop::bool::weighted(0.05)).prop_map(
@@ -106,9 +109,10 @@ fn step() -> impl Strategy<Value = Step> {
 type Sent = (u64, u64, Vec<(u64, Entry)>, Option<Call>);
 
 /// Both stores, and what the nodes know.
-struct Both {
+struct Both<'a> {
     central: Central,
-    connection: redis::Connection,
+    link: &'a Link,
+    runtime: &'a Runtime,
     org: OrgId,
     /// By node and key: the last number, the last one answered, entries of those in between, and the last call.
     calls: HashMap<(usize, u8), Sent>,
@@ -116,17 +120,18 @@ struct Both {
     now: Timestamp,
 }
 
-impl Both {
-    fn new(server: &RedisServer, org: &str) -> Self {
+impl<'a> Both<'a> {
+    fn new(link: &'a Link, runtime: &'a Runtime, org: &str) -> Self {
         let now = Timestamp::parse("2026-11-21T23:58:00Z").unwrap();
         let org = OrgId::parse(org).unwrap();
-        let mut connection = Client::open(server.url()).unwrap().get_connection().unwrap();
-        let keys = [redis_key(&org, "o"), redis_key(&org, "r")];
-        redis::cmd("SET").arg(&keys[1]).arg("token").exec(&mut connection).unwrap();
-        let argument = serde_json::json!(["token", now.micros(), [], [[], [], []]]).to_string();
-        let done: i64 = RESTORE.key(&keys[0]).key(&keys[1]).arg(argument).invoke(&mut connection).unwrap();
-        assert_eq!(done, 1);
-        Self { central: Central::new(now), connection, org, calls: HashMap::new(), slots: [0; 3], now }
+        let keys = ["o", "r", "b"].map(|what| redis_key(&org, what));
+        let lock = Script::new("return redis.call('SET', KEYS[1], 'token')");
+        runtime.block_on(link.try_run(&lock, &keys[1..2], &[])).unwrap();
+        let nothing = serde_json::json!([[], [], [], [], [], [0, 0]]);
+        let argument = serde_json::json!(["token", now.micros(), true, [], nothing]).to_string();
+        let done = runtime.block_on(link.run(&RESTORE, &keys, &[&argument])).unwrap();
+        assert_eq!(done, Value::Int(1));
+        Self { central: Central::new(now), link, runtime, org, calls: HashMap::new(), slots: [0; 3], now }
     }
 
     /// Makes the call of both, and holds their answers against each other.
@@ -139,10 +144,13 @@ impl Both {
             Some(last) if step.again => last.clone(),
             _ => {
                 *seq += 1;
-                let entry = |(ago, requests, microcents): &(u64, u64, i64)| Entry {
-                    at: Timestamp::from_micros(micros - ago),
-                    requests: -(*requests as i64),
-                    microcents: *microcents,
+                let clock = self.central.clock().max(self.now);
+                let entry = |(ago, requests, microcents): &(u64, i64, i64)| Entry {
+                    // Memory counts what was admitted before in the newest cell there is.
+                    at: if *requests > 0 { clock } else { Timestamp::from_micros(micros - ago) },
+                    requests: *requests,
+                    // What is admitted costs something, or nothing.
+                    microcents: if *requests > 0 { microcents.abs() } else { *microcents },
                 };
                 unacked.extend(step.entries.iter().map(|made| (*seq, entry(made))));
                 let slots = step.slots.map(|(spare, used, waiting)| {
@@ -184,26 +192,33 @@ impl Both {
 
     fn ask_redis(&mut self, step: &Step, call: &Call) -> Reply {
         let node = format!("node{}", step.node);
-        let names = ["o".to_owned(), format!("k:{}", step.key), "s".to_owned(), format!("n:{node}")];
-        let mut invocation = CLAIM.prepare_invoke();
-        for name in &names {
-            invocation.key(redis_key(&self.org, name));
-        }
-        invocation.arg(wire::encode(call, &node, NODES, Some(self.now)));
-        let answer: redis::Value = invocation.invoke(&mut self.connection).unwrap();
+        let argument = wire::encode(call, &node, NODES, Some(self.now));
+        let keys = wire::keys(&self.org, call, &node);
+        let answer = self.runtime.block_on(self.link.run(&CLAIM, &keys, &[&argument])).unwrap();
         wire::decode(&answer, call).unwrap()
     }
 }
 
-#[test]
-fn redis_and_memory_give_the_same_answers() {
-    let server = RedisServer::start();
+fn give_the_same_answers(url: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let link = Link::new(url, Duration::from_secs(5)).unwrap();
     let number = AtomicU64::new(0);
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
     runner
         .run(&prop::collection::vec(step(), 1..60), |history| {
-            let mut both = Both::new(&server, &format!("org-{}", number.fetch_add(1, Ordering::Relaxed)));
+            let org = format!("org-{}", number.fetch_add(1, Ordering::Relaxed));
+            let mut both = Both::new(&link, &runtime, &org);
             history.iter().try_for_each(|step| both.take(step))
         })
         .unwrap();
+}
+
+#[test]
+fn redis_and_memory_give_the_same_answers() {
+    give_the_same_answers(&RedisServer::start().url());
+}
+
+#[test]
+fn a_redis_cluster_and_memory_give_the_same_answers() {
+    give_the_same_answers(&RedisCluster::start().url());
 }

@@ -4,7 +4,12 @@
 #[allow(dead_code, reason = "what these tests do not need, others do")]
 pub mod redis_server;
 
+#[path = "../../../../../tests/support/redis_cluster.rs"]
+#[allow(dead_code, reason = "what these tests do not need, others do")]
+pub mod redis_cluster;
+
 mod central;
 mod equal;
 mod rebuilt;
+mod reported;
 mod simulation;

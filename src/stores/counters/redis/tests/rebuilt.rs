@@ -8,7 +8,7 @@ use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::stores::counters::memory::MemoryCounters;
-use crate::stores::counters::redis::rebuild::parts;
+use crate::stores::counters::redis::rebuild::{Awaited, parts};
 use crate::stores::counters::redis::script::{RESTORE, USED};
 use crate::stores::counters::redis::{redis_key, used, wire};
 use crate::stores::record::{OrgUsage, UsageCell};
@@ -47,17 +47,18 @@ fn what_the_log_knows_counts_in_redis_as_in_memory() {
     let usage = OrgUsage {
         cells,
         totals: (1..80).map(|number| (key(number), 2_000 + number as u64)).collect(),
+        shipped: Vec::new(),
         recent: (0..40).map(|n| Timestamp::from_micros(now.micros() - 58_000_000 + n * 900_000)).collect(),
     };
     let lock = redis_key(&org, "r");
     redis::cmd("SET").arg(&lock).arg("token").exec(&mut connection).unwrap();
-    for part in parts(&org, &usage) {
+    for part in parts(&org, &usage, &Awaited::default()) {
         let mut call = RESTORE.prepare_invoke();
-        call.key(redis_key(&org, "o")).key(&lock);
+        call.key(redis_key(&org, "o")).key(&lock).key(redis_key(&org, "b"));
         for name in &part.names {
             call.key(name);
         }
-        call.arg(part.argument("token", None));
+        call.arg(part.argument("token", None)).arg("");
         assert_eq!(call.invoke::<i64>(&mut connection).unwrap(), 1);
     }
 
@@ -71,7 +72,8 @@ fn what_the_log_knows_counts_in_redis_as_in_memory() {
         for what in ["o", &of_key, "s"] {
             call.key(redis_key(&org, what));
         }
-        let answer: redis::Value = call.arg(wire::key_field(key(number))).invoke(&mut connection).unwrap();
+        let answer: redis::Value =
+            call.arg(wire::key_field(key(number))).arg("").invoke(&mut connection).unwrap();
         let found = used::decode(&answer).unwrap();
         // Asked a moment later, as that was the instant at which Redis was.
         let at: Vec<i64> = redis::from_redis_value(answer).unwrap();

@@ -1,0 +1,172 @@
+//! What is known of a master besides counts: its clock, the nodes that speak to it, and whether it was lost lately.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Local, local};
+use crate::clock;
+use crate::domain::account::{Gauge, Standing};
+use crate::domain::time::Timestamp;
+
+/// How long after a master is back this node's share holds beside its leases.
+const CAREFUL: Duration = Duration::from_secs(2);
+
+/// What a master's last answers told.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The names of all nodes that speak to it.
+    names: Mutex<Vec<String>>,
+    /// Nodes that were there when it was last asked, and this one's place among them.
+    nodes: AtomicU64,
+    place: AtomicU64,
+    /// Its clock less the local one, in microseconds.
+    offset: AtomicI64,
+    /// The local instant until which this node's share holds beside leases, in microseconds.
+    careful_until: AtomicU64,
+    /// Whether something may have been counted without it that it was not told yet.
+    is_owed: AtomicBool,
+    /// The local instant at which it was found empty.
+    emptied_at: AtomicU64,
+    /// The last instant of its clock of which organizations are known that were rebuilt then.
+    rebuilt_until: AtomicU64,
+    /// When this node last said to it that it is there.
+    greeted: AtomicU64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            names: Mutex::default(),
+            nodes: 1.into(),
+            place: 0.into(),
+            // Until it is asked, its clock is taken to be this machine's.
+            offset: (clock::now().micros() as i64 - local().0 as i64).into(),
+            careful_until: 0.into(),
+            is_owed: false.into(),
+            emptied_at: 0.into(),
+            rebuilt_until: 0.into(),
+            greeted: 0.into(),
+        }
+    }
+}
+
+impl Known {
+    /// Nodes, and the place of this one among them.
+    pub fn nodes(&self) -> (u64, u64) {
+        (self.nodes.load(Ordering::Relaxed).max(1), self.place.load(Ordering::Relaxed))
+    }
+
+    /// Takes over what is known of the master that had its part before.
+    pub fn as_of(&self, before: &Self) {
+        let (nodes, place) = before.nodes();
+        self.nodes.store(nodes, Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+        self.offset.store(before.offset.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// So many nodes have spoken of late. Just after an outage, or where it knew of none, the others may not have yet:
+    /// there are as many as there were.
+    pub fn heard_of(&self, nodes: u64, place: u64, at: Local) {
+        let is_complete = !self.is_careful(at) && !self.was_emptied_within(CAREFUL);
+        if nodes >= self.nodes.load(Ordering::Relaxed) || is_complete {
+            self.nodes.store(nodes, Ordering::Relaxed);
+            self.place.store(place, Ordering::Relaxed);
+        }
+    }
+
+    /// Its clock showed `clock` at some instant between `sent` and now.
+    pub fn showed(&self, clock: Timestamp, sent: Local) {
+        let between = (sent.0 + local().0) / 2;
+        self.offset.store(clock.micros() as i64 - between as i64, Ordering::Relaxed);
+    }
+
+    /// Its clock, as far as it is known here.
+    pub fn now(&self, at: Local) -> Timestamp {
+        Timestamp::from_micros(at.0.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// An instant of its clock on the clock that showed `now` a moment ago, as clients and headers know it.
+    pub fn here(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        let ahead = self.now(local()).micros() as i64 - now.micros() as i64;
+        Timestamp::from_micros(at.micros().saturating_add_signed(-ahead))
+    }
+
+    /// As [`Known::here`], for every instant of a standing.
+    pub fn as_seen_here(&self, standing: &mut Standing, now: Timestamp) {
+        let move_over = |gauge: &mut Option<Gauge>| {
+            if let Some(at) = gauge.as_mut().and_then(|gauge| gauge.resets_at.as_mut()) {
+                *at = self.here(*at, now);
+            }
+        };
+        let Standing { second, minute, quotas, .. } = standing;
+        [second, minute].into_iter().chain(quotas).for_each(move_over);
+    }
+
+    /// From now on, for a while, this node's share holds beside its leases.
+    pub fn be_careful(&self) {
+        self.is_owed.store(true, Ordering::Relaxed);
+        self.careful_until.store(local().plus(CAREFUL).0, Ordering::Relaxed);
+    }
+
+    /// Whether this node's share holds beside its leases.
+    pub fn is_careful(&self, at: Local) -> bool {
+        at.0 < self.careful_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has to be told what was counted without it; says so once.
+    pub fn take_owed(&self) -> bool {
+        self.is_owed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether this node has to say that it is there; says so once in `every`.
+    pub fn take_greeting(&self, every: Duration) -> bool {
+        let now = local();
+        // A beat comes a little late, never early.
+        let is_due = now.plus(every / 10).since(Local(self.greeted.load(Ordering::Relaxed))) >= every;
+        if is_due {
+            self.greeted.store(now.0, Ordering::Relaxed);
+        }
+        is_due
+    }
+
+    /// These nodes speak to it. `emptied` ago it knew of none: then those that it knew before may only not have spoken
+    /// yet.
+    pub fn names_are(&self, names: Vec<String>, emptied: Option<Duration>) {
+        let mut known = self.names.lock();
+        let before = std::mem::replace(&mut *known, names);
+        if let Some(ago) = emptied {
+            let missing: Vec<_> = before.into_iter().filter(|name| !known.contains(name)).collect();
+            known.extend(missing);
+            let at = local().0.saturating_sub(ago.as_micros() as u64).max(1);
+            self.emptied_at.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// The names of all nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.names.lock().clone()
+    }
+
+    /// How long ago it was found empty, where it was.
+    pub fn emptied_ago(&self) -> Option<Duration> {
+        let at = self.emptied_at.load(Ordering::Relaxed);
+        (at > 0).then(|| local().since(Local(at)))
+    }
+
+    /// The instant of its clock since when organizations may have been rebuilt that nobody has said so of.
+    pub fn rebuilt_until(&self) -> u64 {
+        self.rebuilt_until.load(Ordering::Relaxed)
+    }
+
+    /// Organizations are known that were rebuilt until then.
+    pub fn knows_rebuilt_until(&self, at: u64) {
+        self.rebuilt_until.store(at, Ordering::Relaxed);
+    }
+
+    /// Whether it was found empty at most `ago` ago.
+    pub fn was_emptied_within(&self, ago: Duration) -> bool {
+        self.emptied_ago().is_some_and(|since| since < ago)
+    }
+}

@@ -1,4 +1,5 @@
 ## make demo    build, start with an upstream of its own, and print a curl to try (ARGS="--listen 127.0.0.1:8081")
+## make cluster three gateways, Redis Cluster and PostgreSQL on this machine, and a curl for each (ARGS="--base-port 9100")
 ## make test    every test, the one in front of a real ScrapyRT too
 ## make lint    formatting, clippy, documentation, licences: what must be clean
 ## make bench   how fast it is: each part by itself, then the whole beside HAProxy and nginx (ARGS="--rounds 9")
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Debian keeps the servers of `make bench` in /usr/sbin, off the path of most users.
 export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin
-.PHONY: help demo test lint bench
+.PHONY: help demo cluster test lint bench
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -17,6 +18,10 @@ help:
 demo:
 	@.ci/deps build
 	cargo run --release -- demo $(ARGS)
+
+cluster:
+	@.ci/deps servers
+	@deploy/run $(ARGS)
 
 test:
 	@.ci/deps test

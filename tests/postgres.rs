@@ -4,12 +4,18 @@
 
 mod support;
 
+#[path = "postgres/both.rs"]
+mod both;
 #[path = "postgres/migrate.rs"]
 mod migrate;
 #[path = "postgres/nodes.rs"]
 mod nodes;
 #[path = "postgres/outages.rs"]
 mod outages;
+#[path = "postgres/revokes.rs"]
+mod revokes;
+#[path = "postgres/tls.rs"]
+mod tls;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -70,39 +76,49 @@ async fn ids(server: &Postgres) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// Answers that a client takes on one connection. Which I/O thread serves a connection is the kernel's choice: clients that
+/// kept theirs for good could leave a thread without traffic, whose log then never moves on.
+const ON_ONE_CONNECTION: usize = 50;
+
 /// Clients of one key, who go on until they are told to end, and expect nothing but 200.
 struct Load {
     clients: JoinSet<()>,
     until: Arc<Mutex<Option<Instant>>>,
     received: Arc<Mutex<HashSet<String>>>,
-    slowest: Arc<Mutex<Duration>>,
+    took: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl Load {
     fn start(gateways: &[&Gateway], key: &str) -> Self {
+        Self::every(Duration::from_millis(5), gateways, key)
+    }
+
+    /// Each client waits for `pause` between an answer and its next request.
+    fn every(pause: Duration, gateways: &[&Gateway], key: &str) -> Self {
         let mut load = Self {
             clients: JoinSet::new(),
             until: Arc::default(),
             received: Arc::default(),
-            slowest: Arc::default(),
+            took: Arc::default(),
         };
         for client in 0..8 {
             let data = gateways[client % gateways.len()].data;
             let (key, until) = (key.to_owned(), Arc::clone(&load.until));
-            let (received, slowest) = (Arc::clone(&load.received), Arc::clone(&load.slowest));
+            let (received, took) = (Arc::clone(&load.received), Arc::clone(&load.took));
             load.clients.spawn(async move {
                 let mut kept = Kept::new();
+                let mut answers = 0;
                 while until.lock().is_none_or(|until| Instant::now() < until) {
                     let began = Instant::now();
                     let reply = kept.get(data, "/page", &key).await.unwrap();
                     assert_eq!(reply.status, 200, "a known key: {reply:?}");
-                    let took = began.elapsed();
-                    {
-                        let mut slowest = slowest.lock();
-                        *slowest = took.max(*slowest);
-                    }
+                    took.lock().push(began.elapsed());
                     received.lock().insert(reply.header("x-request-id").unwrap().to_owned());
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    answers += 1;
+                    if answers % ON_ONE_CONNECTION == 0 {
+                        kept.hang_up();
+                    }
+                    tokio::time::sleep(pause).await;
                 }
             });
         }
@@ -113,12 +129,19 @@ impl Load {
         self.received.lock().len()
     }
 
+    /// How long answers took since this was last asked, the fastest first.
+    fn took(&self) -> Vec<Duration> {
+        let mut took = std::mem::take(&mut *self.took.lock());
+        took.sort();
+        took
+    }
+
     /// Ends the clients: what they received, and how long the slowest answer took.
     async fn end(self) -> (HashSet<String>, Duration) {
         *self.until.lock() = Some(Instant::now());
         self.clients.join_all().await;
         let received = std::mem::take(&mut *self.received.lock());
-        let slowest = *self.slowest.lock();
+        let slowest = self.took.lock().iter().max().copied().unwrap_or_default();
         (received, slowest)
     }
 }

@@ -21,7 +21,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::config::Dialect;
 use crate::domain::refusal::Refusal;
 
 use super::arrival::Arrival;
@@ -47,31 +46,26 @@ impl Local {
         Self { systems: systems.into(), runtime, slots: Arc::new(Semaphore::new(requests_max)) }
     }
 
-    /// Whether requests for this are answered here. Asked of every request there is.
-    pub fn owns(&self, method: &Method, path: &str) -> bool {
-        system::owner(&self.systems, method, path).is_some()
+    /// What answers requests for this here; `None`: they are an upstream's. Asked of every request there is.
+    pub fn owner(&self, method: &Method, path: &str) -> Option<&System> {
+        system::owner(&self.systems, method, path)
     }
 
-    /// How refusals are spelled that come before the owner of this is asked.
-    pub fn dialect(&self, method: &Method, path: &str) -> Dialect {
-        system::owner(&self.systems, method, path).map_or(Dialect::Native, System::dialect)
-    }
-
-    /// Answers one request. Where a caller was turned away, the [`Refusal`] is in the answer's extensions.
+    /// Answers one request of `system`'s. Where a caller was turned away, the [`Refusal`] is in the answer's extensions.
     ///
     /// # Errors
-    /// [`Refusal::NoRoute`] where [`Local::owns`] says no, [`Refusal::Overloaded`] where too many are being
-    /// answered, [`Refusal::StoreUnavailable`] where the handler took too long.
+    /// [`Refusal::Overloaded`] where too many are being answered, [`Refusal::StoreUnavailable`] where the handler
+    /// took too long.
     ///
     /// # Panics
     /// Where the handler did.
     pub async fn answer(
         &self,
+        system: &System,
         mut request: Request<Bytes>,
         arrival: Arrival,
     ) -> Result<Response<Bytes>, Refusal> {
-        let owner = system::owner(&self.systems, request.method(), request.uri().path());
-        let system = owner.ok_or(Refusal::NoRoute)?.clone();
+        let system = system.clone();
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
         request.extensions_mut().insert(arrival);
         let answering = self.runtime.spawn(async move {

@@ -128,7 +128,16 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<Problems>() {
             Ok(problems) => problems.into(),
-            Err(error) => Self::failed(format!("{error:#}")),
+            Err(error) => Self::failed(chain(&error)),
         }
     }
+}
+
+/// An error and its causes, each said once: many a library's error says its cause, too.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told {
+        told if told.is_empty() => cause,
+        told if told.ends_with(&cause) => told,
+        told => format!("{told}: {cause}"),
+    })
 }

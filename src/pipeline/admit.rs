@@ -175,7 +175,9 @@ impl Gate {
 pub fn at_first_sight(config: &Config, facts: &Facts<'_>) -> Known {
     let forwarded = facts.headers.get_all(FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
     let client = client_ip(facts.peer, forwarded, &config.data.trusted_proxies);
-    Known { client, route: route(config, facts), caller: None, standing: None }
+    let route = route(config, facts);
+    let dialect = route.as_ref().map_or_else(|| config.common_dialect(), |(_, route)| route.dialect);
+    Known { client, route, dialect, caller: None, standing: None }
 }
 
 fn route(config: &Config, facts: &Facts<'_>) -> Option<(usize, Arc<Route>)> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::Route;
+use crate::config::{Dialect, Route};
 use crate::domain::account::{Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::OrgId;
@@ -32,6 +32,8 @@ pub struct Known {
     pub client: IpAddr,
     /// The route, by its position in the configuration.
     pub route: Option<(usize, Arc<Route>)>,
+    /// How its refusals are spelled.
+    pub dialect: Dialect,
     /// The caller.
     pub caller: Option<Caller>,
     /// Where the limits stand, once they were asked.

@@ -41,6 +41,13 @@ pub struct Verdict {
     pub job: Option<String>,
 }
 
+impl Verdict {
+    /// Of what never came to an upstream, or is none of its business: nothing is charged.
+    pub fn free(outcome: Outcome) -> Self {
+        Self { outcome, cost: Cost::default(), source: CostSource::Free, tier: None, job: None }
+    }
+}
+
 /// The head of an answer, reduced to what the route's finders asked of it, so that headers can go on to the
 /// client while the body is still on its way.
 #[derive(Debug, Default)]

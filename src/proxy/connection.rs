@@ -87,8 +87,10 @@ async fn http1(core: Rc<Core>, peer: Peer, socket: Socket, drain: watch::Receive
 /// A head that never became a request is refused, logged and counted as one.
 fn refusal_of(core: &Rc<Core>, peer: &Peer, violation: Violation, bodiless: bool) -> bytes::Bytes {
     let client = client_ip(peer.address.ip(), std::iter::empty(), &[]);
-    let known = Known { client, route: None, caller: None, standing: None };
-    let exchange = Exchange::headless(core, core.shared.live.load_full(), clock::now(), known);
+    let live = core.shared.live.load_full();
+    let known =
+        Known { client, route: None, dialect: live.config.common_dialect(), caller: None, standing: None };
+    let exchange = Exchange::headless(core, live, clock::now(), known);
     let refusal = violation.refusal();
     tracing::debug!(code = refusal.code(), request = %exchange.id, rule = %violation, "refused");
     refuse::raw(exchange, refusal, bodiless)

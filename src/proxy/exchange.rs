@@ -14,7 +14,6 @@ use http::header::USER_AGENT;
 use http::{HeaderValue, Method, Request, Uri};
 
 use crate::clock;
-use crate::config::Dialect;
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
@@ -123,14 +122,6 @@ impl Exchange {
         Ok(())
     }
 
-    /// How this request's refusals are spelled.
-    pub fn dialect(&self) -> Dialect {
-        self.known
-            .route
-            .as_ref()
-            .map_or_else(|| self.live.config.common_dialect(), |(_, route)| route.dialect)
-    }
-
     /// The head of the answer has come from `target`.
     pub fn answered(&mut self, target: Arc<Target>, heard: Heard, status: u16, now: Timestamp) {
         self.answer.first_byte = Some(now);
@@ -175,17 +166,16 @@ impl Exchange {
         if self.finished {
             return;
         }
-        let outcome = self.admitted.then_some(Outcome::UpstreamError);
-        let nothing = Verdict {
-            outcome: Outcome::UpstreamError,
-            cost: Cost::default(),
-            source: CostSource::Free,
-            tier: None,
-            job: None,
-        };
-        let verdict = if self.admitted { self.verdict(Ending::UpstreamError) } else { nothing };
         self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
-        self.close(refusal.status(), refusal.code(), outcome, &verdict);
+        if !self.admitted {
+            return self.close(refusal.status(), refusal.code(), None, &Verdict::free(Outcome::Failure));
+        }
+        let ending = match self.uploaded.trouble() {
+            Some(_) => Ending::ClientAborted,
+            None => Ending::UpstreamError,
+        };
+        let verdict = self.verdict(ending);
+        self.close(refusal.status(), refusal.code(), Some(verdict.outcome), &verdict);
     }
 
     /// The gateway itself has answered, with `bytes` of body; `refusal` where it turned the caller away.
@@ -204,15 +194,7 @@ impl Exchange {
     }
 
     fn verdict(&self, ending: Ending) -> Verdict {
-        let Some((_, route)) = &self.known.route else {
-            return Verdict {
-                outcome: Outcome::Failure,
-                cost: Cost::default(),
-                source: CostSource::Free,
-                tier: None,
-                job: None,
-            };
-        };
+        let Some((_, route)) = &self.known.route else { return Verdict::free(Outcome::Failure) };
         let body = self.answer.inspected.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let mut verdict = self.answer.heard.judge(&self.live.config, route, ending, body.as_ref());
         if self.claim.is_none() {

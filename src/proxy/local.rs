@@ -11,6 +11,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 
 use crate::api::arrival::Arrival;
+use crate::api::system::System;
 use crate::domain::path::is_unambiguous;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -24,24 +25,24 @@ use super::refuse;
 use super::relay::Answer;
 use super::strict::Violation;
 
-/// Answers `request`, of which `known` holds the client.
+/// Answers `request`, which is `system`'s, and of which `known` holds the client.
 pub async fn serve(
     core: &Rc<Core>,
     live: Arc<Live>,
+    system: &System,
     request: Request<RequestBody>,
     known: Known,
     started: Timestamp,
 ) -> Response<Answer> {
     let version = request.version();
-    let dialect = core.shared.local.dialect(request.method(), request.uri().path());
     let mut exchange = Exchange::new(core, live, started, &request, known);
     let answered = match checked(&exchange, &request) {
-        Ok(()) => answer(&exchange, request).await,
+        Ok(()) => answer(&exchange, system, request).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
         Ok(response) => response,
-        Err(refusal) => return refuse::respond_in(dialect, exchange, refusal, version),
+        Err(refusal) => return refuse::respond(exchange, refusal, version),
     };
     let refusal = response.extensions_mut().remove::<Refusal>();
     if refusal.is_some_and(Refusal::is_failed_authentication) {
@@ -60,7 +61,11 @@ fn checked(exchange: &Exchange, request: &Request<RequestBody>) -> Result<(), Re
     exchange.core().shared.gate.guard.check(exchange.known.client, exchange.started)
 }
 
-async fn answer(exchange: &Exchange, request: Request<RequestBody>) -> Result<Response<Bytes>, Refusal> {
+async fn answer(
+    exchange: &Exchange,
+    system: &System,
+    request: Request<RequestBody>,
+) -> Result<Response<Bytes>, Refusal> {
     let (parts, body) = request.into_parts();
     let arrival = Arrival {
         config: Arc::clone(&exchange.live.config),
@@ -76,7 +81,7 @@ async fn answer(exchange: &Exchange, request: Request<RequestBody>) -> Result<Re
         () = due.expired() => return Err(Refusal::BodyTimeout),
     };
     exchange.uploaded.add(body.len());
-    exchange.core().shared.local.answer(Request::from_parts(parts, body), arrival).await
+    exchange.core().shared.local.answer(system, Request::from_parts(parts, body), arrival).await
 }
 
 /// A whole body of at most `most` bytes.

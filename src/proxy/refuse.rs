@@ -6,7 +6,6 @@ use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::api::dialect::refusal_body;
 use crate::clock;
-use crate::config::Dialect;
 use crate::domain::refusal::Refusal;
 
 use super::exchange::Exchange;
@@ -14,21 +13,10 @@ use super::own;
 use super::relay::Answer;
 
 /// Ends the exchange with `refusal`, and is what the client is sent.
-pub fn respond(exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
-    let dialect = exchange.dialect();
-    respond_in(dialect, exchange, refusal, version)
-}
-
-/// As [`respond`], spelled as `dialect` does, whatever the route says.
-pub fn respond_in(
-    dialect: Dialect,
-    mut exchange: Box<Exchange>,
-    refusal: Refusal,
-    version: Version,
-) -> Response<Answer> {
+pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
     exchange.refuse(refusal);
     tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
-    let body = refusal_body(dialect, refusal, exchange.id);
+    let body = refusal_body(exchange.known.dialect, refusal, exchange.id);
     let mut response = Response::new(Answer::text(body));
     *response.status_mut() = status(refusal);
     let headers = response.headers_mut();
@@ -55,7 +43,7 @@ fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
 /// A whole HTTP/1.1 response as bytes, for a head that never became a request. The connection closes after it.
 pub fn raw(mut exchange: Box<Exchange>, refusal: Refusal, bodiless: bool) -> Bytes {
     exchange.refuse(refusal);
-    let body = refusal_body(exchange.dialect(), refusal, exchange.id);
+    let body = refusal_body(exchange.known.dialect, refusal, exchange.id);
     let mut headers = HeaderMap::new();
     set_headers(&mut headers, &exchange, refusal);
     headers.insert(CONTENT_LENGTH, body.len().into());

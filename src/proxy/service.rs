@@ -49,14 +49,21 @@ pub async fn serve(
         headers: request.headers(),
         peer: peer.address.ip(),
     };
-    let for_us = core.shared.local.owns(facts.method, facts.path);
+    let owner = core.shared.local.owner(facts.method, facts.path);
+    let sighted = || {
+        let known = at_first_sight(&live.config, &facts);
+        match owner {
+            Some(system) => Known { route: None, dialect: system.dialect(), ..known },
+            None => known,
+        }
+    };
     let admitted = if must_refuse_all(core, &live.config, started) {
-        Err(Refused { refusal: Refusal::Overloaded, known: at_first_sight(&live.config, &facts) })
+        Err(Refused { refusal: Refusal::Overloaded, known: sighted() })
     } else if let Err(refusal) = check_h2_head(&request, &live.config) {
-        Err(Refused { refusal, known: at_first_sight(&live.config, &facts) })
-    } else if for_us {
-        let known = Known { route: None, ..at_first_sight(&live.config, &facts) };
-        return Box::pin(local::serve(core, live, request, known, started)).await;
+        Err(Refused { refusal, known: sighted() })
+    } else if let Some(system) = owner {
+        let known = sighted();
+        return Box::pin(local::serve(core, live, system, request, known, started)).await;
     } else {
         core.shared.gate.admit(&live.config, &facts, started).await
     };

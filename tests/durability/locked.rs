@@ -57,8 +57,15 @@ async fn traffic_does_not_wait_for_a_locked_record_and_its_rows_are_there_afterw
     assert_eq!(rows().await, 1, "the record was not locked");
 
     locked.release().await;
+    let released = Instant::now();
+    wait_until("rows move again", SOON, async || rows().await > 1).await;
+    let recovery = released.elapsed();
+    assert!(recovery < Duration::from_secs(2), "the log stood still for {recovery:?}");
     let asked = asked.load(Ordering::Relaxed);
-    println!("{asked} requests in {seconds} s, the slowest in {slowest:?}, {} KiB more memory", grown >> 10);
+    println!(
+        "{asked} requests in {seconds} s, the slowest in {slowest:?}, {} KiB more memory; rows came again after {recovery:?}",
+        grown >> 10
+    );
     wait_until("every row is in the record", SOON * 6, async || rows().await >= asked).await;
     assert_eq!((rows().await, upstream.count()), (asked, asked));
     no_drift(&gateway).await;

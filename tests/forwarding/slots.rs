@@ -94,6 +94,34 @@ async fn a_client_that_goes_away_frees_the_slot() {
     }
 }
 
+/// Whose body stops short, because it leaves or stands still, has aborted its request: the upstream did nothing wrong.
+#[tokio::test]
+async fn a_client_that_leaves_in_its_body_is_to_blame() {
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let setup = Setup { plan: Some(ONE_SLOT), data: "stall_timeout = \"300ms\"", ..Setup::default() };
+    let bed = setup.start(&[&upstream]).await;
+    for (path, leaves) in [("/leaves", true), ("/stands", false)] {
+        let mut wire = Wire::connect(bed.gateway.data).await;
+        wire.send(bed.head(&format!("POST {path}"), "Content-Length: 10\r\n") + "half").await;
+        if leaves {
+            wait_until("it is admitted", SOON, async || bed.get("/ok").await.status == 429).await;
+            drop(wire);
+        }
+        let mut row = Value::Null;
+        wait_until("the log has it", SOON, async || {
+            row = rows(&bed.gateway).await.into_values().find(|row| row["path"] == path).unwrap_or_default();
+            !row.is_null()
+        })
+        .await;
+        assert_eq!(
+            json!([row["outcome"], row["credits"], row["bytes_in"]]),
+            json!(["client_aborted", 0, 4]),
+            "{row}"
+        );
+        assert_free(&bed).await;
+    }
+}
+
 /// A client that stops in the middle of its body, and one that never takes its answer.
 #[tokio::test]
 async fn a_client_that_stands_still_frees_the_slot() {

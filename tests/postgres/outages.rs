@@ -2,6 +2,7 @@
 //! meanwhile is there afterwards.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::support::{Answer, Kept, Postgres, SOON, Upstream, get, wait_until};
@@ -9,6 +10,23 @@ use super::{Load, logged, number, start};
 
 /// Kills; `TOLLGATE_POSTGRES_KILLS` asks for more.
 const KILLS: usize = 10;
+
+/// For how long a server hangs; `TOLLGATE_OUTAGE_SECONDS` asks for more.
+const HANGS: Duration = Duration::from_secs(5);
+
+/// How soon after a server is back rows come into it again.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// Waits until rows come into a server that is back; how long that takes.
+pub async fn rows_come_again(server: &Postgres) -> Duration {
+    let began = Instant::now();
+    let there = number(server, "SELECT count(*) FROM requests").await;
+    wait_until("rows come into the record again", SOON, async || {
+        number(server, "SELECT count(*) FROM requests").await > there
+    })
+    .await;
+    began.elapsed()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change_and_no_row() {
@@ -20,7 +38,7 @@ async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change
     assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
     let load = Load::start(&[&gateway], &key);
     let mut acknowledged = HashSet::new();
-    let mut lost = 0;
+    let (mut lost, mut recovery) = (0, Duration::ZERO);
     for kill in 0..kills {
         let before = load.count();
         wait_until("answers come", SOON, async || load.count() > before + 20).await;
@@ -47,12 +65,7 @@ async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change
         let before = load.count();
         wait_until("answers come without a record", SOON, async || load.count() > before + 50).await;
         server.start_again();
-        let began = Instant::now();
-        wait_until("rows come into the record again", SOON, async || {
-            number(&server, "SELECT count(*) FROM requests").await as usize >= before
-        })
-        .await;
-        println!("recovered {:?} after the server", began.elapsed());
+        recovery = recovery.max(rows_come_again(&server).await);
     }
     let (received, slowest) = load.end().await;
     logged(&server, &received).await;
@@ -63,10 +76,12 @@ async fn a_server_killed_again_and_again_costs_no_request_no_acknowledged_change
         assert!(names.contains(name.as_str()), "acknowledged and not there: {name}");
     }
     println!(
-        "{kills} kills: {} answers, all 200, the slowest {slowest:?}; {} changes acknowledged, {lost} refused",
+        "{kills} kills: {} answers, all 200, the slowest {slowest:?}; {} changes acknowledged and there, {lost} refused; \
+         rows came again {recovery:?} after the server at the latest",
         received.len(),
         acknowledged.len()
     );
+    assert!(recovery < RECOVERY, "the log stood still for {recovery:?}");
     assert!(slowest < Duration::from_secs(1), "a request waited: {slowest:?}");
 }
 
@@ -77,14 +92,16 @@ async fn a_server_that_hangs_is_waited_for_by_nobody_whose_key_is_known() {
     let (gateway, id, key) = start(&server, upstream.address, "").await;
     let (_, unknown) = gateway.key("acme", "unknown", &[]).await;
     assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
-    let load = Load::start(&[&gateway], &key);
+    let load = Load::every(Duration::from_millis(25), &[&gateway], &key);
+    let asked = std::env::var("TOLLGATE_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
+    let hangs = asked.map_or(HANGS, Duration::from_secs);
     server.freeze();
     let frozen = Instant::now();
     let refused = Kept::new().get(gateway.data, "/", &unknown).await.unwrap();
     assert_eq!((refused.status, refused.code().as_str()), (503, "store_unavailable"), "{refused:?}");
     let before = load.count();
-    wait_until("seconds pass, answers come", SOON, async || {
-        frozen.elapsed() > Duration::from_secs(5) && load.count() > before + 100
+    wait_until("time passes, answers come", hangs + SOON, async || {
+        frozen.elapsed() > hangs && load.count() > before + 100
     })
     .await;
     assert_eq!(get(gateway.control, "/readyz", &[]).await.status, 200, "it can serve");
@@ -95,6 +112,7 @@ async fn a_server_that_hangs_is_waited_for_by_nobody_whose_key_is_known() {
     })
     .await;
     let found = thawed.elapsed();
+    let recovery = rows_come_again(&server).await;
     // What was changed meanwhile, and right after, is followed.
     gateway.cli(&["key", "disable", &id]).await;
     let told = Instant::now();
@@ -105,10 +123,12 @@ async fn a_server_that_hangs_is_waited_for_by_nobody_whose_key_is_known() {
     })
     .await;
     println!(
-        "an unknown key was found {found:?} after the server went on, a change in force {:?}",
+        "stopped for {hangs:?}: an unknown key was found {found:?} after the server went on, rows came again {recovery:?}, \
+         a change was in force after {:?}",
         told.elapsed()
     );
     assert!(found < Duration::from_secs(3), "{found:?}");
+    assert!(recovery < RECOVERY, "the log stood still for {recovery:?}");
     assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
 }
 
@@ -134,4 +154,58 @@ async fn a_server_whose_disk_is_full_takes_the_log_when_it_has_room_again() {
     let (received, _) = load.end().await;
     server.limit_files(None);
     logged(&server, &received).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "fills a file system: as root, mount -t tmpfs -o size=256M tmpfs DIR, and TOLLGATE_SMALL_DISK=DIR"]
+async fn a_server_on_a_full_file_system_takes_the_log_when_there_is_room_again() {
+    let place = PathBuf::from(std::env::var("TOLLGATE_SMALL_DISK").unwrap());
+    let upstream = Upstream::start(|_| Answer::new(200).body("page"));
+    let mut server = Postgres::start_in(&place, &[], &[]);
+    let (gateway, _, key) = start(&server, upstream.address, "").await;
+    assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
+    let load = Load::start(&[&gateway], &key);
+    wait_until("the log is shipped", SOON, async || {
+        number(&server, "SELECT count(*) FROM requests").await > 100
+    })
+    .await;
+
+    let ballast = place.join("ballast");
+    let filled = std::io::copy(&mut std::io::repeat(0), &mut std::fs::File::create(&ballast).unwrap());
+    assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    let mut acknowledged = HashSet::new();
+    wait_until("the server says that it is full", Duration::from_secs(60), async || {
+        let name = format!("k-{}", acknowledged.len());
+        let made = gateway.run(&["key", "create", "--org", "acme", "--name", &name], "").await;
+        assert!(matches!(made.code, Some(0 | 1)), "{made:?}");
+        if made.code == Some(0) {
+            acknowledged.insert(name);
+        }
+        made.code == Some(1) && server.log().contains("No space left on device")
+    })
+    .await;
+    let (before, full) = (load.count(), Instant::now());
+    wait_until("answers come all the same", SOON, async || {
+        full.elapsed() > Duration::from_secs(5) && load.count() > before + 100
+    })
+    .await;
+
+    std::fs::remove_file(&ballast).unwrap();
+    let had_ended = !server.is_running();
+    if had_ended {
+        server.kill();
+        server.start_again();
+    }
+    let recovery = rows_come_again(&server).await;
+    let (received, slowest) = load.end().await;
+    logged(&server, &received).await;
+    let keys = gateway.cli(&["key", "list", "--org", "acme"]).await;
+    let names: HashSet<_> = keys.as_array().unwrap().iter().filter_map(|key| key["name"].as_str()).collect();
+    assert!(acknowledged.iter().all(|name| names.contains(name.as_str())), "{acknowledged:?}, and {names:?}");
+    println!(
+        "full: {} answers, all 200, the slowest {slowest:?}; {} changes acknowledged and there; the server had ended: \
+         {had_ended}; rows came again {recovery:?} after there was room",
+        received.len(),
+        acknowledged.len()
+    );
 }

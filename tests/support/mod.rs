@@ -46,6 +46,7 @@ pub use recorder::Recorder;
 pub use redis_cluster::{RedisCluster, SLOTS};
 pub use redis_server::{RedisServer, free_port};
 pub use rows::{Rows, row_of, rows};
+pub use running::Running;
 pub use upstream::{Answer, Feed, Seen, Upstream, feed};
 
 /// How long anything may take that should be quick, on a machine that is busy building.

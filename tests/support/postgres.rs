@@ -3,9 +3,9 @@
 //!
 //! The programs are those of Debian's package `postgresql`, or on the path. Where they are missing the test fails.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -41,13 +41,31 @@ impl Postgres {
     /// # Panics
     /// Where there is none, or it does not start.
     pub fn start_with(settings: &[&str]) -> Self {
+        Self::start_with_files(settings, &[])
+    }
+
+    /// As [`Postgres::start_with`], with files in its directory of data that nobody else may read.
+    pub fn start_with_files(settings: &[&str], files: &[(&str, String)]) -> Self {
+        Self::start_in(&std::env::temp_dir(), settings, files)
+    }
+
+    /// As [`Postgres::start_with_files`], with its directory below another than that for temporary files.
+    pub fn start_in(place: &Path, settings: &[&str], files: &[(&str, String)]) -> Self {
         let template = template();
-        let directory = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir_in(place).unwrap();
         let data = directory.path().join("data");
         let copy = Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data).output();
         succeeded("cp", &copy.unwrap());
         if let Some((user, group)) = other_user() {
             chown(directory.path(), Some(user), Some(group)).unwrap();
+        }
+        for (name, content) in files {
+            let file = data.join(name);
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = other_user() {
+                chown(&file, Some(user), Some(group)).unwrap();
+            }
         }
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut server = Self { directory, settings, port: 0, child: None };
@@ -115,6 +133,11 @@ impl Postgres {
     /// Its directory of data.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// Ends it and all its processes at once (SIGKILL).

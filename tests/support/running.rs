@@ -24,23 +24,38 @@ impl Running {
     ///
     /// # Panics
     /// Where it is not ready within [`SOON`]; the message holds what it wrote on stderr.
-    pub async fn start(mut command: Command, stderr: PathBuf, field: &str) -> (Self, Value) {
+    pub async fn start(command: Command, stderr: PathBuf, field: &str) -> (Self, Value) {
+        Self::start_within(SOON, command, stderr, field).await
+    }
+
+    /// As [`Running::start`], for what takes longer than [`SOON`].
+    pub async fn start_within(
+        within: Duration,
+        mut command: Command,
+        stderr: PathBuf,
+        field: &str,
+    ) -> (Self, Value) {
         let file = OpenOptions::new().create(true).append(true).open(&stderr).unwrap();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let mut running = Self { child, stderr };
-        let ready = running.ready_line(stdout, field).await;
+        let ready = running.ready_line(stdout, field, within).await;
         (running, ready)
     }
 
-    async fn ready_line(&mut self, stdout: impl Read + Send + 'static, field: &str) -> Value {
+    async fn ready_line(
+        &mut self,
+        stdout: impl Read + Send + 'static,
+        field: &str,
+        within: Duration,
+    ) -> Value {
         let (sender, lines) = mpsc::channel();
         // Reads on to the end, as a full pipe would stop the process.
         std::thread::spawn(move || {
             BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         let mut seen = Vec::new();
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + within;
         loop {
             while let Ok(line) = lines.try_recv() {
                 match serde_json::from_str::<Value>(&line) {

@@ -29,15 +29,21 @@ fn local(router: Router, requests_max: usize) -> Arc<Local> {
     Arc::new(Local::new(vec![System::new(&["/own/*"], router)], Handle::current(), requests_max))
 }
 
+/// As who serves does: what it is asked for has an owner.
+async fn ask(local: &Local, path: &str) -> Result<Response<Bytes>, Refusal> {
+    let request = request(path);
+    let system = local.owner(request.method(), path).unwrap();
+    local.answer(system, request, arrival()).await
+}
+
 #[tokio::test]
 async fn what_is_owned_is_answered_and_nothing_else() {
     let local = local(Router::new().route("/own/{name}", get(async |Path(name): Path<String>| name)), 1);
-    assert!(local.owns(&Method::GET, "/own/a") && !local.owns(&Method::GET, "/other"));
+    assert!(local.owner(&Method::GET, "/other").is_none());
     for _ in 0..3 {
-        let answer = local.answer(request("/own/a"), arrival()).await.unwrap();
+        let answer = ask(&local, "/own/a").await.unwrap();
         assert_eq!(answer.body(), "a");
     }
-    assert_eq!(local.answer(request("/other"), arrival()).await.unwrap_err(), Refusal::NoRoute);
 }
 
 #[tokio::test]
@@ -56,12 +62,12 @@ async fn one_too_many_is_refused_at_once_and_the_others_are_answered() {
     let asking: Vec<_> = (0..2)
         .map(|_| {
             let local = Arc::clone(&local);
-            tokio::spawn(async move { local.answer(request("/own/wait"), arrival()).await })
+            tokio::spawn(async move { ask(&local, "/own/wait").await })
         })
         .collect();
     begins.recv().await.unwrap();
     begins.recv().await.unwrap();
-    assert_eq!(local.answer(request("/own/wait"), arrival()).await.unwrap_err(), Refusal::Overloaded);
+    assert_eq!(ask(&local, "/own/wait").await.unwrap_err(), Refusal::Overloaded);
     go.notify_waiters();
     for asked in asking {
         assert_eq!(asked.await.unwrap().unwrap().body(), "done");
@@ -84,7 +90,7 @@ async fn who_goes_away_does_not_stop_the_handler_half_way() {
     };
     let local = local(Router::new().route("/own/write", writing), 1);
     tokio::select! {
-        _ = local.answer(request("/own/write"), arrival()) => unreachable!("it waits"),
+        _ = ask(&local, "/own/write") => unreachable!("it waits"),
         () = begun.notified() => {}
     }
     assert_eq!(local.slots.available_permits(), 0);
@@ -95,7 +101,7 @@ async fn who_goes_away_does_not_stop_the_handler_half_way() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_never_answers_is_given_up() {
     let local = local(Router::new().route("/own/never", get(std::future::pending::<()>)), 1);
-    let answer = local.answer(request("/own/never"), arrival()).await;
+    let answer = ask(&local, "/own/never").await;
     assert_eq!(answer.unwrap_err(), Refusal::StoreUnavailable);
     assert_eq!(local.slots.available_permits(), 1);
 }
@@ -109,7 +115,7 @@ async fn a_panic_of_a_handler_is_the_callers_and_frees_its_place() {
     let local = local(Router::new().route("/own/broken", get(broken)), 1);
     let asking = {
         let local = Arc::clone(&local);
-        tokio::spawn(async move { local.answer(request("/own/broken"), arrival()).await.map(drop) })
+        tokio::spawn(async move { ask(&local, "/own/broken").await.map(drop) })
     };
     assert!(asking.await.unwrap_err().is_panic());
     assert_eq!(local.slots.available_permits(), 1);

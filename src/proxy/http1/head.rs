@@ -9,9 +9,7 @@ use http_body::SizeHint;
 use crate::domain::time::Timestamp;
 
 use super::super::message::outgoing::{Framing, put_line};
-
-/// Room for most heads with the content of a small answer.
-const HEAD_BYTES: usize = 2048;
+use super::super::message::text;
 
 /// What the request and the connection ask of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +47,7 @@ pub fn text(
     let sent = !(terms.bodiless || without || status == StatusCode::NOT_MODIFIED);
     terms.persistent &= !sent || framing != Framing::Close;
 
-    let mut text = Vec::with_capacity(HEAD_BYTES);
+    let mut text = text::take();
     text.extend_from_slice(if terms.old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     text.extend_from_slice(status.as_str().as_bytes());
     text.push(b' ');

@@ -4,3 +4,4 @@
 pub mod block;
 pub mod content;
 pub mod outgoing;
+pub mod text;

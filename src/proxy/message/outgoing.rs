@@ -12,6 +12,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
+use super::text;
+
 /// A piece of content of at most so many bytes is copied behind what is written with it.
 const COPIED_BYTES_MAX: usize = 4096;
 
@@ -55,7 +57,7 @@ pub enum Stopped {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
-    /// A message with the head `text`, which announces `framing` where there is a body.
+    /// A message with the head `text` (from [`text::take`]), which announces `framing` where there is a body.
     pub const fn new(text: Vec<u8>, body: Option<B>, framing: Framing) -> Self {
         Self {
             text,
@@ -75,8 +77,8 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     }
 
     /// What has not been written of the head, where that is untouched, and of the body.
-    pub fn into_parts(self) -> (Vec<u8>, Option<B>) {
-        (self.text, self.body)
+    pub fn into_parts(mut self) -> (Vec<u8>, Option<B>) {
+        (std::mem::take(&mut self.text), self.body.take())
     }
 
     /// Writes by `write` (in the end [`poll_write`]) what there is to write, until all has been.
@@ -206,6 +208,12 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
                 true
             }
         }
+    }
+}
+
+impl<B> Drop for Outgoing<B> {
+    fn drop(&mut self) {
+        text::give(std::mem::take(&mut self.text));
     }
 }
 

@@ -8,9 +8,7 @@ use http::{HeaderMap, Method};
 use http_body::Body;
 
 use super::super::message::outgoing::{Framing, Outgoing, put_fields, put_line};
-
-/// Room for most heads.
-const HEAD_BYTES: usize = 1024;
+use super::super::message::text;
 
 /// A request that has not been sent.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ impl<B> Outbound<B> {
     ) -> Self {
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let framing = length.map_or(Framing::Chunked, Framing::Length);
-        let mut text = Vec::with_capacity(HEAD_BYTES);
+        let mut text = text::take();
         text.extend_from_slice(method.as_str().as_bytes());
         text.push(b' ');
         text.extend_from_slice(target.as_bytes());

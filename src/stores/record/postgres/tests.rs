@@ -409,3 +409,17 @@ async fn what_postgresql_cannot_hold_is_kept_as_near_as_it_can() {
     let seen = record.log_row(row.id).await.unwrap().unwrap();
     assert_eq!(seen.row.path, "/a\u{fffd}b");
 }
+
+#[tokio::test]
+async fn the_sums_of_an_organization_are_found_without_reading_those_of_all() {
+    let server = Postgres::start();
+    let record = open(&server).await;
+    let many = "INSERT INTO scopes (kind, key, organization)
+                SELECT 0, gen_random_uuid(), 'o' || n % 500 FROM generate_series(1, 5000) n";
+    sqlx::query(many).execute(&record.pool).await.unwrap();
+    sqlx::query("ANALYZE scopes").execute(&record.pool).await.unwrap();
+    let asked = "EXPLAIN SELECT number FROM scopes WHERE kind = 0 AND organization = 'o7'";
+    let plan = sqlx::query(asked).fetch_all(&record.pool).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("scopes_of_organization")), "{plan:?}");
+}

@@ -1,5 +1,6 @@
 //! What moving the request log costs: rows from the spool into a fresh SQLite file, in processor time of all
-//! threads per row. `cargo bench --bench ship`, or `SHIP_ROWS=1000000 SHIP_DIR=/disk cargo bench --bench ship`.
+//! threads per row. `cargo bench --bench ship`, or `SHIP_ROWS=1000000 SHIP_DIR=/disk cargo bench --bench ship`. Rows end in
+//! nearly the order in which they began; with `SHIP_IN_FLIGHT=65536` like those of requests that take some seconds.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,12 +17,15 @@ use tollgate::logs::{Shipper, Spool};
 use tollgate::stores::record::sqlite::SqliteRecord;
 use uuid::{Builder, Uuid};
 
-/// Requests in flight: how far rows are out of the order of their ids.
-const IN_FLIGHT: u64 = 64;
 /// Microseconds between two arrivals: 25,000 requests a second.
 const GAP_MICROS: u64 = 40;
 const EPOCH_MICROS: u64 = 1_800_000_000_000_000;
 const ORGANIZATIONS: [&str; 4] = ["acme", "globex-corporation", "initech", "umbrella"];
+
+/// What the environment says, or `otherwise`.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
 
 fn settings(dir: &Path) -> Logs {
     Logs {
@@ -32,7 +36,7 @@ fn settings(dir: &Path) -> Logs {
         when_full: WhenFull::Refuse,
         sync_every: Duration::from_secs(1),
         ship_every: Duration::from_millis(200),
-        batch_rows_max: std::env::var("SHIP_BATCH").map_or(5_000, |text| text.parse().expect("a number")),
+        batch_rows_max: number("SHIP_BATCH", 20_000) as usize,
         export: Export::default(),
     }
 }
@@ -95,8 +99,8 @@ fn row<'a>(number: u64, organization: &'a str, project: &'a str, key: KeyId) -> 
     }
 }
 
-/// Writes `rows` requests down, each ended [`IN_FLIGHT`] requests after it was admitted, give or take.
-fn fill(spool: &Arc<Spool>, rows: u64) {
+/// Writes `rows` requests down, each ended `in_flight` requests after it was admitted, give or take.
+fn fill(spool: &Arc<Spool>, rows: u64, in_flight: u64) {
     let mut writer = spool.writer(0).expect("a writer");
     let finish = |writer: &mut tollgate::logs::SpoolWriter, number: u64| {
         let (key, organization, project) = owner(number);
@@ -108,12 +112,12 @@ fn fill(spool: &Arc<Spool>, rows: u64) {
         }
         let (key, organization, project) = owner(number);
         writer.admitted(&admission(number, organization, &project, key)).expect("room for an admission");
-        if number % IN_FLIGHT == IN_FLIGHT - 1 {
-            // 37 and 64 have no common divisor: each once, in some order.
-            (0..IN_FLIGHT).for_each(|n| finish(&mut writer, number - (n * 37 + 11) % IN_FLIGHT));
+        if number % in_flight == in_flight - 1 {
+            // 37 and a power of two have no common divisor: each once, in some order.
+            (0..in_flight).for_each(|n| finish(&mut writer, number - (n * 37 + 11) % in_flight));
         }
     }
-    ((rows - rows % IN_FLIGHT)..rows).for_each(|number| finish(&mut writer, number));
+    ((rows - rows % in_flight)..rows).for_each(|number| finish(&mut writer, number));
 }
 
 /// Processor time of every thread of this process, those that ended too: user and system, in clock ticks of
@@ -134,11 +138,13 @@ fn memory_max() -> u64 {
 
 #[expect(clippy::print_stdout, reason = "the result of a measurement")]
 fn main() {
-    let rows = std::env::var("SHIP_ROWS").map_or(500_000, |text| text.parse().expect("a number"));
+    let rows = number("SHIP_ROWS", 500_000);
+    // How far rows are out of the order of their ids.
+    let in_flight = number("SHIP_IN_FLIGHT", 64).next_power_of_two();
     let parent = std::env::var_os("SHIP_DIR").unwrap_or_else(|| "/tmp".into());
     let dir = tempfile::tempdir_in(parent).expect("a directory");
     let spool = Spool::open(&settings(&dir.path().join("spool"))).expect("a spool");
-    fill(&spool, rows);
+    fill(&spool, rows, in_flight);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let path = dir.path().join("tollgate.db");
     let record = runtime.block_on(SqliteRecord::open(&path)).expect("a record");

@@ -7,20 +7,22 @@ use std::path::PathBuf;
 
 use ahash::AHashMap;
 
-use super::codec::Entry;
+use super::codec::{self, Entry};
 use super::frame::{self, ROW_FRAME_MAX, Step};
 use crate::domain::id::RequestId;
 use crate::domain::row::{Admission, Row};
 
 /// Bytes read at a time: what a reader of the spool needs of memory.
-const READ_BYTES: u64 = 4 * 1024 * 1024;
+const READ_BYTES: u64 = 8 * 1024 * 1024;
 const _: () = assert!(READ_BYTES as usize >= ROW_FRAME_MAX);
 
 /// What stands in a piece of a segment.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
-    /// Rows, in the order in which they were written, each with the offset behind it.
-    pub rows: Vec<(Row<'a>, u64)>,
+    /// Rows, in the order in which they were written.
+    pub rows: Vec<Row<'a>>,
+    /// The offset behind each of them.
+    pub ends: Vec<u64>,
     /// Admissions whose rows are not in this piece.
     pub opened: AHashMap<RequestId, Admission<'a>>,
     /// Rows whose admissions are not in this piece.
@@ -49,43 +51,48 @@ impl<'a> Batch<'a> {
     pub fn read(bytes: &'a [u8], offset: u64, most: usize) -> Self {
         let mut batch = Self {
             rows: Vec::new(),
+            ends: Vec::new(),
             opened: AHashMap::new(),
             ended: Vec::new(),
             next: offset,
             stop: Stop::Full,
         };
-        let mut rest = bytes;
-        while batch.rows.len() < most {
-            let (entry, frame) = match frame::step(rest) {
-                Step::Entry(entry, frame) => (entry, frame),
-                stop => {
-                    batch.stop = match stop {
-                        Step::Damaged(reason) => Stop::Damaged(reason),
-                        Step::End | Step::Closed => Stop::End,
-                        Step::Partial | Step::Entry(..) => Stop::Cut,
-                    };
-                    return batch;
+        let mut opened = AHashMap::new();
+        batch.stop = batch.fill(bytes, most, &mut opened);
+        for (id, payload) in opened {
+            match codec::admission(payload) {
+                Some(admission) => drop(batch.opened.insert(id, admission)),
+                None => {
+                    batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
                 }
-            };
-            rest = rest.get(frame..).unwrap_or_default();
-            batch.next += frame as u64;
-            batch.take(entry);
+            }
         }
         batch
     }
 
-    fn take(&mut self, entry: Entry<'a>) {
-        match entry {
-            Entry::Admitted(admission) => {
-                self.opened.insert(admission.id, admission);
-            }
-            Entry::Finished(row) => {
-                if self.opened.remove(&row.id).is_none() {
-                    self.ended.push(row.id);
+    /// Takes entries; why it ended.
+    fn fill(&mut self, mut bytes: &'a [u8], most: usize, opened: &mut AHashMap<RequestId, &'a [u8]>) -> Stop {
+        while self.rows.len() < most {
+            let (entry, frame) = match frame::step(bytes) {
+                Step::Entry(entry, frame) => (entry, frame),
+                Step::Damaged(reason) => return Stop::Damaged(reason),
+                Step::End | Step::Closed => return Stop::End,
+                Step::Partial => return Stop::Cut,
+            };
+            bytes = bytes.get(frame..).unwrap_or_default();
+            self.next += frame as u64;
+            match entry {
+                Entry::Admitted(id, payload) => drop(opened.insert(id, payload)),
+                Entry::Finished(row) => {
+                    if opened.remove(&row.id).is_none() {
+                        self.ended.push(row.id);
+                    }
+                    self.rows.push(row);
+                    self.ends.push(self.next);
                 }
-                self.rows.push((row, self.next));
             }
         }
+        Stop::Full
     }
 }
 

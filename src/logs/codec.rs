@@ -58,11 +58,11 @@ const HAS_JOB: u16 = 1 << 10;
 const ADMISSION_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
 const ROW_FLAGS: u16 = (1 << 11) - 1;
 
-/// One payload, read.
+/// One payload, read: an admission only as far as has to be known where its row follows, as it mostly does.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Entry<'a> {
-    /// A request was admitted.
-    Admitted(Admission<'a>),
+    /// A request was admitted; the payload is for [`admission`] to read.
+    Admitted(RequestId, &'a [u8]),
     /// A request ended.
     Finished(Row<'a>),
 }
@@ -117,18 +117,24 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
 }
 
 /// Reads a payload; `None` where the bytes are not one that this version of the program writes.
+#[inline]
 pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
     let mut bytes = Bytes(payload);
-    let (kind, version) = (bytes.byte()?, bytes.byte()?);
-    if version != VERSION {
-        return None;
+    match (bytes.byte()?, bytes.byte()?) {
+        (ADMISSION, VERSION) => Some(Entry::Admitted(bytes.head()?.0, payload)),
+        (ROW, VERSION) => {
+            let row = read_row(&mut bytes)?;
+            bytes.0.is_empty().then_some(Entry::Finished(row))
+        }
+        _ => None,
     }
-    let entry = match kind {
-        ADMISSION => Entry::Admitted(read_admission(&mut bytes)?),
-        ROW => Entry::Finished(read_row(&mut bytes)?),
-        _ => return None,
-    };
-    bytes.0.is_empty().then_some(entry)
+}
+
+/// Reads the payload of an admission.
+pub(super) fn admission(payload: &[u8]) -> Option<Admission<'_>> {
+    let mut bytes = Bytes(payload.strip_prefix(&[ADMISSION, VERSION])?);
+    let admission = read_admission(&mut bytes)?;
+    bytes.0.is_empty().then_some(admission)
 }
 
 fn read_admission<'a>(bytes: &mut Bytes<'a>) -> Option<Admission<'a>> {
@@ -139,6 +145,7 @@ fn read_admission<'a>(bytes: &mut Bytes<'a>) -> Option<Admission<'a>> {
 }
 
 /// The fields in the order in which [`put_row`] wrote them; a struct literal evaluates them in this order.
+#[inline]
 fn read_row<'a>(bytes: &mut Bytes<'a>) -> Option<Row<'a>> {
     let (id, at) = bytes.head()?;
     let flags = known(u16::from_le_bytes(bytes.array()?), ROW_FLAGS)?;

@@ -65,6 +65,7 @@ pub(super) enum Step<'a> {
 }
 
 /// Reads what `bytes` begin with.
+#[inline]
 pub(super) fn step(bytes: &[u8]) -> Step<'_> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Step::Partial };
     let length = match u32::from_le_bytes(*length) {

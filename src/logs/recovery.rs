@@ -152,8 +152,13 @@ impl Work<'_> {
     }
 
     async fn send(&mut self, name: &str, shipped: u64, batch: Batch<'_>) -> Result<(), RecordError> {
-        let rows: Vec<_> =
-            batch.rows.into_iter().filter(|(_, end)| *end > shipped).map(|(row, _)| row).collect();
+        let rows: Vec<_> = batch
+            .rows
+            .into_iter()
+            .zip(batch.ends)
+            .filter(|(_, end)| *end > shipped)
+            .map(|(row, _)| row)
+            .collect();
         let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
         if !rows.is_empty() {
             let cursor = Some((name.to_owned(), batch.next));

@@ -137,7 +137,7 @@ impl Segment {
             unsynced.synced = written;
         }
         if new && !unsynced.named {
-            self.path.parent().map_or(Ok(()), sync_dir)?;
+            self.name_durably()?;
             unsynced.named = true;
         }
         if closed {
@@ -148,6 +148,13 @@ impl Segment {
 }
 
 impl Segment {
+    /// Forces the file's name to disk. Its blocks and its size are there with the first frames that were forced: a
+    /// `fdatasync` leaves out nothing without which these could not be read. Not with `fsync`: that would write the whole
+    /// segment, pages of zeros that the writer then faults on again, one by one.
+    fn name_durably(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), sync_dir)
+    }
+
     /// Whether the disk may not have all of it.
     #[cfg(test)]
     pub fn unsynced(&self) -> bool {

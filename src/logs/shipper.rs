@@ -28,6 +28,11 @@ use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// Longest wait between two attempts while the record is away: rows move again within two seconds of its return.
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Rows in the spool from which on a beat is let pass, for a fuller batch: what a batch costs beside its rows, the sums
+/// and the tails of blocks, is then shared by more of them.
+const MANY_ROWS: u64 = 1_000;
+/// Beats after which they are shipped all the same.
+const BEATS_MAX: u32 = 5;
 /// How often the record is told at least that this spool is alive: far below its
 /// [`SPOOL_LEASE`](crate::stores::record::SPOOL_LEASE).
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -115,7 +120,8 @@ impl Shipper {
         self
     }
 
-    /// Ships every `logs.ship_every` until `shutdown`. May be dropped at any point.
+    /// Ships every `logs.ship_every` until `shutdown`; many rows that are no full batch yet, at every fifth of these beats.
+    /// May be dropped at any point.
     pub async fn run(&mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
@@ -148,6 +154,15 @@ impl Shipper {
 
     async fn beat(&mut self) {
         tokio::time::sleep(self.wait()).await;
+        for _ in 1..BEATS_MAX {
+            let pending = self.spool.counts().pending();
+            if self.failing.is_some()
+                || !(MANY_ROWS..self.spool.shared.batch_rows_max as u64).contains(&pending)
+            {
+                break;
+            }
+            tokio::time::sleep(self.spool.shared.ship_every).await;
+        }
         self.attempt().await;
     }
 
@@ -262,7 +277,7 @@ impl Shipper {
             let number = self.spool.shared.next_batch();
             let shipment = Shipment {
                 spool: self.spool.shared.id,
-                rows: batch.rows.into_iter().map(|(row, _)| row).collect(),
+                rows: batch.rows,
                 finished,
                 cursor: Some((segment.name.clone(), batch.next)),
                 number: Some(number),

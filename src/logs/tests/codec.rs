@@ -85,7 +85,8 @@ proptest! {
         let mut out = Vec::new();
         codec::put_admission(&mut out, &admission);
         prop_assert!(out.len() <= codec::ADMISSION_BYTES_MAX);
-        prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(cut_admission(admission))));
+        prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(admission.id, &out)));
+        prop_assert_eq!(codec::admission(&out), Some(cut_admission(admission)));
     }
 
     #[test]
@@ -110,7 +111,7 @@ proptest! {
         if let [first, second, ..] = bytes.as_mut_slice() {
             (*first, *second) = (kind, 1);
         }
-        let _ = codec::read(&bytes);
+        let _ = (codec::read(&bytes), codec::admission(&bytes));
     }
 
     #[test]

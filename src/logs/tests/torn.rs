@@ -119,7 +119,7 @@ fn a_frame_is_in_the_file_as_soon_as_finished_returns() {
         let bytes = fs::read(&path).unwrap();
         let batch = Batch::read(&bytes[frame::FIRST as usize..], frame::FIRST, 100);
         assert_eq!(batch.rows.len() as u128, number + 1);
-        assert_eq!(batch.rows.last().unwrap().0.id, id(number));
+        assert_eq!(batch.rows.last().unwrap().id, id(number));
     }
 }
 

@@ -19,7 +19,19 @@ impl<'a> Bytes<'a> {
     }
 
     /// The next number.
+    #[inline]
     pub fn number(&mut self) -> Option<u64> {
+        // Most are small.
+        match self.0 {
+            [byte @ 0..0x80, rest @ ..] => {
+                self.0 = rest;
+                Some(u64::from(*byte))
+            }
+            _ => self.large(),
+        }
+    }
+
+    fn large(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;

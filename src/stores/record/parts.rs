@@ -90,7 +90,8 @@ pub(in crate::stores::record) fn settle(parts: &mut Parts<'_>) {
     }
 }
 
-fn coalesce(parts: &mut Parts<'_>) {
+/// Puts parts in order and adds equal ones together.
+pub(in crate::stores::record) fn coalesce(parts: &mut Parts<'_>) {
     parts.sort_unstable_by_key(|(part, _)| *part);
     parts.dedup_by(|(part, count), (before, sum)| {
         let same = part == before;

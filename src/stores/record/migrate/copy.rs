@@ -18,8 +18,11 @@ use crate::stores::record::postgres::PostgresRecord;
 /// Bytes of a piece, and pieces between reader and writer.
 const PIECE_BYTES: usize = 1 << 20;
 const PIECES: usize = 4;
-/// Rows of the log that are moved in one transaction.
-const ROWS: i64 = 50_000;
+/// Sheets of rows of the log that are moved in one transaction: some 50,000 rows.
+const SHEETS: i64 = 200;
+/// Those behind one, as the view `requests` tells them.
+const NEXT_SHEETS: &str = "sheet > ?1 AND sheet <= (
+    SELECT max(first) FROM (SELECT first FROM log_sheets WHERE first > ?1 ORDER BY first LIMIT ?2))";
 
 /// The file that is read, in which nobody writes meanwhile.
 pub(super) struct Source {
@@ -70,22 +73,19 @@ impl Source {
         Ok((rows.map_or(0, |last| last + 1), cells.unwrap_or(0), last.unwrap_or(0)))
     }
 
-    /// Sends a table's rows as lines, of the log at most [`ROWS`] behind the place `after`; what it sent.
+    /// Sends a table's rows as lines, of the log those of at most [`SHEETS`] behind the sheet `after`; what it sent.
     fn read(&self, table: &Table, after: i64, to: &mpsc::Sender<String>) -> Result<Sum, RecordError> {
         let columns: Vec<_> = table.columns.iter().map(|(_, sql, _)| *sql).collect();
         let columns = columns.join(", ");
         let is_log = table.name == REQUESTS.name;
         let sql = if is_log {
-            format!(
-                "SELECT {columns}, r.place FROM {} WHERE r.place > {after} ORDER BY r.place LIMIT {ROWS}",
-                table.from
-            )
+            format!("SELECT {columns}, r.sheet FROM {} WHERE {NEXT_SHEETS}", table.from)
         } else {
             // `user` and `key` are names of columns, whatever else they are.
             format!("SELECT {columns} FROM {}", table.from)
         };
         let mut statement = self.db.prepare(&sql)?;
-        let mut rows = statement.query([])?;
+        let mut rows = if is_log { statement.query((after, SHEETS))? } else { statement.query([])? };
         let (mut sum, mut piece) = (Sum::default(), String::with_capacity(PIECE_BYTES + 4_096));
         // One who receives no more has failed, and says so.
         while let Some(row) = rows.next()? {
@@ -103,11 +103,10 @@ impl Source {
         Ok(sum)
     }
 
-    /// The days in which rows of the log arrived, behind a place: what needs partitions.
+    /// The days in which rows of the log arrived, behind a sheet: what needs partitions.
     fn days(&self, after: i64) -> Result<std::collections::BTreeSet<i64>, RecordError> {
-        let sql = "SELECT id FROM requests WHERE place > ? ORDER BY place LIMIT ?";
-        let mut statement = self.db.prepare(sql)?;
-        let mut rows = statement.query([after, ROWS])?;
+        let mut statement = self.db.prepare(&format!("SELECT id FROM requests WHERE {NEXT_SHEETS}"))?;
+        let mut rows = statement.query([after, SHEETS])?;
         let mut days = std::collections::BTreeSet::new();
         while let Some(row) = rows.next()? {
             let id = uuid::Uuid::from_bytes(row.get(0)?);
@@ -151,7 +150,7 @@ pub(super) async fn table(
             .map_err(|panic| RecordError::Unavailable(sqlx::Error::Io(std::io::Error::other(panic))))?;
         let sum = read?;
         source = back;
-        let done = table.name != REQUESTS.name || sum.rows < ROWS;
+        let done = table.name != REQUESTS.name || sum.rows == 0;
         sqlx::query(
             "INSERT INTO migration_steps (name, rows, checksum, last, done) VALUES ($1, $2, $3::numeric, $4, $5)
              ON CONFLICT (name) DO UPDATE SET rows = migration_steps.rows + excluded.rows,
@@ -172,7 +171,7 @@ pub(super) async fn table(
     }
 }
 
-/// The place up to which the log is moved.
+/// The sheet up to which the log is moved.
 async fn reached(target: &mut PgConnection, table: &Table) -> Result<i64, RecordError> {
     let row = sqlx::query("SELECT last FROM migration_steps WHERE name = $1")
         .bind(table.name)

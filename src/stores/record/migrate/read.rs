@@ -21,7 +21,7 @@ pub(super) type Names = HashMap<u32, String>;
 pub(super) struct Sum {
     pub rows: i64,
     pub checksum: i128,
-    /// The place in SQLite of the last row of the log.
+    /// The sheet of the last row of the log.
     pub last: i64,
 }
 

@@ -137,3 +137,9 @@ impl Columns<'_> {
 pub(super) fn unreadable(column: &str) -> RecordError {
     RecordError::Corrupt(format!("the column `{column}` holds no value of its kind"))
 }
+
+/// The same for one who reads with rusqlite.
+pub(super) fn unreadable_value(column: &str) -> rusqlite::Error {
+    let what = format!("the column `{column}` holds no value of its kind");
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, what.into())
+}

@@ -3,17 +3,17 @@
 //! **Invariants**
 //! - Sums (`usage_5m`, `key_usage`) are touched only for rows that were really inserted, in the same
 //!   transaction; so a batch that is moved twice counts once.
-//! - A row stands at the [`place_of`] its id or, where other ids are, at the first place behind that is free. So it is
+//! - A row has the place of its id (`places.rs`) or, where other ids are, the first one behind that is free. So it is
 //!   found by its id without an index of ids, and stays to be found as long as the log is pruned by age only.
 //!
-//! **Two ways to insert.** A batch is taken to be new, all of it, and each of its rows to find its place free; then
-//! rows go in many at a time. Where that turns out wrong, which one of some thousand batches does by chance and every one
-//! that is moved twice, the transaction is begun again and each row looked at.
+//! **Where a row goes.** To the last of the [`sheets`](super::sheets), and into the [`log_blocks`](super::log_blocks) of
+//! its key, its organization and everything. The last tell beforehand which places are taken, so that in nearly every
+//! batch no row has to be looked at.
 //!
 //! **Why a connection of its own, and not sqlx's:** this is the one path of the record that every request takes.
 //! sqlx holds each value in an allocation of its own and hands it to another thread, which copies it once
-//! more: 5.4 µs of processor per row in one run of `benches/ship.rs`, against 2.2 here at that time, where a value is bound from
-//! where it stands. Both use the same SQLite. The connection writes only while it holds the turn of the pool's one writer.
+//! more: 5.4 µs of processor per row in one run of `benches/ship.rs`, against 2.2 with values bound from where they stood,
+//! when a row was still a row of a table. Both use the same SQLite. The connection writes only while it holds the turn of the pool's one writer.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,27 +21,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
 use super::SqliteRecord;
 use super::columns::{int, micros};
 use super::jobs::{self, Job};
-use super::log_blocks::{Blocks, Entry};
-use super::log_rows::{INSERT_ROWS, Insert, Named, Rows, place_of};
-use super::log_sums::Sums;
-use super::names::{EVERYTHING, Names, Scopes};
+use super::log_rows::Rows;
+use super::log_take::{Counted, number_of_row, take_rows};
+use super::names::Names;
+use super::old_log;
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
-use crate::stores::record::packed;
 use crate::stores::record::{RecordError, Shipment};
 
-/// Places looked at for one row. Each is taken by another row of the same millisecond, so that in truth it is
-/// one, and two once in 100,000 rows; the bound is for a file that somebody else filled.
-const PLACES_MAX: i64 = 10_000;
+/// Pages of the write-ahead log from which on they are moved to the file: 32 MiB. Beside what is written, which only
+/// waits where it has come to [`PAGES_MAX`] meanwhile.
+const CHECKPOINT_PAGES: i64 = 4_096;
 
-/// Pages of the write-ahead log at which a commit moves them to the file: 32 MiB.
-const CHECKPOINT_PAGES: u32 = 4_096;
+/// Pages of the write-ahead log at which a commit moves them itself: 256 MiB.
+pub(super) const PAGES_MAX: u32 = 32_768;
 
 /// Pages kept in memory, in KiB: the largest batch should not be written before it is complete.
 const CACHE_KIB: i32 = 16 * 1024;
@@ -52,6 +51,8 @@ pub(super) struct LogWriter {
     path: PathBuf,
     busy_timeout: Duration,
     connection: Mutex<Option<Writer>>,
+    /// What moves the write-ahead log to the file.
+    mover: Mutex<Option<Connection>>,
 }
 
 #[derive(Debug)]
@@ -90,6 +91,15 @@ impl SqliteRecord {
         self.write_log(move |writer| writer.take(&parcel)).await
     }
 
+    /// Brings the rows of a file from an older version into sheets.
+    pub(super) async fn take_over_old_log(&self) -> Result<(), RecordError> {
+        let old = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = 'old_requests'");
+        if old.fetch_optional(&self.writer).await?.is_none() {
+            return Ok(());
+        }
+        self.write_log(|writer| old_log::take_over(&mut writer.db, &mut writer.names)).await
+    }
+
     /// Writes to what is the log's, in one transaction, when it is the log's turn.
     pub(super) async fn transact<T: Send + 'static>(
         &self,
@@ -108,42 +118,75 @@ impl SqliteRecord {
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, RecordError> + Send + 'static,
     ) -> Result<T, RecordError> {
-        let _turn = self.writer.acquire().await?;
+        let turn = self.writer.acquire().await?;
         let log = Arc::clone(&self.log);
-        tokio::task::spawn_blocking(move || log.write(work))
+        let (done, pages) = tokio::task::spawn_blocking(move || log.write(work))
             .await
-            .map_err(|panic| RecordError::Unavailable(sqlx::Error::Io(io::Error::other(panic))))?
+            .map_err(|panic| RecordError::Unavailable(sqlx::Error::Io(io::Error::other(panic))))?;
+        drop(turn);
+        if pages >= CHECKPOINT_PAGES {
+            let log = Arc::clone(&self.log);
+            // Nobody waits for it, and whoever is next writes on meanwhile.
+            tokio::task::spawn_blocking(move || log.checkpoint());
+        }
+        done
     }
 }
 
 impl LogWriter {
     pub(super) fn new(path: PathBuf, busy_timeout: Duration) -> Self {
-        Self { path, busy_timeout, connection: Mutex::new(None) }
+        Self { path, busy_timeout, connection: Mutex::new(None), mover: Mutex::new(None) }
     }
 
-    /// Ends the connection.
+    /// Ends the connections.
     pub(super) fn close(&self) {
+        *self.mover.lock() = None;
         *self.connection.lock() = None;
     }
 
-    /// Does what writes to the log; where it fails, nothing of it has happened.
-    fn write<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T, RecordError>) -> Result<T, RecordError> {
+    /// Does what writes to the log, and how many pages the write-ahead log has then; where it fails, nothing of it has
+    /// happened.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, RecordError>,
+    ) -> (Result<T, RecordError>, i64) {
         let mut connection = self.connection.lock();
-        let writer = match &mut *connection {
+        let done = self.writer(&mut connection).and_then(work);
+        match (&done, &*connection) {
+            (Ok(_), Some(writer)) => {
+                let pages = pages(&writer.db).unwrap_or_default();
+                (done, pages)
+            }
+            // Whatever happened to it: what is made anew knows what the file knows.
+            _ => {
+                *connection = None;
+                (done, 0)
+            }
+        }
+    }
+
+    fn writer<'w>(&self, connection: &'w mut Option<Writer>) -> Result<&'w mut Writer, RecordError> {
+        Ok(match connection {
             Some(writer) => writer,
             none => {
                 let db = self.open()?;
                 let names = Names::load(&db)?;
                 none.insert(Writer { db, names })
             }
+        })
+    }
+
+    /// Moves the write-ahead log to the file as far as no reader needs it, unless that is under way.
+    fn checkpoint(&self) {
+        let Some(mut mover) = self.mover.try_lock() else { return };
+        let moved = match &mut *mover {
+            Some(db) => checkpoint(db),
+            none => self.open().and_then(|db| checkpoint(none.insert(db))),
         };
-        let done = work(writer);
-        match &done {
-            Ok(_) => writer.names.committed(),
-            // Whatever happened to it: what is made anew knows what the file knows.
-            Err(_) => *connection = None,
+        // Where it fails, as a disk is full, the next commit tries again.
+        if moved.is_err() {
+            *mover = None;
         }
-        done
     }
 
     /// The file is there and in WAL mode: [`SqliteRecord::open`] saw to that.
@@ -153,20 +196,24 @@ impl LogWriter {
         connection.busy_timeout(self.busy_timeout)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "wal_autocheckpoint", PAGES_MAX)?;
         Ok(connection)
     }
 }
 
+/// Pages of the write-ahead log, moved or not.
+fn pages(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))
+}
+
+fn checkpoint(db: &mut Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
 impl Writer {
     fn take(&mut self, parcel: &Parcel) -> Result<(), RecordError> {
-        let mut tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if !take_new(&tx, &mut self.names, &parcel.rows)? {
-            tx.rollback()?;
-            self.names.rolled_back();
-            tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            take_any(&tx, &mut self.names, &parcel.rows)?;
-        }
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        take_rows(&tx, &mut self.names, &parcel.rows, Counted::Now)?;
         jobs::take(&tx, &parcel.jobs)?;
         parcel.carried.iter().try_for_each(|admission| carry(&tx, parcel.spool, admission))?;
         tx.execute(
@@ -211,98 +258,11 @@ impl From<rusqlite::Error> for RecordError {
     }
 }
 
-/// Inserts rows none of which is there yet, each at its first place, and counts them; `false` where one could not be.
-fn take_new(tx: &Transaction<'_>, names: &mut Names, rows: &Rows) -> Result<bool, RecordError> {
-    let mut taken = Taken::default();
-    let mut insert = Insert::prepare(tx, INSERT_ROWS.min(rows.len()).max(1))?;
-    let mut single = Insert::prepare(tx, 1)?;
-    let whole = rows.len() - rows.len() % INSERT_ROWS.min(rows.len()).max(1);
-    for (number, row) in rows.iter().enumerate() {
-        let row = Named::new(&row, names, tx)?;
-        let statement = if number < whole { &mut insert } else { &mut single };
-        statement.bind(&row)?;
-        if statement.is_full() && !statement.run()? {
-            return Ok(false);
-        }
-        taken.count(&row);
-    }
-    taken.write(tx)?;
-    Ok(true)
-}
-
-/// Inserts what is not there yet, and counts it.
-fn take_any(tx: &Transaction<'_>, names: &mut Names, rows: &Rows) -> Result<(), RecordError> {
-    let mut taken = Taken::default();
-    let mut insert = Insert::prepare(tx, 1)?;
-    let mut at_place = at_place(tx)?;
-    for row in rows.iter() {
-        let mut row = Named::new(&row, names, tx)?;
-        let mut places = places(row.place);
-        loop {
-            row.place = places.next().ok_or_else(|| no_place(row.facts.id))?;
-            insert.bind(&row)?;
-            if insert.run()? {
-                taken.count(&row);
-                break;
-            }
-            if id_at(&mut at_place, row.place)? == Some(row.facts.id) {
-                break;
-            }
-        }
-    }
-    Ok(taken.write(tx)?)
-}
-
-/// Rows that were inserted, as sums, blocks and arrivals know them.
-#[derive(Default)]
-struct Taken<'a> {
-    sums: Sums<'a>,
-    entries: Vec<(Scopes, Entry)>,
-}
-
-impl<'a> Taken<'a> {
-    fn count(&mut self, row: &Named<'a>) {
-        self.sums.add(row);
-        self.entries.push((row.scopes, row.entry()));
-    }
-
-    fn write(mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        self.entries.sort_by_key(|(_, entry)| entry.place);
-        let Some((_, last)) = self.entries.last() else { return Ok(()) };
-        let (mut before, mut places) = (0, Vec::with_capacity(self.entries.len() * 5));
-        let last = last.place;
-        for (_, entry) in &self.entries {
-            packed::put(&mut places, entry.place.abs_diff(before));
-            before = entry.place;
-        }
-        tx.execute("INSERT INTO log_arrivals (last, places) VALUES (?, ?)", (last, places))?;
-        let mut blocks = Blocks::prepare(tx)?;
-        let mut run = Vec::with_capacity(self.entries.len());
-        run.extend(self.entries.iter().map(|(_, entry)| *entry));
-        blocks.add(EVERYTHING, &run)?;
-        for of in [|scopes: &Scopes| scopes.organization, |scopes: &Scopes| Some(scopes.own)] {
-            // Stable: within a scope, entries stay in the order of their places.
-            self.entries.sort_by_key(|(scopes, _)| of(scopes));
-            for same in self.entries.chunk_by(|(one, _), (next, _)| of(one) == of(next)) {
-                let Some(scope) = same.first().and_then(|(scopes, _)| of(scopes)) else { continue };
-                run.clear();
-                run.extend(same.iter().map(|(_, entry)| *entry));
-                blocks.add(scope, &run)?;
-            }
-        }
-        self.sums.write(tx)
-    }
-}
-
-fn no_place(id: RequestId) -> RecordError {
-    RecordError::Refused(format!("{PLACES_MAX} rows of other requests stand where that of {id} belongs"))
-}
-
 /// Keeps an admission whose frame is about to be deleted. One whose row is there already has ended: that is
 /// how a batch moved twice looks.
-fn carry(tx: &Transaction<'_>, spool: Uuid, admission: &Carried) -> rusqlite::Result<()> {
+fn carry(tx: &Connection, spool: Uuid, admission: &Carried) -> Result<(), RecordError> {
     let (id, at, key, organization, project, credits, microcents) = admission;
-    if place_of_row(tx, *id)?.is_some() {
+    if number_of_row(tx, *id)?.is_some() {
         return Ok(());
     }
     tx.execute(
@@ -323,32 +283,4 @@ fn carried(admission: &Admission<'_>) -> Carried {
         int(admission.estimate.credits),
         int(admission.estimate.microcents),
     )
-}
-
-/// Where the row of a request stands; `None` where the log has none.
-pub(super) fn place_of_row(db: &Connection, id: RequestId) -> rusqlite::Result<Option<i64>> {
-    let mut at_place = at_place(db)?;
-    for place in places(place_of(id)) {
-        match id_at(&mut at_place, place)? {
-            Some(other) if other != id => {}
-            there => return Ok(there.map(|_| place)),
-        }
-    }
-    Ok(None)
-}
-
-/// Where a row can stand, first choice first.
-fn places(first: i64) -> impl Iterator<Item = i64> {
-    // Not beyond the largest: only an id that is none of ours stands so far up.
-    (0..PLACES_MAX).map_while(move |further| first.checked_add(further))
-}
-
-fn at_place(db: &Connection) -> rusqlite::Result<Statement<'_>> {
-    db.prepare("SELECT id FROM requests WHERE place = ?")
-}
-
-fn id_at(at_place: &mut Statement<'_>, place: i64) -> rusqlite::Result<Option<RequestId>> {
-    let mut found = at_place.query([place])?;
-    let Some(row) = found.next()? else { return Ok(None) };
-    Ok(Some(RequestId(Uuid::from_bytes(row.get(0)?))))
 }

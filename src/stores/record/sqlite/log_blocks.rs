@@ -1,24 +1,31 @@
 //! Which rows a scope has: the index behind pages, in blocks instead of one entry per row.
 //!
 //! An index on (scope, place) would cost each row a place of its own in three trees: one for its key, one for its
-//! organization, one for everything. A block holds up to [`BLOCK_ROWS`] of them in 8 bytes each, is written once
-//! per batch, and carries what pages are filtered by, so that neither a filter nor a count reads rows.
+//! organization, one for everything. A block holds up to [`WIDE_ROWS`] of them in 9 bytes each, is written once
+//! per batch, and carries what pages are filtered by, so that neither a filter nor a count reads rows; and the number
+//! of each row, by which it is found.
 //!
 //! **Invariant:** blocks of a scope do not overlap: each covers the places from its first to its last. A row that
 //! comes late, as its request took long, is sorted into the block where it belongs.
 
+use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
+use super::columns::unreadable_value;
+use super::names::EVERYTHING;
 use crate::stores::record::packed::{self, Bytes};
 
-/// Rows in a block, at most: fewer make pages far behind slower. In at most 14 bytes each they fit a quarter of a page
-/// of the file, beyond which SQLite gives a block a page of its own.
-pub(super) const BLOCK_ROWS: usize = 128;
+/// Rows of a block of a scope of all, or of an organization: few blocks make pages far behind, and counts, fast.
+pub(super) const WIDE_ROWS: usize = 1_024;
+/// Rows of a block of a key, of which there are many, each with few rows in a batch.
+pub(super) const OWN_ROWS: usize = 128;
 
 /// One row, as far as pages are filtered by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub place: i64,
+    /// Where it stands.
+    pub number: i64,
     pub status: u16,
     pub success: bool,
     pub tier: Label,
@@ -56,14 +63,17 @@ impl Label {
 
 /// Entries of one block, in the order of their places.
 fn encode(entries: &[Entry], first: i64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * 9);
-    let mut before = first;
+    let mut out = Vec::with_capacity(entries.len() * 11);
+    let (mut before, mut number) = (first, 0);
     for entry in entries {
         packed::put(&mut out, entry.place.abs_diff(before));
+        // Mostly the next, sometimes one before.
+        let further = entry.number.wrapping_sub(number);
+        packed::put(&mut out, (further << 1 ^ further >> 63) as u64);
         packed::put(&mut out, u64::from(entry.status) << 1 | u64::from(entry.success));
         packed::put(&mut out, entry.tier.number());
         packed::put(&mut out, entry.domain.number());
-        before = entry.place;
+        (before, number) = (entry.place, entry.number);
     }
     out
 }
@@ -71,12 +81,15 @@ fn encode(entries: &[Entry], first: i64) -> Vec<u8> {
 /// Appends the entries of a block that begins at `first`; `None` where the bytes are not those of a block.
 pub(super) fn decode(bytes: &[u8], first: i64, to: &mut Vec<Entry>) -> Option<()> {
     let mut bytes = Bytes(bytes);
-    let mut place = first;
+    let (mut place, mut number) = (first, 0_i64);
     while !bytes.is_empty() {
         place = place.checked_add_unsigned(bytes.number()?)?;
+        let further = bytes.number()?;
+        number = number.wrapping_add((further >> 1) as i64 ^ -((further & 1) as i64));
         let status = bytes.number()?;
         to.push(Entry {
             place,
+            number,
             status: (status >> 1).try_into().ok()?,
             success: status & 1 == 1,
             tier: Label::of(bytes.number()?)?,
@@ -99,6 +112,8 @@ pub(super) struct Blocks<'t> {
 /// A block as it was found.
 struct Found {
     first: i64,
+    last: i64,
+    size: usize,
     entries: Vec<u8>,
 }
 
@@ -106,7 +121,8 @@ impl<'t> Blocks<'t> {
     pub fn prepare(db: &'t Connection) -> rusqlite::Result<Self> {
         let newest = |condition: &str| {
             db.prepare(&format!(
-                "SELECT first, entries FROM log_blocks WHERE scope = ?1 {condition} ORDER BY first DESC LIMIT 1"
+                "SELECT first, last, size, entries FROM log_blocks WHERE scope = ?1 {condition}
+                 ORDER BY first DESC LIMIT 1"
             ))
         };
         Ok(Self {
@@ -116,15 +132,38 @@ impl<'t> Blocks<'t> {
                 "SELECT first FROM log_blocks WHERE scope = ? AND first > ? ORDER BY first LIMIT 1",
             )?,
             put: db.prepare(
-                "INSERT OR REPLACE INTO log_blocks (scope, first, last, rows, success, entries)
+                "INSERT OR REPLACE INTO log_blocks (scope, first, last, size, success, entries)
                  VALUES (?, ?, ?, ?, ?, ?)",
             )?,
             merged: Vec::new(),
         })
     }
 
-    /// Adds entries, in the order of their places, to those of a scope.
-    pub fn add(&mut self, scope: u32, mut entries: &[Entry]) -> rusqlite::Result<()> {
+    /// The numbers of the rows that stand at some of `places`, which are in order.
+    pub fn taken(&mut self, mut places: &[i64]) -> rusqlite::Result<AHashMap<i64, i64>> {
+        let mut taken = AHashMap::new();
+        while let Some(next) = places.first() {
+            let block = found(&mut self.at, (EVERYTHING, next))?;
+            let behind: Option<i64> =
+                self.behind.query_row((EVERYTHING, next), |row| row.get(0)).optional()?;
+            let count = behind.map_or(places.len(), |end| places.partition_point(|place| *place < end));
+            let (now, later) = places.split_at(count);
+            if let Some(block) = block.filter(|block| block.last >= *next) {
+                self.merged.clear();
+                block.decode(&mut self.merged)?;
+                for place in now {
+                    if let Ok(at) = self.merged.binary_search_by_key(place, |entry| entry.place) {
+                        taken.insert(*place, self.merged[at].number);
+                    }
+                }
+            }
+            places = later;
+        }
+        Ok(taken)
+    }
+
+    /// Adds entries, in the order of their places, to those of a scope, in blocks of at most `most`.
+    pub fn add(&mut self, scope: u32, most: usize, mut entries: &[Entry]) -> rusqlite::Result<()> {
         while let Some(next) = entries.first() {
             let last = found(&mut self.last, (scope,))?;
             let (block, end) = match last {
@@ -139,26 +178,35 @@ impl<'t> Blocks<'t> {
             };
             let count = end.map_or(entries.len(), |end| entries.partition_point(|entry| entry.place < end));
             let (now, later) = entries.split_at(count);
-            self.merge(scope, block.as_ref(), now)?;
+            // Behind a full block there is a new one.
+            let block = block.filter(|block| block.size < most || next.place < block.last);
+            self.merge(scope, most, block.as_ref(), now)?;
             entries = later;
         }
         Ok(())
     }
 
     /// Writes a block anew with more entries, in several where there are too many.
-    fn merge(&mut self, scope: u32, block: Option<&Found>, entries: &[Entry]) -> rusqlite::Result<()> {
+    fn merge(
+        &mut self,
+        scope: u32,
+        most: usize,
+        block: Option<&Found>,
+        entries: &[Entry],
+    ) -> rusqlite::Result<()> {
         self.merged.clear();
         if let Some(block) = block {
-            decode(&block.entries, block.first, &mut self.merged).ok_or_else(unreadable)?;
+            block.decode(&mut self.merged)?;
         }
         let appended =
-            self.merged.last().is_none_or(|last| entries.iter().all(|entry| last.place < entry.place));
+            self.merged.last().zip(entries.first()).is_none_or(|(last, next)| last.place < next.place);
         self.merged.extend_from_slice(entries);
-        let mut rows = BLOCK_ROWS;
+        let mut rows = most;
         if !appended {
-            self.merged.sort_unstable_by_key(|entry| entry.place);
+            // Two runs, each in order.
+            self.merged.sort_by_key(|entry| entry.place);
             // In even parts, so that each has room for what comes late.
-            rows = self.merged.len().div_ceil(self.merged.len().div_ceil(BLOCK_ROWS));
+            rows = self.merged.len().div_ceil(self.merged.len().div_ceil(most));
         }
         for chunk in self.merged.chunks(rows) {
             if let ([first, ..], [.., last]) = (chunk, chunk) {
@@ -171,14 +219,40 @@ impl<'t> Blocks<'t> {
     }
 }
 
-fn found(statement: &mut Statement<'_>, of: impl rusqlite::Params) -> rusqlite::Result<Option<Found>> {
-    statement.query_row(of, |row| Ok(Found { first: row.get(0)?, entries: row.get(1)? })).optional()
+impl Found {
+    fn decode(&self, to: &mut Vec<Entry>) -> rusqlite::Result<()> {
+        decode(&self.entries, self.first, to).ok_or_else(|| unreadable_value("log_blocks.entries"))
+    }
 }
 
-fn unreadable() -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(
-        0,
-        rusqlite::types::Type::Blob,
-        "log_blocks.entries holds no value of its kind".into(),
-    )
+fn found(statement: &mut Statement<'_>, of: impl rusqlite::Params) -> rusqlite::Result<Option<Found>> {
+    statement
+        .query_row(of, |row| {
+            let size = row.get::<_, u32>(2)? as usize;
+            Ok(Found { first: row.get(0)?, last: row.get(1)?, size, entries: row.get(3)? })
+        })
+        .optional()
+}
+
+/// Hands the entries of a scope from a place on to `each`, newest first.
+pub(super) fn back_to(
+    db: &Connection,
+    scope: u32,
+    place: i64,
+    mut each: impl FnMut(&Entry),
+) -> rusqlite::Result<()> {
+    let mut blocks =
+        db.prepare("SELECT first, last, entries FROM log_blocks WHERE scope = ? ORDER BY first DESC")?;
+    let mut blocks = blocks.query([scope])?;
+    let mut entries = Vec::new();
+    while let Some(block) = blocks.next()? {
+        if block.get::<_, i64>(1)? < place {
+            break;
+        }
+        entries.clear();
+        decode(block.get_ref(2)?.as_blob()?, block.get(0)?, &mut entries)
+            .ok_or_else(|| unreadable_value("log_blocks.entries"))?;
+        entries.iter().rev().take_while(|entry| entry.place >= place).for_each(&mut each);
+    }
+    Ok(())
 }

@@ -6,19 +6,20 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::SqliteRecord;
-use super::columns::{Columns, bytes, int, key_id, micros};
-use super::log_rows::first_place;
+use super::columns::{Columns, bytes, int, key_id};
+use super::log_blocks::back_to;
 use super::log_sums::{Width, cell_of};
+use super::names::EVERYTHING;
+use super::reports::number_of;
+use super::reports::rows::Words;
+use super::sheets::Reader;
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
+use crate::stores::record::places::first_place;
+use crate::stores::record::reports::Scope;
 use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE, UsageCell};
-
-/// Of what came since a place and was admitted since an instant.
-pub(super) const ADMITTED_SINCE: &str =
-    "SELECT organization, key, at FROM requests JOIN scopes ON scopes.number = requests.scope
-     WHERE place >= ? AND at >= ? AND admitted AND organization <> '' ORDER BY at";
 
 /// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
 /// gateway's: the time between the two, and what the clocks differ by.
@@ -67,24 +68,27 @@ impl SqliteRecord {
         &self,
         since: Timestamp,
     ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
-        self.log_readers.ask(move |db| Ok((cells(db, since)?, totals(db)?))).await
+        self.log_readers.ask(move |db| Ok((cells(db, since, None)?, totals(db)?))).await
     }
 
     pub(super) async fn admitted_since(
         &self,
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
-        let rows = sqlx::query(ADMITTED_SINCE)
-            .bind(first_place(since.minus(ARRIVED_BEFORE_MAX)))
-            .bind(micros(since))
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let row = Columns(row);
-                Ok((row.org("organization")?, row.opt_uuid("key")?.map(KeyId), row.instant("at")?))
+        self.log_readers
+            .ask(move |db| {
+                let mut words = Words::new(db)?;
+                let mut all = Vec::new();
+                admitted(db, EVERYTHING, since, |scope, at| {
+                    if let (Some(organization), key) = words.owner(scope)? {
+                        all.push((OrgId::parse(organization).map_err(RecordError::Corrupt)?, *key, at));
+                    }
+                    Ok(())
+                })?;
+                all.sort_by_key(|(.., at)| *at);
+                Ok(all)
             })
-            .collect()
+            .await
     }
 
     pub(super) async fn usage_of(
@@ -93,68 +97,55 @@ impl SqliteRecord {
         since: Timestamp,
         recent: Timestamp,
     ) -> Result<OrgUsage, RecordError> {
-        // One transaction: all of it is of the same instant.
-        let mut tx = self.readers.begin().await?;
-        let cells = sqlx::query(
-            "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
-             WHERE organization = ? AND cell >= ? AND admitted > 0 ORDER BY cell",
-        )
-        .bind(org.as_str())
-        .bind(cell_of(since))
-        .fetch_all(&mut *tx)
-        .await?;
-        let totals = sqlx::query(
-            "SELECT key, requests FROM key_usage
-             WHERE key IN (SELECT id FROM keys WHERE organization = ?) AND requests > 0",
-        )
-        .bind(org.as_str())
-        .fetch_all(&mut *tx)
-        .await?;
-        let recent = sqlx::query(
-            "SELECT at FROM requests JOIN scopes ON scopes.number = requests.scope
-             WHERE place >= ? AND at >= ? AND admitted AND organization = ? ORDER BY at",
-        )
-        .bind(first_place(recent.minus(ARRIVED_BEFORE_MAX)))
-        .bind(micros(recent))
-        .bind(org.as_str())
-        .fetch_all(&mut *tx)
-        .await?;
-        let shipped = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")
-            .fetch_all(&mut *tx)
-            .await?;
-        let total = |row| {
-            let row = Columns(row);
-            Ok((row.key_id("key")?, row.count("requests")?))
-        };
-        let spool = |row| {
-            let row = Columns(row);
-            Ok((row.uuid("id")?, row.count("shipped")?))
-        };
-        Ok(OrgUsage {
-            cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
-            totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
-            recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
-            shipped: shipped.iter().map(spool).collect::<Result<_, RecordError>>()?,
-        })
+        let organization = org.clone();
+        self.log_readers
+            .ask(move |db| {
+                let mut usage = OrgUsage {
+                    cells: cells(db, since, Some(&organization))?,
+                    totals: totals_of(db, &organization)?,
+                    recent: Vec::new(),
+                    shipped: shipped(db)?,
+                };
+                if let Some(scope) = number_of(db, &Scope::Organization(organization))? {
+                    admitted(db, scope, recent, |_, at| {
+                        usage.recent.push(at);
+                        Ok(())
+                    })?;
+                    usage.recent.sort_unstable();
+                }
+                Ok(usage)
+            })
+            .await
     }
 }
 
-fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
-    Ok(UsageCell {
-        organization: row.org("organization")?,
-        key: row.opt_uuid("key")?.map(KeyId),
-        at: Width::Cell.start(row.count("cell")?),
-        admitted: row.count("admitted")?,
-        cost: Cost { credits: row.count("credits")?, microcents: row.count("microcents")? },
-    })
+/// Hands the own scope and the instant of every row of a scope that was admitted since an instant to `each`.
+fn admitted(
+    db: &Connection,
+    scope: u32,
+    since: Timestamp,
+    mut each: impl FnMut(u32, Timestamp) -> Result<(), RecordError>,
+) -> Result<(), RecordError> {
+    let mut numbers = Vec::new();
+    back_to(db, scope, first_place(since.minus(ARRIVED_BEFORE_MAX)), |entry| numbers.push(entry.number))?;
+    // As they stand: each sheet is read once.
+    numbers.sort_unstable();
+    let mut reader = Reader::new(db)?;
+    for number in numbers {
+        if let Some(row) = reader.row(number)?.filter(|row| row.admitted && row.at >= since) {
+            each(row.scope, row.at)?;
+        }
+    }
+    Ok(())
 }
 
 /// A month of a thousand keys are millions of these: they are read at once, and put in the order of time here.
-fn cells(db: &Connection, since: Timestamp) -> Result<Vec<UsageCell>, RecordError> {
+fn cells(db: &Connection, since: Timestamp, of: Option<&OrgId>) -> Result<Vec<UsageCell>, RecordError> {
     let mut cells = db.prepare(
-        "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m WHERE cell >= ? AND admitted > 0",
+        "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+         WHERE cell >= ?1 AND admitted > 0 AND organization = coalesce(?2, organization)",
     )?;
-    let mut rows = cells.query([cell_of(since)])?;
+    let mut rows = cells.query((cell_of(since), of.map(OrgId::as_str)))?;
     let (mut cells, mut last) = (Vec::<UsageCell>::new(), String::new());
     while let Some(row) = rows.next()? {
         let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
@@ -188,6 +179,34 @@ fn totals(db: &Connection) -> Result<Vec<(OrgId, KeyId, u64)>, RecordError> {
         totals.push((OrgId::parse(&organization).map_err(RecordError::Corrupt)?, key_id(&key)?, requests));
     }
     Ok(totals)
+}
+
+/// Of the keys that an organization has now.
+fn totals_of(db: &Connection, organization: &OrgId) -> Result<Vec<(KeyId, u64)>, RecordError> {
+    let mut totals = db.prepare(
+        "SELECT key, requests FROM key_usage
+         WHERE key IN (SELECT id FROM keys WHERE organization = ?) AND requests > 0",
+    )?;
+    let mut rows = totals.query([organization.as_str()])?;
+    let mut totals = Vec::new();
+    while let Some(row) = rows.next()? {
+        totals.push((
+            key_id(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?,
+            row.get::<_, i64>(1)?.max(0) as u64,
+        ));
+    }
+    Ok(totals)
+}
+
+/// The number of the last batch of each spool that is in, where it has one.
+fn shipped(db: &Connection) -> Result<Vec<(Uuid, u64)>, RecordError> {
+    let mut shipped = db.prepare("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")?;
+    let mut rows = shipped.query([])?;
+    let mut shipped = Vec::new();
+    while let Some(row) = rows.next()? {
+        shipped.push((Uuid::from_bytes(row.get(0)?), row.get::<_, i64>(1)?.max(0) as u64));
+    }
+    Ok(shipped)
 }
 
 fn admission(row: &Columns<'_>) -> Result<Admission<'static>, RecordError> {

@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement};
+use rusqlite::Connection;
 
-use super::columns::{int, micros};
 use super::log_blocks::{Entry, Label};
 use super::names::{Kind, Name, Names, Scopes};
 use crate::domain::cost::{Cost, CostSource, Outcome};
@@ -49,7 +47,6 @@ pub(super) struct Facts {
 
 /// One of [`Rows`].
 pub(super) struct Row<'a> {
-    pub place: i64,
     pub facts: &'a Facts,
     organization: Option<&'a str>,
     /// In the order of [`Kind::ALL`].
@@ -63,13 +60,14 @@ pub(super) struct Named<'a> {
     pub organization: Option<&'a str>,
     pub scopes: Scopes,
     /// In the order of [`Kind::ALL`].
-    names: [Option<Name<'a>>; Kind::ALL.len()],
+    pub names: [Option<Name<'a>>; Kind::ALL.len()],
 }
 
 impl<'a> Named<'a> {
-    pub fn new(row: &Row<'a>, names: &mut Names, db: &Connection) -> rusqlite::Result<Self> {
+    /// A row at the place that it gets.
+    pub fn new(place: i64, row: &Row<'a>, names: &mut Names, db: &Connection) -> rusqlite::Result<Self> {
         let mut named = Self {
-            place: row.place,
+            place,
             facts: row.facts,
             organization: row.organization,
             scopes: names.scopes(db, row.organization, row.facts.key)?,
@@ -94,7 +92,7 @@ impl<'a> Named<'a> {
     }
 
     /// The row as a block has it.
-    pub fn entry(&self) -> Entry {
+    pub fn entry(&self, number: i64) -> Entry {
         let label = |name: Option<Name<'_>>| match name {
             None => Label::None,
             Some(Name::Text(_)) => Label::InRow,
@@ -102,6 +100,7 @@ impl<'a> Named<'a> {
         };
         Entry {
             place: self.place,
+            number,
             status: self.facts.status,
             success: self.facts.outcome == Some(Outcome::Success),
             tier: label(self.tier()),
@@ -120,10 +119,6 @@ impl Rows {
             packed.push(place, row);
         }
         packed
-    }
-
-    pub fn len(&self) -> usize {
-        self.rows.len()
     }
 
     fn push(&mut self, place: i64, row: &row::Row<'_>) {
@@ -161,97 +156,25 @@ impl Rows {
         texts.into_iter().flatten().for_each(|text| self.texts.push_str(text));
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
-        self.rows.iter().map(|row| {
-            let mut rest = self.texts.get(row.texts..).unwrap_or_default();
-            let [organization, texts @ ..] = row.lengths.map(|length| {
-                let (text, behind) = rest.split_at_checked(length?)?;
-                rest = behind;
-                Some(text)
-            });
-            Row { place: row.place, facts: &row.facts, organization, texts }
-        })
-    }
-}
-
-/// Rows that one statement inserts: about a third cheaper than one by one.
-pub(super) const INSERT_ROWS: usize = 16;
-const COLUMNS: usize = 23;
-
-/// The statement that inserts rows.
-pub(super) struct Insert<'t> {
-    statement: Statement<'t>,
-    rows: usize,
-    bound: usize,
-}
-
-impl<'t> Insert<'t> {
-    /// One that inserts `rows` at a time.
-    pub fn prepare(db: &'t Connection, rows: usize) -> rusqlite::Result<Self> {
-        let values = format!("({})", vec!["?"; COLUMNS].join(","));
-        let statement = db.prepare(&format!(
-            "INSERT INTO requests (
-                 place, id, at, scope, admitted, outcome, credits, microcents, cost_source, status,
-                 first_byte_micros, total_micros, bytes_in, bytes_out, address,
-                 project, method, path, code, tier, domain, target, user_agent)
-             VALUES {} ON CONFLICT (place) DO NOTHING",
-            vec![values; rows].join(",")
-        ))?;
-        Ok(Self { statement, rows, bound: 0 })
+    /// The first choices of their places, in order.
+    pub fn places(&self) -> impl Iterator<Item = i64> {
+        self.rows.iter().map(|row| row.place)
     }
 
-    /// Takes one more row for [`Insert::run`].
-    pub fn bind(&mut self, row: &Named<'_>) -> rusqlite::Result<()> {
-        let facts = row.facts;
-        let (v4, v6);
-        let address: &[u8] = match facts.address {
-            IpAddr::V4(address) => {
-                v4 = address.octets();
-                &v4
-            }
-            IpAddr::V6(address) => {
-                v6 = address.octets();
-                &v6
-            }
-        };
-        let values = [
-            ValueRef::Integer(row.place),
-            ValueRef::Blob(facts.id.0.as_bytes()),
-            ValueRef::Integer(micros(facts.at)),
-            ValueRef::Integer(i64::from(row.scopes.own)),
-            ValueRef::Integer(i64::from(facts.admitted)),
-            facts.outcome.map_or(ValueRef::Null, |outcome| ValueRef::Integer(outcome as i64)),
-            ValueRef::Integer(int(facts.cost.credits)),
-            ValueRef::Integer(int(facts.cost.microcents)),
-            ValueRef::Integer(facts.cost_source as i64),
-            ValueRef::Integer(i64::from(facts.status)),
-            ValueRef::Integer(int(facts.first_byte_micros)),
-            ValueRef::Integer(int(facts.total_micros)),
-            ValueRef::Integer(int(facts.bytes_in)),
-            ValueRef::Integer(int(facts.bytes_out)),
-            ValueRef::Blob(address),
-        ];
-        let names = row.names.iter().map(|name| match name {
-            None => ValueRef::Null,
-            Some(Name::Number(number)) => ValueRef::Integer(i64::from(*number)),
-            Some(Name::Text(text)) => ValueRef::from(*text),
+    /// The id of one of them.
+    pub fn id(&self, at: usize) -> Option<RequestId> {
+        self.rows.get(at).map(|row| row.facts.id)
+    }
+
+    /// One of them.
+    pub fn get(&self, at: usize) -> Option<Row<'_>> {
+        let row = self.rows.get(at)?;
+        let mut rest = self.texts.get(row.texts..).unwrap_or_default();
+        let [organization, texts @ ..] = row.lengths.map(|length| {
+            let (text, behind) = rest.split_at_checked(length?)?;
+            rest = behind;
+            Some(text)
         });
-        let first = self.bound * COLUMNS + 1;
-        for (parameter, value) in (first..).zip(values.into_iter().chain(names)) {
-            self.statement.raw_bind_parameter(parameter, ToSqlOutput::Borrowed(value))?;
-        }
-        self.bound += 1;
-        Ok(())
-    }
-
-    /// Whether as many rows are bound as it inserts at a time.
-    pub const fn is_full(&self) -> bool {
-        self.bound == self.rows
-    }
-
-    /// Inserts what was bound; `false` where a place was taken.
-    pub fn run(&mut self) -> rusqlite::Result<bool> {
-        let rows = std::mem::take(&mut self.bound);
-        Ok(self.statement.raw_execute()? == rows)
+        Some(Row { facts: &row.facts, organization, texts })
     }
 }

@@ -35,8 +35,7 @@ pub(super) struct Sum<'a> {
 #[derive(Default)]
 pub(super) struct Sums<'a> {
     /// By the own scope of rows, and their five minutes.
-    cells: AHashMap<(Scopes, u64), Totals>,
-    parts: AHashMap<(Scopes, u64, Part<'a>), Count>,
+    cells: AHashMap<(Scopes, u64), Gathered<'a>>,
     keys: AHashMap<KeyId, KeyUsage<'a>>,
 }
 
@@ -48,19 +47,49 @@ struct KeyUsage<'a> {
     last_admitted: Option<Timestamp>,
 }
 
+/// Parts looked through for one that is counted: most rows have those of the few before them.
+const NEAR: usize = 8;
+/// Parts of one sum from which on equal ones are added together, at the latest when they are twice as many as are left.
+const PARTS: usize = 64;
+
+/// Rows of five minutes of one key.
+#[derive(Default)]
+struct Gathered<'a> {
+    totals: Totals,
+    /// In no order, and equal ones apart.
+    parts: Parts<'a>,
+    /// How many were left when equal ones were last added together.
+    apart: usize,
+}
+
+impl<'a> Gathered<'a> {
+    fn add(&mut self, part: Part<'a>, count: Count) {
+        let near = self.parts.len().saturating_sub(NEAR);
+        if let Some((_, sum)) = self.parts[near..].iter_mut().find(|(known, _)| *known == part) {
+            return sum.add(&count);
+        }
+        self.parts.push((part, count));
+        if self.parts.len() >= PARTS.max(2 * self.apart) {
+            parts::coalesce(&mut self.parts);
+            self.apart = self.parts.len();
+        }
+    }
+}
+
 impl<'a> Sums<'a> {
     /// Counts a row.
     pub(super) fn add(&mut self, row: &Named<'a>) {
         let facts = row.facts;
         let cell = (row.scopes, Width::Cell.cell_of(facts.at));
-        self.cells.entry(cell).or_default().add(&totals_of(row));
+        let cell = self.cells.entry(cell).or_default();
+        cell.totals.add(&totals_of(row));
         let count = Count {
             requests: 1,
             success: u64::from(facts.outcome == Some(Outcome::Success)),
             cost: facts.cost,
         };
         for part in parts_of(row).into_iter().flatten() {
-            self.parts.entry((cell.0, cell.1, part)).or_default().add(&count);
+            cell.add(part, count);
         }
         // Nobody pays for a caller that stayed unknown, so no key is counted for it.
         if let (Some(key), Some(organization)) = (facts.key, row.organization) {
@@ -75,19 +104,15 @@ impl<'a> Sums<'a> {
     pub(super) fn write(self, db: &Connection) -> rusqlite::Result<()> {
         write_keys(db, self.keys)?;
         let mut table = Table::prepare(db)?;
-        let mut sums: Vec<_> = self
-            .cells
-            .into_iter()
-            .flat_map(|((scopes, cell), totals)| sums_of(scopes, cell).map(move |of| (of, totals)))
-            .filter_map(|(of, totals)| Some((of?, totals)))
-            .collect();
+        let (mut sums, mut parts) = (Vec::new(), Vec::new());
+        for ((scopes, cell), mut gathered) in self.cells {
+            parts::coalesce(&mut gathered.parts);
+            for of in sums_of(scopes, cell).into_iter().flatten() {
+                sums.push((of, gathered.totals));
+                parts.extend(gathered.parts.iter().map(|(part, count)| (of, *part, *count)));
+            }
+        }
         sums.sort_unstable_by_key(|(of, _)| *of);
-        let mut parts: Vec<_> = self
-            .parts
-            .into_iter()
-            .flat_map(|((scopes, cell, part), count)| sums_of(scopes, cell).map(move |of| (of, part, count)))
-            .filter_map(|(of, part, count)| Some((of?, part, count)))
-            .collect();
         parts.sort_unstable_by_key(|(of, part, _)| (*of, *part));
         let mut parts = parts.into_iter().peekable();
         for same in sums.chunk_by(|(one, _), (next, _)| one == next) {

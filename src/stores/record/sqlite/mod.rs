@@ -30,14 +30,17 @@ mod log_blocks;
 mod log_read;
 mod log_rows;
 mod log_sums;
+mod log_take;
 mod members;
 mod names;
 mod notices;
+mod old_log;
 mod organizations;
 mod people;
 mod projects;
 mod reports;
 mod sessions;
+mod sheets;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -116,6 +119,7 @@ impl SqliteRecord {
             .page_size(PAGE_BYTES)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            .pragma("wal_autocheckpoint", log::PAGES_MAX.to_string())
             .foreign_keys(true)
             .busy_timeout(busy_timeout);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
@@ -127,7 +131,9 @@ impl SqliteRecord {
             .connect_lazy_with(options.pragma("query_only", "on"));
         let log = Arc::new(LogWriter::new(path.to_path_buf(), busy_timeout));
         let log_readers = Arc::new(Readers::new(path.to_path_buf(), busy_timeout));
-        Ok(Self { writer, readers, log, log_readers, swept: Arc::default() })
+        let record = Self { writer, readers, log, log_readers, swept: Arc::default() };
+        record.take_over_old_log().await?;
+        Ok(record)
     }
 
     /// Ends every connection; what is committed is on disk.

@@ -61,16 +61,14 @@ pub(super) struct Scopes {
     pub organization: Option<u32>,
 }
 
-/// What has a number.
+/// What has a number. Whoever rolls back a transaction in which something was given one loads anew.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     texts: [AHashMap<Box<str>, u32>; Kind::ALL.len()],
+    /// Of each kind, what was asked for last: most rows say what the one before them said.
+    last: [(String, u32); Kind::ALL.len()],
     keys: AHashMap<KeyId, (Box<str>, Scopes)>,
     organizations: AHashMap<Box<str>, Scopes>,
-    /// Given a number in the transaction that is under way.
-    fresh: Vec<(Kind, Box<str>)>,
-    /// Whether a scope was.
-    fresh_scopes: bool,
 }
 
 impl Names {
@@ -89,9 +87,16 @@ impl Names {
 
     /// The number of a text, given to it now where it has none and gets one.
     pub fn name<'a>(&mut self, db: &Connection, kind: Kind, text: &'a str) -> rusqlite::Result<Name<'a>> {
-        let texts = &self.texts[kind as usize];
-        if let Some(number) = texts.get(text) {
+        let (last, number) = &mut self.last[kind as usize];
+        // Zero is no number of a name.
+        if *number != 0 && last == text {
             return Ok(Name::Number(*number));
+        }
+        let texts = &self.texts[kind as usize];
+        if let Some(known) = texts.get(text) {
+            text.clone_into(last);
+            *number = *known;
+            return Ok(Name::Number(*known));
         }
         if text.len() > NAME_BYTES_MAX || texts.len() >= NAMES_MAX {
             return Ok(Name::Text(text));
@@ -107,7 +112,6 @@ impl Names {
             |row| row.get(0),
         )?;
         self.texts[kind as usize].insert(text.into(), number);
-        self.fresh.push((kind, text.into()));
         Ok(Name::Number(number))
     }
 
@@ -128,7 +132,6 @@ impl Names {
         if let Some(known) = known {
             return Ok(known);
         }
-        self.fresh_scopes = true;
         let own = number_of(db, 0, key.as_ref().map_or(&[][..], |key| key.0.as_bytes()), organization)?;
         let scopes = Scopes { own, organization: Some(number_of(db, 1, &[], organization)?) };
         if self.keys.len() + self.organizations.len() >= KEYS_MAX {
@@ -140,23 +143,6 @@ impl Names {
             None => drop(self.organizations.insert(organization.into(), scopes)),
         }
         Ok(scopes)
-    }
-
-    /// What was given a number keeps it.
-    pub fn committed(&mut self) {
-        self.fresh.clear();
-        self.fresh_scopes = false;
-    }
-
-    /// What was given a number since the last [`Names::committed`] has none.
-    pub fn rolled_back(&mut self) {
-        for (kind, text) in self.fresh.drain(..) {
-            self.texts[kind as usize].remove(&text);
-        }
-        if std::mem::take(&mut self.fresh_scopes) {
-            self.keys.clear();
-            self.organizations.clear();
-        }
     }
 }
 

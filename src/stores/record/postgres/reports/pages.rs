@@ -9,7 +9,7 @@ use crate::domain::cost::Outcome;
 use crate::stores::record::RecordError;
 use crate::stores::record::places::first_place;
 use crate::stores::record::reports::{
-    LogFilter, LogPage, LoggedRow, NumberedPage, PAGE_ROWS_MAX, Place, Scope, StatusFilter,
+    COUNTED_MAX, LogFilter, LogPage, LoggedRow, NumberedPage, PAGE_ROWS_MAX, Place, Scope, StatusFilter,
 };
 
 /// Rows looked at for one page by keyset.
@@ -129,18 +129,30 @@ pub(super) async fn numbered(
     size: usize,
 ) -> Result<NumberedPage, RecordError> {
     let size = size.min(PAGE_ROWS_MAX);
-    let mut count = QueryBuilder::new("SELECT count(*) AS total FROM requests WHERE true");
-    matching(&mut count, filter);
+    let mut count = QueryBuilder::new("SELECT count(*) AS total FROM ");
+    counted(&mut count, filter);
     let total = Columns(&count.build().fetch_one(&mut *db).await?).count("total")?;
     let first = page.saturating_sub(1).saturating_mul(size as u64);
     if first >= total {
         return Ok(NumberedPage { rows: Vec::new(), total });
     }
-    let mut query = QueryBuilder::new("SELECT * FROM requests WHERE true");
-    matching(&mut query, filter);
+    let mut query = QueryBuilder::new("SELECT * FROM ");
+    counted(&mut query, filter);
     query.push(" ORDER BY place DESC, id DESC OFFSET ").push_bind(int(first));
     query.push(" LIMIT ").push_bind(int(size as u64));
     let found = query.build().fetch_all(db).await?;
     let rows = found.iter().map(|row| logged(&Columns(row))).collect::<Result<_, _>>()?;
     Ok(NumberedPage { rows, total })
+}
+
+/// The rows of numbered pages: all that match, or of the newest [`COUNTED_MAX`] those that do.
+fn counted(query: &mut QueryBuilder<Postgres>, filter: &LogFilter) {
+    if !is_narrow(filter) {
+        query.push("requests WHERE true");
+        return matching(query, filter);
+    }
+    query.push("(");
+    in_scope(query, "*", filter, i64::MAX);
+    query.push(" LIMIT ").push_bind(int(COUNTED_MAX as u64)).push(") AS looked_at WHERE true");
+    narrowed(query, filter);
 }

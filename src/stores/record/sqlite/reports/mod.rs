@@ -1,4 +1,4 @@
-//! What people ask of the log, answered from `usage`, `log_blocks` and `requests`.
+//! What people ask of the log, answered from `usage`, `log_blocks` and `log_sheets`.
 //!
 //! | question | reads |
 //! |---|---|
@@ -10,13 +10,12 @@
 mod news;
 mod pages;
 mod readers;
-mod rows;
+pub(super) mod rows;
 mod sums;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _};
 
-pub(super) use self::news::batch_of;
 pub(super) use self::readers::Readers;
 use super::SqliteRecord;
 use super::names::EVERYTHING;
@@ -28,7 +27,7 @@ use crate::stores::record::reports::{
 };
 
 /// The number of a scope; `None` where nothing was ever logged of it.
-fn number_of(db: &Connection, scope: &Scope) -> Result<Option<u32>, RecordError> {
+pub(super) fn number_of(db: &Connection, scope: &Scope) -> Result<Option<u32>, RecordError> {
     let find = |kind: u8, key: &[u8], organization: Option<&str>| {
         let sql = "SELECT number FROM scopes WHERE kind = ?1 AND key = ?2 AND organization = coalesce(?3, organization)";
         db.query_row(sql, (kind, key, organization), |row| row.get(0)).optional()

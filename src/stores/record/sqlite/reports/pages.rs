@@ -1,17 +1,17 @@
 //! Pages of rows, over the blocks of a scope.
 
-use ahash::AHashSet;
-use rusqlite::{Connection, OptionalExtension as _, Statement};
+use rusqlite::Connection;
 
 use super::super::log_blocks::{Entry, Label, decode};
 use super::super::log_rows::first_place;
 use super::super::names::Kind;
+use super::super::upkeep::cutoff;
 use super::number_of;
-use super::rows::logged;
+use super::rows::Rows;
 use crate::domain::cost::Outcome;
 use crate::stores::record::RecordError;
 use crate::stores::record::reports::{
-    LogFilter, LogPage, NumberedPage, PAGE_ROWS_MAX, Place, StatusFilter, is_part,
+    COUNTED_MAX, LogFilter, LogPage, NumberedPage, PAGE_ROWS_MAX, Place, StatusFilter, is_part,
 };
 
 /// Entries looked at for one page by keyset: some milliseconds.
@@ -25,13 +25,13 @@ struct Asked<'t> {
     status: Option<StatusFilter>,
     tier: Option<Texts>,
     domain: Option<Texts>,
-    in_row: Statement<'t>,
+    rows: Rows<'t>,
 }
 
 /// Texts that a filter lets through.
 struct Texts {
-    /// The numbers of those that have one.
-    numbers: AHashSet<u32>,
+    /// The numbers of those that have one, each a bit: every row that is looked at asks for one.
+    numbers: Vec<u64>,
     /// What the others are compared with.
     text: String,
 }
@@ -39,9 +39,8 @@ struct Texts {
 impl<'t> Asked<'t> {
     /// `None` where nothing can be asked for.
     fn new(db: &'t Connection, filter: &LogFilter) -> Result<Option<Self>, RecordError> {
-        let oldest =
-            db.query_row("SELECT min(place) FROM requests", [], |row| row.get::<_, Option<i64>>(0))?;
-        let (Some(scope), Some(oldest)) = (number_of(db, &filter.scope)?, oldest) else { return Ok(None) };
+        let Some(scope) = number_of(db, &filter.scope)? else { return Ok(None) };
+        let oldest = cutoff(db)?.saturating_add(1);
         let tier = |text: &String| {
             let sql = "SELECT number FROM names WHERE kind = ? AND text = ?";
             texts(db, Kind::Tier, sql, text)
@@ -58,7 +57,7 @@ impl<'t> Asked<'t> {
             status: filter.status,
             tier: filter.tier.as_ref().map(tier).transpose()?,
             domain: filter.domain.as_ref().map(domain).transpose()?,
-            in_row: db.prepare("SELECT tier, domain FROM requests WHERE place = ?")?,
+            rows: Rows::new(db)?,
         }))
     }
 
@@ -82,35 +81,47 @@ impl<'t> Asked<'t> {
         let is_one = |texts: &Option<Texts>, label| match (texts, label) {
             (None, _) => Some(true),
             (Some(_), Label::None) => Some(false),
-            (Some(texts), Label::Number(number)) => Some(texts.numbers.contains(&number)),
+            (Some(texts), Label::Number(number)) => Some(texts.has(number)),
             (Some(_), Label::InRow) => None,
         };
         match (is_one(&self.tier, entry.tier), is_one(&self.domain, entry.domain)) {
             (Some(tier), Some(domain)) => Ok(tier && domain),
             (Some(false), _) | (_, Some(false)) => Ok(false),
-            (tier, domain) => self.row_lets_through(entry.place, tier.is_none(), domain.is_none()),
+            (tier, domain) => self.row_lets_through(entry.number, tier.is_none(), domain.is_none()),
         }
     }
 
     /// The same for texts that only the row has.
-    fn row_lets_through(&mut self, place: i64, tier: bool, domain: bool) -> Result<bool, RecordError> {
-        let texts = self.in_row.query_row([place], |row| {
-            // Both columns hold a text or a number.
-            let text = |column| row.get_ref(column).map(|value| value.as_str().ok().map(str::to_owned));
-            Ok((text(0)?, text(1)?))
-        });
-        let Some((of_tier, of_domain)) = texts.optional()? else { return Ok(false) };
-        let asked = |texts: &Option<Texts>, text: Option<String>, same: fn(&str, &str) -> bool| {
-            texts.as_ref().zip(text).is_some_and(|(texts, text)| same(&texts.text, &text))
+    fn row_lets_through(&mut self, number: i64, tier: bool, domain: bool) -> Result<bool, RecordError> {
+        let mut asked = |texts: &Option<Texts>, kind, same: fn(&str, &str) -> bool| {
+            let text = self.rows.text(number, kind)?;
+            Ok::<_, RecordError>(
+                texts.as_ref().zip(text).is_some_and(|(texts, text)| same(&texts.text, &text)),
+            )
         };
-        Ok((!tier || asked(&self.tier, of_tier, |asked, text| asked == text))
-            && (!domain || asked(&self.domain, of_domain, is_part)))
+        Ok((!tier || asked(&self.tier, Kind::Tier, |asked, text| asked == text)?)
+            && (!domain || asked(&self.domain, Kind::Domain, is_part)?))
+    }
+}
+
+impl Texts {
+    fn has(&self, number: u32) -> bool {
+        self.numbers.get(number as usize / 64).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
     }
 }
 
 fn texts(db: &Connection, kind: Kind, sql: &str, text: &str) -> Result<Texts, RecordError> {
-    let mut numbers = db.prepare(sql)?;
-    let numbers = numbers.query_map((kind as u8, text), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut found = db.prepare(sql)?;
+    let mut found = found.query((kind as u8, text))?;
+    let mut numbers = Vec::new();
+    while let Some(row) = found.next()? {
+        let number: u32 = row.get(0)?;
+        let at = number as usize / 64;
+        if numbers.len() <= at {
+            numbers.resize(at + 1, 0);
+        }
+        numbers[at] |= 1 << (number % 64);
+    }
     Ok(Texts { numbers, text: text.to_owned() })
 }
 
@@ -128,7 +139,7 @@ pub(super) fn before(
         "SELECT first, last, entries FROM log_blocks WHERE scope = ? AND first < ? ORDER BY first DESC",
     )?;
     let mut blocks = blocks.query((asked.scope, end))?;
-    let (mut places, mut entries) = (Vec::new(), Vec::new());
+    let (mut numbers, mut entries) = (Vec::new(), Vec::new());
     let (mut looked_at, mut next) = (0, None);
     'blocks: while let Some(block) = blocks.next()? {
         if block.get::<_, i64>(1)? < asked.places.start {
@@ -139,24 +150,18 @@ pub(super) fn before(
             if entry.place < asked.places.start {
                 break 'blocks;
             }
-            if places.len() == most || looked_at == LOOKED_AT_MAX {
+            if numbers.len() == most || looked_at == LOOKED_AT_MAX {
                 // Before the entry behind this one.
                 next = entry.place.checked_add(1).map(Place);
                 break 'blocks;
             }
             looked_at += 1;
             if asked.lets_through(entry)? {
-                places.push(entry.place);
+                numbers.push(entry.number);
             }
         }
     }
-    let mut found = logged(db)?;
-    let rows = places
-        .into_iter()
-        .map(|place| found.at(place))
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
-    Ok(LogPage { rows, next })
+    Ok(LogPage { rows: asked.rows.all(&numbers)?, next })
 }
 
 pub(super) fn numbered(
@@ -172,12 +177,15 @@ pub(super) fn numbered(
     let wanted = first..first.saturating_add(size as u64);
     // The entries are read only where they are looked at.
     let mut blocks = db.prepare(
-        "SELECT first, last, entries, rows, success FROM log_blocks WHERE scope = ? AND first < ?
+        "SELECT first, last, entries, size, success FROM log_blocks WHERE scope = ? AND first < ?
          ORDER BY first DESC",
     )?;
     let mut blocks = blocks.query((asked.scope, asked.places.end))?;
-    let (mut total, mut places, mut entries) = (0_u64, Vec::new(), Vec::new());
-    while let Some(block) = blocks.next()? {
+    let (mut total, mut numbers, mut entries) = (0_u64, Vec::new(), Vec::new());
+    let mut looked_at = 0;
+    while looked_at < COUNTED_MAX
+        && let Some(block) = blocks.next()?
+    {
         let (first, last) = (block.get::<_, i64>(0)?, block.get::<_, i64>(1)?);
         if last < asked.places.start {
             break;
@@ -192,22 +200,19 @@ pub(super) fn numbered(
             continue;
         }
         read(block, &mut entries)?;
+        if asked.count(0, 0).is_none() {
+            looked_at += entries.len();
+        }
         for entry in entries.iter().rev() {
             if asked.places.contains(&entry.place) && asked.lets_through(entry)? {
                 if wanted.contains(&total) {
-                    places.push(entry.place);
+                    numbers.push(entry.number);
                 }
                 total += 1;
             }
         }
     }
-    let mut found = logged(db)?;
-    let rows = places
-        .into_iter()
-        .map(|place| found.at(place))
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
-    Ok(NumberedPage { rows, total })
+    Ok(NumberedPage { rows: asked.rows.all(&numbers)?, total })
 }
 
 /// The entries of a block, in the place of those that were there.

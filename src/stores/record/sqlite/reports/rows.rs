@@ -1,114 +1,145 @@
 //! Rows, read back as they were written.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
-use rusqlite::{Connection, OptionalExtension as _, Row as Columns, Statement};
-use uuid::Uuid;
+use ahash::AHashMap;
+use rusqlite::{Connection, OptionalExtension as _, Statement};
 
-use super::super::columns::{key_id, unreadable};
-use super::super::log::place_of_row;
-use super::super::log_rows::time_of;
-use crate::domain::cost::{Cost, CostSource, Outcome};
-use crate::domain::id::RequestId;
+use super::super::columns::key_id;
+use super::super::log_take::number_of_row;
+use super::super::names::{Kind, Name};
+use super::super::sheets::{Reader, Stored};
+use super::super::upkeep::cutoff;
+use crate::domain::id::{KeyId, RequestId};
 use crate::domain::row::Row;
-use crate::domain::time::Timestamp;
 use crate::stores::record::RecordError;
 use crate::stores::record::reports::{LoggedRow, Place};
 
-macro_rules! text {
-    ($column:literal) => {
-        concat!(
-            "CASE typeof(r.",
-            $column,
-            ") WHEN 'integer' THEN (SELECT text FROM names WHERE number = r.",
-            $column,
-            ") ELSE r.",
-            $column,
-            " END, "
-        )
-    };
+/// Whose a row is.
+pub(in super::super) type Owner = (Option<String>, Option<KeyId>);
+
+/// Numbers to words.
+pub(in super::super) struct Words<'t> {
+    name: Statement<'t>,
+    scope: Statement<'t>,
+    /// Rows of one page have most of their words in common.
+    names: AHashMap<u32, String>,
+    owners: AHashMap<u32, Owner>,
 }
 
-/// One row by its place.
-const AT_PLACE: &str = concat!(
-    "SELECT ",
-    text!("project"), text!("method"), text!("path"), text!("code"),
-    text!("tier"), text!("domain"), text!("target"), text!("user_agent"),
-    "r.id, r.at, s.organization, s.key, r.admitted, r.outcome, r.credits, r.microcents, r.cost_source, r.status,
-     r.first_byte_micros, r.total_micros, r.bytes_in, r.bytes_out, r.address, r.place
-     FROM requests r JOIN scopes s ON s.number = r.scope WHERE r.place = ?"
-);
+impl<'t> Words<'t> {
+    pub fn new(db: &'t Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            name: db.prepare("SELECT text FROM names WHERE number = ?")?,
+            scope: db.prepare("SELECT organization, key FROM scopes WHERE number = ?")?,
+            names: AHashMap::new(),
+            owners: AHashMap::new(),
+        })
+    }
 
-/// Reads rows by their places.
-pub(super) struct Rows<'t>(Statement<'t>);
+    /// The text of a name.
+    pub fn text(&mut self, name: Name<'_>) -> Result<String, RecordError> {
+        let number = match name {
+            Name::Text(text) => return Ok(text.to_owned()),
+            Name::Number(number) => number,
+        };
+        if let Some(text) = self.names.get(&number) {
+            return Ok(text.clone());
+        }
+        let text: Option<String> = self.name.query_row([number], |row| row.get(0)).optional()?;
+        let text = text.ok_or_else(|| missing("text", number))?;
+        self.names.insert(number, text.clone());
+        Ok(text)
+    }
 
-/// Prepares for reading rows by their places.
-pub(super) fn logged(db: &Connection) -> Result<Rows<'_>, RecordError> {
-    Ok(Rows(db.prepare(AT_PLACE)?))
+    /// Whose the rows of a scope are.
+    pub fn owner(&mut self, scope: u32) -> Result<&Owner, RecordError> {
+        match self.owners.entry(scope) {
+            std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                let found = self.scope.query_row([scope], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                let (organization, key): (String, Vec<u8>) = found.ok_or_else(|| missing("scope", scope))?;
+                let key = if key.is_empty() { None } else { Some(key_id(&key)?) };
+                Ok(free.insert((Some(organization).filter(|text| !text.is_empty()), key)))
+            }
+        }
+    }
 }
 
-impl Rows<'_> {
-    /// The row at a place; `None` where it has been removed.
-    pub fn at(&mut self, place: i64) -> Result<Option<LoggedRow>, RecordError> {
-        let row = self.0.query_row([place], |columns| Ok(read(columns))).optional()?;
-        row.transpose()
+fn missing(what: &str, number: u32) -> RecordError {
+    RecordError::Corrupt(format!("there is no {what} with the number {number}"))
+}
+
+/// Reads rows by their numbers.
+pub(super) struct Rows<'t> {
+    pub reader: Reader<'t>,
+    pub words: Words<'t>,
+}
+
+impl<'t> Rows<'t> {
+    pub fn new(db: &'t Connection) -> Result<Self, RecordError> {
+        Ok(Self { reader: Reader::new(db)?, words: Words::new(db)? })
+    }
+
+    /// The row with a number; `None` where it has been removed.
+    pub fn at(&mut self, number: i64) -> Result<Option<LoggedRow>, RecordError> {
+        let Some(row) = self.reader.row(number)? else { return Ok(None) };
+        logged(&row, &mut self.words).map(Some)
+    }
+
+    /// The rows with some numbers, in that order, those that are there.
+    pub fn all(&mut self, numbers: &[i64]) -> Result<Vec<LoggedRow>, RecordError> {
+        numbers.iter().filter_map(|number| self.at(*number).transpose()).collect()
+    }
+
+    /// One text of a row; `None` where the row has none.
+    pub fn text(&mut self, number: i64, kind: Kind) -> Result<Option<String>, RecordError> {
+        let Some(row) = self.reader.row(number)? else { return Ok(None) };
+        row.names[kind as usize].map(|name| self.words.text(name)).transpose()
     }
 }
 
 /// The row of one request.
 pub(super) fn of(db: &Connection, id: RequestId) -> Result<Option<LoggedRow>, RecordError> {
-    let Some(place) = place_of_row(db, id)? else { return Ok(None) };
-    logged(db)?.at(place)
+    let Some(number) = number_of_row(db, id)? else { return Ok(None) };
+    let cutoff = cutoff(db)?;
+    Ok(Rows::new(db)?.at(number)?.filter(|found| found.place.0 > cutoff))
 }
 
-/// When a row arrived, as its place tells.
-pub(super) fn arrival_of(place: Place) -> Timestamp {
-    time_of(place.0)
-}
-
-fn read(columns: &Columns<'_>) -> Result<LoggedRow, RecordError> {
-    let text = |column: usize| columns.get::<_, Option<String>>(column).map(|text| text.map(Cow::Owned));
-    let number = |column: usize| columns.get::<_, i64>(column).map(|number| number.max(0) as u64);
-    let organization: String = columns.get(10)?;
-    let key: Vec<u8> = columns.get(11)?;
-    let outcome = columns.get::<_, Option<u8>>(13)?;
-    let address: Vec<u8> = columns.get(22)?;
+/// A row with words in the place of numbers.
+pub(super) fn logged(row: &Stored<'_>, words: &mut Words<'_>) -> Result<LoggedRow, RecordError> {
+    let mut text =
+        |kind: Kind| row.names[kind as usize].map(|name| words.text(name).map(Cow::Owned)).transpose();
+    let (project, method, path, code) =
+        (text(Kind::Project)?, text(Kind::Method)?, text(Kind::Path)?, text(Kind::Code)?);
+    let (tier, domain) = (text(Kind::Tier)?, text(Kind::Domain)?);
+    let (target, user_agent) = (text(Kind::Target)?, text(Kind::UserAgent)?);
+    let (organization, key) = words.owner(row.scope)?;
+    let place = Place(row.place);
     let row = Row {
-        id: RequestId(Uuid::from_bytes(columns.get(8)?)),
-        at: Timestamp::from_micros(number(9)?),
-        organization: Some(organization).filter(|text| !text.is_empty()).map(Cow::Owned),
-        project: text(0)?,
-        key: if key.is_empty() { None } else { Some(key_id(&key)?) },
-        admitted: columns.get(12)?,
-        method: text(1)?.unwrap_or_default(),
-        path: text(2)?.unwrap_or_default(),
-        status: number(17)? as u16,
-        code: text(3)?.unwrap_or_default(),
-        outcome: outcome.map(read_outcome).transpose()?,
-        first_byte_micros: number(18)?,
-        total_micros: number(19)?,
-        address: read_address(&address)?,
-        cost: Cost { credits: number(14)?, microcents: number(15)? },
-        cost_source: number(16)
-            .map(|number| CostSource::ALL.get(number as usize).copied())?
-            .ok_or_else(|| unreadable("cost_source"))?,
-        tier: text(4)?,
-        domain: text(5)?,
-        bytes_in: number(20)?,
-        bytes_out: number(21)?,
-        target: text(6)?,
-        user_agent: text(7)?,
+        id: row.id,
+        at: row.at,
+        organization: organization.clone().map(Cow::Owned),
+        project,
+        key: *key,
+        admitted: row.admitted,
+        method: method.unwrap_or_default(),
+        path: path.unwrap_or_default(),
+        status: row.status,
+        code: code.unwrap_or_default(),
+        outcome: row.outcome,
+        first_byte_micros: row.first_byte_micros,
+        total_micros: row.total_micros,
+        address: row.address,
+        cost: row.cost,
+        cost_source: row.cost_source,
+        tier,
+        domain,
+        bytes_in: row.bytes_in,
+        bytes_out: row.bytes_out,
+        target,
+        user_agent,
         job: None,
     };
-    Ok(LoggedRow { place: Place(columns.get(23)?), row })
-}
-
-fn read_outcome(number: u8) -> Result<Outcome, RecordError> {
-    Outcome::ALL.get(usize::from(number)).copied().ok_or_else(|| unreadable("outcome"))
-}
-
-fn read_address(octets: &[u8]) -> Result<IpAddr, RecordError> {
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map_err(|_| unreadable("address"))
+    Ok(LoggedRow { place, row })
 }

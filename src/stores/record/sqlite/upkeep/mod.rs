@@ -1,5 +1,6 @@
 //! Keeping the file in order.
 
+mod actual;
 mod compare;
 mod prune;
 mod verify;
@@ -7,10 +8,18 @@ mod verify;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 
 use super::SqliteRecord;
 use crate::stores::record::RecordError;
 use crate::stores::record::upkeep::{Keep, Pruned, UpkeepRecord, Verified};
+
+/// The last place of which a row was removed: what stands up to it is gone for whoever asks, though its sheet may have
+/// rows that are not.
+pub(super) fn cutoff(db: &Connection) -> rusqlite::Result<i64> {
+    let removed: Option<i64> = db.query_row("SELECT rows FROM log_removed", [], |row| row.get(0))?;
+    Ok(removed.unwrap_or(i64::MIN))
+}
 
 #[async_trait]
 impl UpkeepRecord for SqliteRecord {

@@ -1,38 +1,36 @@
 //! One step of dropping what is old: one transaction of some milliseconds.
 //!
-//! Rows go from the front of the table, so what remains is everything since some place, and a batch that is moved
-//! twice finds its rows as long as any of it could be moved again.
+//! Rows go by their places, oldest first: what is up to [`cutoff`] is removed for everybody who asks, and what is behind
+//! it is whole. A sheet goes when its newest row is that old, with all of it. So a batch that is moved twice finds its rows as
+//! long as any of it could be moved again.
 
 use rusqlite::Connection;
 
-use super::super::columns::micros;
-use super::super::log_rows::first_place;
+use super::super::columns::{micros, unreadable_value};
+use super::super::log_blocks::decode;
 use super::super::log_sums::cell_of;
 use super::super::names::EVERYTHING;
-use super::super::reports::batch_of;
+use super::super::sheets::go_on_from;
+use super::cutoff;
+use crate::stores::record::places::first_place;
 use crate::stores::record::upkeep::{Keep, Pruned};
 
-/// Rows of the log that one step drops.
-const ROWS: u64 = 500;
-/// Scopes in which one step looks for old sums, and how many sums it drops.
+/// Blocks of everything that one step drops: some thousand rows.
+const BLOCKS: usize = 4;
+/// Sheets of rows.
+const SHEETS: usize = 24;
+/// Scopes in which one step looks for what is old, and how many sums and blocks it drops of them.
 const SCOPES: u64 = 200;
 const CELLS: u64 = 500;
-/// Batches of the order of arrival, in one step.
-const BATCHES: u64 = 50;
+const BLOCKS_OF_SCOPES: u64 = 200;
 /// Changes, sessions and secrets, each, in one step.
 const OTHERS: u64 = 500;
 
-/// What was dropped, and the scope behind which the next step looks for old sums.
+/// What was dropped, and the scope behind which the next step looks for what is old.
 pub(super) fn step(db: &Connection, keep: &Keep, swept: u32) -> rusqlite::Result<(Pruned, u32)> {
     let mut pruned = Pruned::default();
     rows(db, keep, &mut pruned)?;
-    let swept = cells(db, keep, swept, &mut pruned)?;
-    pruned.news = db.execute(
-        "DELETE FROM log_arrivals WHERE sequence <= (
-             SELECT max(sequence) FROM (SELECT sequence, last FROM log_arrivals ORDER BY sequence LIMIT ?1)
-             WHERE last < ?2) AND sequence < ?3",
-        (BATCHES as i64, first_place(keep.news_since), keep.news_read.map_or(i64::MAX, batch_of)),
-    )? as u64;
+    let swept = scopes(db, keep, swept, &mut pruned)?;
     pruned.changes = db.execute(
         "DELETE FROM changes WHERE sequence <= (
              SELECT max(sequence) FROM (SELECT sequence, at FROM changes ORDER BY sequence LIMIT ?1)
@@ -53,53 +51,85 @@ pub(super) fn step(db: &Connection, keep: &Keep, swept: u32) -> rusqlite::Result
         (micros(keep.rows_since), OTHERS as i64),
     )? as u64;
     pruned.ended = sessions + secrets + jobs;
-    pruned.more |= pruned.rows == ROWS
-        || pruned.news == BATCHES
-        || [pruned.changes, sessions, secrets, jobs].contains(&OTHERS);
+    pruned.more |= [pruned.changes, sessions, secrets, jobs].contains(&OTHERS);
     Ok((pruned, swept))
 }
 
-/// Drops the oldest rows, and the blocks that have none but such.
+/// Removes the oldest rows, and drops the sheets that have none but such.
 fn rows(db: &Connection, keep: &Keep, pruned: &mut Pruned) -> rusqlite::Result<()> {
-    let last: Option<i64> = db.query_row(
-        "SELECT max(place) FROM (SELECT place FROM requests WHERE place < ? ORDER BY place LIMIT ?)",
-        (first_place(keep.rows_since), ROWS as i64),
-        |row| row.get(0),
+    let until = first_place(keep.rows_since).saturating_sub(1);
+    let before = cutoff(db)?;
+    let mut blocks = db.prepare(
+        "SELECT first, last, entries FROM log_blocks WHERE scope = ? AND first <= ? ORDER BY first LIMIT ?",
     )?;
-    let Some(last) = last else { return Ok(()) };
-    let mut scopes = db.prepare(
-        "WITH own (scope) AS (SELECT DISTINCT scope FROM requests WHERE place <= ?)
-         SELECT scope FROM own
-         UNION SELECT o.number FROM own JOIN scopes s ON s.number = own.scope
-               JOIN scopes o ON o.kind = 1 AND o.key = x'' AND o.organization = s.organization
-         UNION SELECT ?",
-    )?;
-    let scopes = scopes.query_map((last, EVERYTHING), |row| row.get(0))?.collect::<Result<Vec<u32>, _>>()?;
-    let mut blocks = db.prepare("DELETE FROM log_blocks WHERE scope = ?1 AND first <= ?2 AND last <= ?2")?;
-    for scope in scopes {
-        blocks.execute((scope, last))?;
+    let mut blocks = blocks.query((EVERYTHING, until, BLOCKS as i64))?;
+    let (mut reached, mut whole, mut entries) = (before, Vec::new(), Vec::new());
+    while let Some(block) = blocks.next()? {
+        let (first, last): (i64, i64) = (block.get(0)?, block.get(1)?);
+        entries.clear();
+        decode(block.get_ref(2)?.as_blob()?, first, &mut entries)
+            .ok_or_else(|| unreadable_value("log_blocks.entries"))?;
+        for entry in entries.iter().filter(|entry| (before + 1..=until).contains(&entry.place)) {
+            pruned.rows += 1;
+            reached = reached.max(entry.place);
+        }
+        if last <= until {
+            whole.push(first);
+        }
     }
-    pruned.rows = db.execute("DELETE FROM requests WHERE place <= ?", [last])? as u64;
-    db.execute("UPDATE log_removed SET rows = max(coalesce(rows, ?1), ?1)", [last])?;
+    pruned.more |= whole.len() == BLOCKS;
+    for first in whole {
+        db.execute("DELETE FROM log_blocks WHERE scope = ? AND first = ?", (EVERYTHING, first))?;
+    }
+    if reached > before {
+        db.execute("UPDATE log_removed SET rows = ?", [reached])?;
+    }
+    sheets(db, reached, pruned)
+}
+
+fn sheets(db: &Connection, cutoff: i64, pruned: &mut Pruned) -> rusqlite::Result<()> {
+    let mut old =
+        db.prepare("SELECT first FROM log_sheets WHERE newest <= ? AND size > 0 ORDER BY newest LIMIT ?")?;
+    let old = old.query_map((cutoff, SHEETS as i64), |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let last: Option<i64> = db.query_row("SELECT max(first) FROM log_sheets", [], |row| row.get(0))?;
+    let mut drop = db.prepare("DELETE FROM log_sheets WHERE first = ?")?;
+    for first in &old {
+        if last == Some(*first) {
+            go_on_from(db, 0)?;
+        }
+        drop.execute([first])?;
+    }
+    pruned.more |= old.len() == SHEETS;
     Ok(())
 }
 
-/// Drops old sums of the next scopes; the last of these, or none where there are no more.
-fn cells(db: &Connection, keep: &Keep, swept: u32, pruned: &mut Pruned) -> rusqlite::Result<u32> {
-    let before = cell_of(keep.cells_since);
+/// Drops old sums and blocks of the next scopes; the last of these, or none where there are no more.
+fn scopes(db: &Connection, keep: &Keep, swept: u32, pruned: &mut Pruned) -> rusqlite::Result<u32> {
+    let (before, cutoff) = (cell_of(keep.cells_since), cutoff(db)?);
     let mut scopes = db.prepare("SELECT number FROM scopes WHERE number > ? ORDER BY number LIMIT ?")?;
     let scopes =
         scopes.query_map((swept, SCOPES as i64), |row| row.get(0))?.collect::<Result<Vec<u32>, _>>()?;
-    let mut drop = db.prepare(
+    let mut sums = db.prepare(
         "DELETE FROM usage WHERE scope = ?1 AND width = 300 AND cell IN (
              SELECT cell FROM usage WHERE scope = ?1 AND width = 300 AND cell < ?2 ORDER BY cell LIMIT ?3)",
     )?;
-    let mut last = 0;
+    let mut blocks = db.prepare(
+        "DELETE FROM log_blocks WHERE scope = ?1 AND first IN (
+             SELECT first FROM log_blocks WHERE scope = ?1 AND first <= ?2 AND last <= ?2 ORDER BY first LIMIT ?3)",
+    )?;
+    let (mut last, mut full, mut blocks_dropped) = (0, false, 0);
     for scope in &scopes {
-        let room = CELLS - pruned.cells;
-        let dropped = drop.execute((scope, before, room as i64))? as u64;
+        let room = (CELLS - pruned.cells, BLOCKS_OF_SCOPES - blocks_dropped);
+        let dropped = sums.execute((scope, before, room.0 as i64))? as u64;
         pruned.cells += dropped;
-        if dropped == room {
+        let of_rows = match *scope {
+            // Where rows are counted.
+            EVERYTHING => 0,
+            _ => blocks.execute((scope, cutoff, room.1 as i64))? as u64,
+        };
+        blocks_dropped += of_rows;
+        full = dropped == room.0 || of_rows == room.1;
+        if full {
             break;
         }
         last = *scope;
@@ -107,7 +137,7 @@ fn cells(db: &Connection, keep: &Keep, swept: u32, pruned: &mut Pruned) -> rusql
     if pruned.cells > 0 {
         db.execute("UPDATE log_removed SET cells = max(coalesce(cells, ?1), ?1)", [before])?;
     }
-    if pruned.cells < CELLS && (scopes.len() as u64) < SCOPES {
+    if !full && (scopes.len() as u64) < SCOPES {
         return Ok(0);
     }
     pruned.more = true;

@@ -1,20 +1,18 @@
 //! Proving that sums are the sums of what they are sums of.
 //!
 //! Both sides are read in one order, what should be from below and what is from the table, and compared as they pass:
-//! memory is that of one sum and of the drifts found. Sorting rows is left to SQLite, which does it in a file.
+//! memory is that of one sum, or of one window of rows, and of the drifts found.
 
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::super::columns::{int, key_id, unreadable};
+use super::super::columns::{int, key_id};
 use super::super::log_rows::time_of;
 use super::super::log_sums::{Of, Table, Width};
-use super::super::names::Name;
+use super::actual::Windows;
 use super::compare::{Stored, Stream, read};
-use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::{KeyId, OrgId};
 use crate::stores::record::RecordError;
-use crate::stores::record::parts::{self, Count, Part};
 use crate::stores::record::reports::Totals;
 use crate::stores::record::upkeep::{DRIFTS_MAX, Drift, Summed, Whose};
 
@@ -62,11 +60,6 @@ enum Place {
     Key([u8; 16], String),
 }
 
-/// Of one row: scope, five minutes, and what it adds.
-const ROWS: &str = "SELECT scope, at / 300000000 AS cell, admitted, outcome, status, credits, microcents,
-        first_byte_micros, total_micros, bytes_in, bytes_out, code, tier, domain
-     FROM requests WHERE at >= ? ORDER BY scope, cell";
-
 const SUMS: &str =
     "admitted, refused, success, credits, microcents, first_byte_micros, total_micros, bytes_in,
         bytes_out, parts";
@@ -92,12 +85,19 @@ pub(super) fn level(db: &Connection, level: Level) -> Result<Found, RecordError>
     };
     match level {
         Level::Cells => {
-            let mut actual = db.prepare(ROWS)?;
-            let mut actual = Stream::new(actual.query([rows.saturating_mul(300_000_000)])?, read_row);
-            let mut recorded = db.prepare(&of_kind(0, Width::Cell))?;
-            let mut recorded = Stream::new(recorded.query([rows])?, read(Width::Cell));
-            compare(db, &mut || actual.next(), &mut || recorded.next(), &mut found)?;
-            found.rows = actual.count;
+            let sql = format!(
+                "SELECT scope, cell, {SUMS} FROM scopes CROSS JOIN usage ON scope = number AND width = 300
+                     AND cell >= ? AND cell < ? WHERE kind = 0 ORDER BY number, cell"
+            );
+            let mut recorded = db.prepare(&sql)?;
+            let mut windows = Windows::new(db, rows.max(0) as u64)?;
+            while let Some(window) = windows.next(db)? {
+                found.rows += window.rows;
+                let mut actual = window.sums.into_iter();
+                let cells = (int(window.cells.start), int(window.cells.end));
+                let mut recorded = Stream::new(recorded.query(cells)?, read(Width::Cell));
+                compare(db, &mut || Ok(actual.next()), &mut || recorded.next(), &mut found)?;
+            }
         }
         Level::Organizations => {
             let join =
@@ -203,43 +203,6 @@ fn whose(db: &Connection, scope: u32) -> Result<Whose, RecordError> {
         (_, []) if organization().is_err() => Whose::Nobody,
         (_, []) => Whose::Key(organization()?, None),
         (_, key) => Whose::Key(organization()?, Some(key_id(key)?)),
-    })
-}
-
-fn read_row(row: &rusqlite::Row<'_>) -> Result<(Of, Stored), RecordError> {
-    let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
-    let admitted: bool = row.get(2)?;
-    let success = row.get::<_, Option<i64>>(3)? == Some(Outcome::Success as i64);
-    let cost = Cost { credits: number(5)?, microcents: number(6)? };
-    let of_admitted = |micros| if admitted { micros } else { 0 };
-    let totals = Totals {
-        admitted: u64::from(admitted),
-        refused: u64::from(!admitted),
-        success: u64::from(success),
-        cost,
-        first_byte_micros: of_admitted(number(7)?),
-        total_micros: of_admitted(number(8)?),
-        bytes_in: number(9)?,
-        bytes_out: number(10)?,
-    };
-    let (code, tier, domain) = (name(row, 11)?, name(row, 12)?, name(row, 13)?);
-    let count = Count { requests: 1, success: u64::from(success), cost };
-    let failure = (!success).then_some(Part::Failure(number(4)? as u16, code));
-    let parts =
-        [tier.map(|tier| Part::Tier(Some(tier))), domain.map(|domain| Part::Domain(Some(domain))), failure];
-    let parts = parts::encode(&parts.into_iter().flatten().map(|part| (part, count)).collect());
-    let of = Of { scope: row.get(0)?, width: Width::Cell, cell: number(1)? };
-    Ok((of, Stored { totals, parts }))
-}
-
-/// A column that holds a number, a text, or nothing.
-fn name<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<Option<Name<'a>>, RecordError> {
-    Ok(match row.get_ref(column)? {
-        rusqlite::types::ValueRef::Null => None,
-        rusqlite::types::ValueRef::Integer(number) => {
-            Some(Name::Number(number.try_into().map_err(|_| unreadable("name"))?))
-        }
-        text => Some(Name::Text(text.as_str().map_err(|_| unreadable("name"))?)),
     })
 }
 

@@ -1,0 +1,139 @@
+//! Rows of a batch, each once: into sheets, blocks and sums.
+
+use std::collections::hash_map::Entry as Slot;
+
+use ahash::AHashMap;
+use rusqlite::Connection;
+
+use super::log_blocks::{Blocks, Entry, OWN_ROWS, WIDE_ROWS};
+use super::log_rows::{Named, Rows, place_of};
+use super::log_sums::Sums;
+use super::names::{EVERYTHING, Names, Scopes};
+use super::sheets::{Reader, Writer};
+use crate::domain::id::RequestId;
+use crate::stores::record::RecordError;
+
+/// Places looked at for one row. Each is taken by another row of the same millisecond, so that in truth it is
+/// one, and two once in 100,000 rows; the bound is for a file that somebody else filled.
+const PLACES_MAX: i64 = 10_000;
+
+/// Whether rows are in the sums already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// They are counted with being taken.
+    Now,
+    /// They were counted when an older version of this program took them.
+    Before,
+}
+
+/// Takes the rows that are not there yet.
+pub(super) fn take_rows(
+    db: &Connection,
+    names: &mut Names,
+    rows: &Rows,
+    counted: Counted,
+) -> Result<(), RecordError> {
+    let mut blocks = Blocks::prepare(db)?;
+    let placed = places(db, &mut blocks, rows)?;
+    let mut writer = Writer::begin(db)?;
+    let mut sums = Sums::default();
+    let mut entries = Vec::with_capacity(placed.len());
+    for (place, at) in placed {
+        let Some(row) = rows.get(at) else { continue };
+        let row = Named::new(place, &row, names, db)?;
+        let number = writer.push(&row)?;
+        entries.push((row.scopes, row.entry(number)));
+        if counted == Counted::Now {
+            sums.add(&row);
+        }
+    }
+    writer.finish()?;
+    list(&mut blocks, entries)?;
+    Ok(sums.write(db)?)
+}
+
+/// Which rows are new, and where each stands: in the order of their places.
+fn places(db: &Connection, blocks: &mut Blocks<'_>, rows: &Rows) -> Result<Vec<(i64, usize)>, RecordError> {
+    let first: Vec<_> = rows.places().collect();
+    let taken = blocks.taken(&first)?;
+    let mut placed: Vec<_> = first.iter().copied().zip(0..).collect();
+    if taken.is_empty() && first.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Ok(placed);
+    }
+    // Rows of this batch or of the log stand where others belong: by chance, or as they are the same.
+    let mut reader = Reader::new(db)?;
+    let mut mine = AHashMap::<i64, RequestId>::with_capacity(first.len());
+    let mut settled = Vec::with_capacity(first.len());
+    for (place, at) in placed.drain(..) {
+        let Some(id) = rows.id(at) else { continue };
+        let mut further = choices(place);
+        loop {
+            let place = further.next().ok_or_else(|| {
+                RecordError::Refused(format!(
+                    "{PLACES_MAX} rows of other requests stand where that of {id} belongs"
+                ))
+            })?;
+            let number = match taken.get(&place) {
+                Some(number) => Some(*number),
+                // Of a first choice it is known.
+                None if first.binary_search(&place).is_ok() => None,
+                None => blocks.taken(&[place])?.remove(&place),
+            };
+            if let Some(number) = number {
+                if reader.row(number)?.is_some_and(|row| row.id == id) {
+                    break;
+                }
+                continue;
+            }
+            match mine.entry(place) {
+                Slot::Occupied(other) if *other.get() == id => break,
+                Slot::Occupied(_) => {}
+                Slot::Vacant(free) => {
+                    free.insert(id);
+                    settled.push((place, at));
+                    break;
+                }
+            }
+        }
+    }
+    settled.sort_unstable();
+    Ok(settled)
+}
+
+/// Lists rows, which are in the order of their places, in the blocks of their scopes.
+fn list(blocks: &mut Blocks<'_>, mut entries: Vec<(Scopes, Entry)>) -> rusqlite::Result<()> {
+    let mut run: Vec<_> = entries.iter().map(|(_, entry)| *entry).collect();
+    blocks.add(EVERYTHING, WIDE_ROWS, &run)?;
+    let organization = |scopes: &Scopes| scopes.organization;
+    let own = |scopes: &Scopes| Some(scopes.own);
+    for (of, most) in [(organization as fn(&Scopes) -> Option<u32>, WIDE_ROWS), (own, OWN_ROWS)] {
+        // Stable: within a scope, entries stay in the order of their places.
+        entries.sort_by_key(|(scopes, _)| of(scopes));
+        for same in entries.chunk_by(|(one, _), (next, _)| of(one) == of(next)) {
+            let Some(scope) = same.first().and_then(|(scopes, _)| of(scopes)) else { continue };
+            run.clear();
+            run.extend(same.iter().map(|(_, entry)| *entry));
+            blocks.add(scope, most, &run)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the row of a request stands, by number; `None` where the log has none.
+pub(super) fn number_of_row(db: &Connection, id: RequestId) -> Result<Option<i64>, RecordError> {
+    let mut blocks = Blocks::prepare(db)?;
+    let mut reader = Reader::new(db)?;
+    for place in choices(place_of(id)) {
+        let Some(number) = blocks.taken(&[place])?.remove(&place) else { return Ok(None) };
+        if reader.row(number)?.is_some_and(|row| row.id == id) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// Where a row can stand, first choice first.
+fn choices(first: i64) -> impl Iterator<Item = i64> {
+    // Not beyond the largest: only an id that is none of ours stands so far up.
+    (0..PLACES_MAX).map_while(move |further| first.checked_add(further))
+}

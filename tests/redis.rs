@@ -17,6 +17,8 @@ mod emptied;
 mod exact;
 #[path = "redis/failover.rs"]
 mod failover;
+#[path = "redis/guard.rs"]
+mod guard;
 #[path = "redis/outage.rs"]
 mod outage;
 #[path = "redis/tls.rs"]

@@ -56,6 +56,8 @@ const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
 /// How long blocking work of the second runtime may take before the process ends all the same.
 const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
 
+/// How often address guards tell each other.
+const SHARE_EVERY: Duration = Duration::from_millis(250);
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Counts that have gone idle are looked for once an hour.
@@ -139,6 +141,7 @@ impl Gateway {
 
         background.spawn(follow_changes(Arc::clone(&shared), grants, told(&stopping)));
         background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
+        background.spawn(share_blocks(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
         let router = control_router(&shared, &status, systems.control);
         background.spawn(serve_control(control, router, config, told(&stopping)));
@@ -385,6 +388,31 @@ async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop:
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
+}
+
+/// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.
+async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
+    let gate = &shared.gate;
+    let sharing = async {
+        while matches!(*gate.counters, Counters::Redis(_)) {
+            tokio::time::sleep(SHARE_EVERY).await;
+            let Some((told, rules)) = gate.guard.share() else { continue };
+            let Some(heard) = gate.counters.share_blocks(&told, rules).await else {
+                gate.guard.put_back(told);
+                continue;
+            };
+            let now = clock::now();
+            gate.guard.learn(&heard.news, now);
+            if heard.is_lost {
+                gate.guard.tell_again(now);
+            }
+            shared.metrics.overflows.with_label_values(&["ip_guard_shared"]).inc_by(heard.evicted);
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        () = sharing => {}
+    }
 }
 
 /// What is looked after now and then: a stepped clock, counts that have gone idle.

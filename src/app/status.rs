@@ -72,6 +72,7 @@ impl Status for GatewayStatus {
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());
+        bring(&metrics.overflows.with_label_values(&["ip_guard_told"]), shared.gate.guard.untold());
         bring(&metrics.overflows.with_label_values(&["jobs"]), shared.gate.jobs.evicted());
         bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
         bring(&metrics.ledger_round_trips, shared.gate.counters.round_trips());

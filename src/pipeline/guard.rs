@@ -11,9 +11,14 @@
 //! do not prolong its block. Editing the settings frees nobody. A failure is counted up to one cell (1/20)
 //! longer than configured, never shorter.
 //!
-//! **Deliberately absent:** what a failure is ([`Refusal::is_failed_authentication`] says), who the client is
-//! behind proxies ([`client_ip`](crate::domain::address::client_ip) says), and other nodes: each guards
-//! itself.
+//! **Other nodes** are told of failures and blocks, and tell theirs, where there is a way to them
+//! ([`Guard::share`], [`Guard::learn`]): by whom and how often is not for here. What is to be told waits in a
+//! bounded [`Outbox`](outbox); nothing on the way of a request waits for it.
+//!
+//! **Deliberately absent:** what a failure is ([`Refusal::is_failed_authentication`] says), and who the client is
+//! behind proxies ([`client_ip`](crate::domain::address::client_ip) says).
+
+mod outbox;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -23,11 +28,13 @@ use std::time::Duration;
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 
+use self::outbox::Outbox;
 use crate::config::IpGuard;
 use crate::domain::address::guarded;
 use crate::domain::refusal::Refusal;
 use crate::domain::ring::{Ring, Window};
 use crate::domain::time::Timestamp;
+use crate::stores::counters::blocks::{BlockNews, BlockRules, Told};
 
 /// Cells in the time in which failures count.
 const CELLS: u64 = 20;
@@ -50,6 +57,8 @@ pub struct Guard {
     evicted: AtomicU64,
     /// Addresses blocked so far.
     blocks: AtomicU64,
+    /// What other nodes are to be told.
+    outbox: Outbox,
 }
 
 /// The settings as one shard needs them.
@@ -77,6 +86,16 @@ struct Watched {
     ends: Timestamp,
 }
 
+/// What came of a failure.
+enum Ended {
+    /// It was counted.
+    Counted,
+    /// It was one too many: the address is blocked until then.
+    Blocked(Timestamp),
+    /// The address was blocked already.
+    Known,
+}
+
 impl Guard {
     /// A guard that has seen nobody yet.
     pub fn new(settings: &IpGuard) -> Self {
@@ -89,6 +108,7 @@ impl Guard {
             quiet_from: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
+            outbox: Outbox::default(),
         }
     }
 
@@ -133,8 +153,58 @@ impl Guard {
         let until = shard.count(address, now);
         drop(shard);
         self.evicted.fetch_add(evicted, Ordering::Relaxed);
-        if let Some(until) = until {
-            self.blocks.fetch_add(1, Ordering::Relaxed);
+        match until {
+            Ended::Blocked(until) => {
+                self.blocks.fetch_add(1, Ordering::Relaxed);
+                self.quiet_from.fetch_max(until.micros(), Ordering::Relaxed);
+                self.outbox.tell(address, Told::Blocked(until.since(now)));
+            }
+            Ended::Counted => self.outbox.tell(address, Told::Failed(1)),
+            Ended::Known => {}
+        }
+    }
+
+    /// What other nodes are to be told, at most [`TOLD_AT_ONCE`](outbox::TOLD_AT_ONCE) of it, and by which rules they
+    /// count; `None` where nobody is blocked by this guard. From now on it is kept for them.
+    pub fn share(&self) -> Option<(Vec<(IpAddr, Told)>, BlockRules)> {
+        let rules = self.shards.first()?.lock().rules;
+        let shared = BlockRules {
+            failures: rules.failures,
+            within: rules.window.span(),
+            block_for: rules.block_for,
+            addresses_max: rules.addresses_max * self.shards.len(),
+        };
+        (rules.failures > 0).then(|| (self.outbox.take(), shared))
+    }
+
+    /// What was to be told was not heard.
+    pub fn put_back(&self, told: Vec<(IpAddr, Told)>) {
+        told.into_iter().for_each(|(address, told)| self.outbox.put_back(address, told));
+    }
+
+    /// Everybody who is blocked is told once more.
+    pub fn tell_again(&self, now: Timestamp) {
+        for (address, until) in self.blocked(now) {
+            self.outbox.tell(address, Told::Blocked(until.since(now)));
+        }
+    }
+
+    /// Takes what other nodes have told. A block that is known here ends when it is known to.
+    pub fn learn(&self, news: &[BlockNews], now: Timestamp) {
+        for (address, left) in news {
+            let mut shard = self.shard(*address).lock();
+            let Some(left) = left else {
+                shard.let_go(*address, now);
+                continue;
+            };
+            if shard.addresses.get(address).is_some_and(|watched| watched.is_blocked(now)) {
+                continue;
+            }
+            let evicted = shard.make_room(*address, now);
+            let until = now.plus(*left);
+            shard.block(*address, until);
+            drop(shard);
+            self.evicted.fetch_add(evicted, Ordering::Relaxed);
             self.quiet_from.fetch_max(until.micros(), Ordering::Relaxed);
         }
     }
@@ -156,11 +226,10 @@ impl Guard {
     /// Listens to `client` again and forgets its failures. `false` where it was not blocked.
     pub fn unblock(&self, client: IpAddr, now: Timestamp) -> bool {
         let address = guarded(client);
-        let mut shard = self.shard(address).lock();
-        let Some(watched) = shard.addresses.get_mut(&address) else { return false };
-        let was_blocked = watched.is_blocked(now);
-        watched.blocked_until = None;
-        watched.failures = Ring::default();
+        let was_blocked = self.shard(address).lock().let_go(address, now);
+        if was_blocked {
+            self.outbox.tell(address, Told::Unblocked);
+        }
         was_blocked
     }
 
@@ -182,6 +251,11 @@ impl Guard {
     /// Addresses given up for want of room since the start.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// What other nodes were not told for want of room since the start.
+    pub fn untold(&self) -> u64 {
+        self.outbox.dropped()
     }
 
     fn shard(&self, address: IpAddr) -> &Mutex<Shard> {
@@ -210,25 +284,47 @@ impl Watched {
 }
 
 impl Shard {
-    /// Counts a failure; the end of the block, where this failure made one.
-    fn count(&mut self, address: IpAddr, now: Timestamp) -> Option<Timestamp> {
+    /// Counts a failure; what came of it.
+    fn count(&mut self, address: IpAddr, now: Timestamp) -> Ended {
         let Rules { failures, window, block_for, .. } = self.rules;
         let watched = self.addresses.entry(address).or_default();
         if watched.is_blocked(now) {
-            return None;
+            return Ended::Known;
         }
         watched.failures.add(window, now, 1);
         watched.blocked_until = None;
-        let mut ends = now.plus(window.span()).plus(window.cell());
         if watched.failures.count(window, now) >= failures {
-            watched.failures = Ring::default();
-            ends = now.plus(block_for);
-            watched.blocked_until = Some(ends);
+            let until = now.plus(block_for);
+            self.block(address, until);
+            return Ended::Blocked(until);
         }
+        self.ends_at(address, now.plus(window.span()).plus(window.cell()));
+        Ended::Counted
+    }
+
+    /// Does not listen to `address` until then.
+    fn block(&mut self, address: IpAddr, until: Timestamp) {
+        let watched = self.addresses.entry(address).or_default();
+        watched.failures = Ring::default();
+        watched.blocked_until = Some(until);
+        self.ends_at(address, until);
+    }
+
+    /// Listens to `address` again and forgets its failures; whether it was blocked.
+    fn let_go(&mut self, address: IpAddr, now: Timestamp) -> bool {
+        let Some(watched) = self.addresses.get_mut(&address) else { return false };
+        let was_blocked = watched.is_blocked(now);
+        watched.blocked_until = None;
+        watched.failures = Ring::default();
+        was_blocked
+    }
+
+    /// From then on nothing about `address` matters.
+    fn ends_at(&mut self, address: IpAddr, ends: Timestamp) {
+        let Some(watched) = self.addresses.get_mut(&address) else { return };
         self.ends.remove(&(watched.ends, address));
         watched.ends = ends;
         self.ends.insert((ends, address));
-        watched.blocked_until
     }
 
     /// Drops addresses whose time is over, a few per call, so that the map shrinks again; and, where `coming`

@@ -21,7 +21,7 @@ pub(super) struct Blocked {
     until: String,
 }
 
-/// List who is blocked on this node. Bounded by `ip_guard.addresses_max`, so it is one part.
+/// List who is blocked. With counters in Redis a block is every node's within a second. Bounded by `ip_guard.addresses_max`, so it is one part.
 #[utoipa::path(get, path = "/v1/blocked", tag = "blocked addresses",
     extensions(("x-tollgate-deed" = json!("read-blocked"))),
     responses((status = 200, description = "Who is blocked", body = Part<Blocked>)))]
@@ -35,7 +35,7 @@ pub(super) async fn list(call: Call) -> Result<Json<Part<Blocked>>, Problem> {
     Ok(Json(Part::whole(blocked.into_iter().map(view).collect())))
 }
 
-/// Listen to an address again, on this node.
+/// Listen to an address again; with counters in Redis every node does within a second.
 #[utoipa::path(delete, path = "/v1/blocked/{address}", tag = "blocked addresses",
     params(("address" = String, Path, description = "An IP address")),
     extensions(("x-tollgate-deed" = json!("unblock"))),

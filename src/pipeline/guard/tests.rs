@@ -143,3 +143,51 @@ fn an_operator_can_unblock() {
     guard.failed(client, at(1));
     assert_eq!(guard.check(client, at(1)), Err(Refusal::IpBlocked));
 }
+
+#[test]
+fn what_others_are_told_adds_up_and_is_bounded() {
+    let guard = Guard::new(&settings(3, 100_000));
+    let (one, two) = (ip("203.0.113.7"), ip("203.0.113.8"));
+    guard.failed(one, at(0));
+    let told = |guard: &Guard| {
+        let mut told = guard.share().unwrap().0;
+        told.sort_unstable_by_key(|(address, _)| *address);
+        told
+    };
+    assert_eq!(told(&guard), [], "nobody came for it until now");
+    guard.failed(one, at(0));
+    guard.failed(two, at(0));
+    guard.failed(two, at(0));
+    let failed = [(one, Told::Failed(1)), (two, Told::Failed(2))];
+    assert_eq!(told(&guard), failed);
+    guard.put_back(failed.to_vec());
+    guard.failed(one, at(0));
+    let blocked = (one, Told::Blocked(Duration::from_secs(900)));
+    assert_eq!(told(&guard), [blocked, (two, Told::Failed(2))]);
+    assert!(guard.unblock(one, at(1)));
+    assert!(!guard.unblock(two, at(1)));
+    assert_eq!(told(&guard), [(one, Told::Unblocked)]);
+    (0..10_000_u32).for_each(|n| guard.failed(IpAddr::V4(n.into()), at(2)));
+    assert_eq!((told(&guard).len(), guard.untold()), (256, 10_000 - 8_192));
+    assert!(Guard::new(&settings(0, 100)).share().is_none());
+}
+
+#[test]
+fn what_others_tell_is_in_force_and_not_told_on() {
+    let guard = Guard::new(&settings(2, 100));
+    let (one, two) = (ip("203.0.113.7"), ip("203.0.113.8"));
+    guard.share();
+    let left = |seconds| Some(Duration::from_secs(seconds));
+    guard.failed(two, at(0));
+    guard.failed(two, at(0));
+    guard.share();
+    guard.learn(&[(one, left(10)), (two, left(5_000))], at(0));
+    assert_eq!(guard.check(one, at(9)), Err(Refusal::IpBlocked));
+    assert_eq!(guard.check(one, at(10)), Ok(()));
+    assert_eq!(guard.blocked(at(0)), [(one, at(10)), (two, at(900))], "what is known here stays as it is");
+    guard.learn(&[(two, None), (ip("203.0.113.9"), None)], at(1));
+    assert_eq!(guard.check(two, at(1)), Ok(()));
+    assert_eq!(guard.share().unwrap().0, []);
+    guard.tell_again(at(1));
+    assert_eq!(guard.share().unwrap().0, [(one, Told::Blocked(Duration::from_secs(9)))]);
+}

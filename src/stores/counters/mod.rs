@@ -5,9 +5,12 @@
 //!
 //! A closed set of engines on the hot path, so an enum and not a trait.
 
+pub mod blocks;
 mod lease;
 pub mod memory;
 pub mod redis;
+
+use std::net::IpAddr;
 
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
@@ -16,6 +19,7 @@ use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 
+use self::blocks::{BlockRules, Heard, Told};
 use self::redis::RedisCounters;
 use memory::MemoryCounters;
 
@@ -105,6 +109,15 @@ impl Counters {
     pub fn shipped(&self) {
         if let Self::Redis(redis) = self {
             redis.shipped();
+        }
+    }
+
+    /// What address guards have to tell each other, where there are other nodes: `None` where there are none, or they
+    /// cannot be reached.
+    pub async fn share_blocks(&self, told: &[(IpAddr, Told)], rules: BlockRules) -> Option<Heard> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => redis.share_blocks(told, rules).await.ok(),
         }
     }
 

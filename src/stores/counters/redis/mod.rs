@@ -24,6 +24,7 @@
 //! a time to live.
 
 mod ask;
+mod blocks;
 mod cluster;
 mod door;
 mod heart;
@@ -110,6 +111,8 @@ struct Inner {
     spool: String,
     /// Batches of the log that are on their way. Locked before organizations are.
     shipments: Mutex<Shipments>,
+    /// Up to where it is known who is blocked.
+    blocks: Mutex<blocks::Known>,
     /// What an earlier process left, of organizations that may have been rebuilt without it.
     recovered: Mutex<Recovered>,
     /// Bounds how many organizations are asked for at a time that Redis may not know.
@@ -163,6 +166,7 @@ impl RedisCounters {
             runtime,
             spool: rebuild::spool_name(settings.spool),
             shipments: Mutex::default(),
+            blocks: Mutex::default(),
             recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
         });

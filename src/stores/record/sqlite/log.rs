@@ -28,7 +28,7 @@ use super::SqliteRecord;
 use super::columns::{int, micros};
 use super::jobs::{self, Job};
 use super::log_rows::Rows;
-use super::log_take::{Counted, number_of_row, take_rows};
+use super::log_take::{Counted, logged_of, take_rows};
 use super::names::Names;
 use super::old_log;
 use crate::domain::id::RequestId;
@@ -215,15 +215,18 @@ impl Writer {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         take_rows(&tx, &mut self.names, &parcel.rows, Counted::Now)?;
         jobs::take(&tx, &parcel.jobs)?;
-        parcel.carried.iter().try_for_each(|admission| carry(&tx, parcel.spool, admission))?;
+        carry(&tx, parcel.spool, &parcel.carried)?;
         tx.execute(
             "INSERT INTO spools (id, seen_at, shipped) VALUES (?, unixepoch(), ?)
              ON CONFLICT (id) DO UPDATE SET
                  seen_at = excluded.seen_at, shipped = coalesce(excluded.shipped, shipped)",
             (parcel.spool.as_bytes(), parcel.number),
         )?;
-        for id in &parcel.finished {
-            tx.execute("DELETE FROM open_admissions WHERE id = ?", [id.0.as_bytes()])?;
+        if !parcel.finished.is_empty() {
+            let mut end = tx.prepare("DELETE FROM open_admissions WHERE id = ?")?;
+            for id in &parcel.finished {
+                end.execute([id.0.as_bytes()])?;
+            }
         }
         if let Some(cursor) = &parcel.cursor {
             tx.execute(
@@ -258,18 +261,23 @@ impl From<rusqlite::Error> for RecordError {
     }
 }
 
-/// Keeps an admission whose frame is about to be deleted. One whose row is there already has ended: that is
+/// Keeps admissions whose frames are about to be deleted. Those whose rows are there already have ended: that is
 /// how a batch moved twice looks.
-fn carry(tx: &Connection, spool: Uuid, admission: &Carried) -> Result<(), RecordError> {
-    let (id, at, key, organization, project, credits, microcents) = admission;
-    if number_of_row(tx, *id)?.is_some() {
+fn carry(tx: &Connection, spool: Uuid, admissions: &[Carried]) -> Result<(), RecordError> {
+    if admissions.is_empty() {
         return Ok(());
     }
-    tx.execute(
+    let ended = logged_of(tx, admissions.iter().map(|(id, ..)| *id))?;
+    let mut keep = tx.prepare(
         "INSERT INTO open_admissions (id, spool, at, key, organization, project, credits, microcents)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        (id.0.as_bytes(), spool.as_bytes(), at, key, organization, project, credits, microcents),
     )?;
+    for (id, at, key, organization, project, credits, microcents) in admissions {
+        if !ended.contains(id) {
+            let id = id.0.as_bytes();
+            keep.execute((id, spool.as_bytes(), at, key, organization, project, credits, microcents))?;
+        }
+    }
     Ok(())
 }
 

@@ -141,11 +141,17 @@ fn admitted(
 
 /// A month of a thousand keys are millions of these: they are read at once, and put in the order of time here.
 fn cells(db: &Connection, since: Timestamp, of: Option<&OrgId>) -> Result<Vec<UsageCell>, RecordError> {
-    let mut cells = db.prepare(
-        "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
-         WHERE cell >= ?1 AND admitted > 0 AND organization = coalesce(?2, organization)",
-    )?;
-    let mut rows = cells.query((cell_of(since), of.map(OrgId::as_str)))?;
+    const OF_ALL: &str = "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+         WHERE cell >= ? AND admitted > 0";
+    let since = cell_of(since);
+    let mut cells = match of {
+        None => db.prepare(OF_ALL)?,
+        Some(_) => db.prepare(&format!("{OF_ALL} AND organization = ?"))?,
+    };
+    let mut rows = match of {
+        None => cells.query([since])?,
+        Some(organization) => cells.query((since, organization.as_str()))?,
+    };
     let (mut cells, mut last) = (Vec::<UsageCell>::new(), String::new());
     while let Some(row) = rows.next()? {
         let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);

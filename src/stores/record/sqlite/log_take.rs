@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry as Slot;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use rusqlite::Connection;
 
 use super::log_blocks::{Blocks, Entry, OWN_ROWS, WIDE_ROWS};
@@ -130,6 +130,26 @@ pub(super) fn number_of_row(db: &Connection, id: RequestId) -> Result<Option<i64
         }
     }
     Ok(None)
+}
+
+/// Which of some requests have a row.
+pub(super) fn logged_of(
+    db: &Connection,
+    ids: impl Iterator<Item = RequestId>,
+) -> Result<AHashSet<RequestId>, RecordError> {
+    let mut wanted: Vec<_> = ids.map(|id| (place_of(id), id)).collect();
+    wanted.sort_unstable();
+    let places: Vec<_> = wanted.iter().map(|(place, _)| *place).collect();
+    let taken = Blocks::prepare(db)?.taken(&places)?;
+    let mut reader = Reader::new(db)?;
+    let mut logged = AHashSet::new();
+    for (place, id) in wanted {
+        let Some(number) = taken.get(&place) else { continue };
+        if reader.row(*number)?.is_some_and(|row| row.id == id) || number_of_row(db, id)?.is_some() {
+            logged.insert(id);
+        }
+    }
+    Ok(logged)
 }
 
 /// Where a row can stand, first choice first.

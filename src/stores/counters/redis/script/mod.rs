@@ -16,6 +16,8 @@ pub(super) static REPORT: LazyLock<Script> =
 /// Counts that cannot be completed are made anew.
 pub(super) static FORGET: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("forget.lua"))));
+/// Address guards tell each other.
+pub(super) static BLOCKS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("blocks.lua")));
 /// A node's sign of life.
 pub(super) static HELLO: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("hello.lua")));
 /// What is used of every limit.

@@ -16,6 +16,9 @@ use crate::stores::counters::lease::{Answer, Call, Reply};
 /// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
 /// an organization into a Redis that was found empty.
 const WAIT_MAX: Duration = Duration::from_millis(900);
+/// The same where this process has never known the organization, as after a restart of everything: its share, counted
+/// from zero, would grant anew what was used before. Longer than a rebuild waits for nodes that do not come.
+const MEET_MAX: Duration = Duration::from_secs(5);
 /// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
 const MOVING_FOR: Duration = Duration::from_millis(500);
 /// A look that is due so soon is taken at once.
@@ -29,12 +32,17 @@ impl Inner {
         claim: &Claim<'_>,
         now: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
-        let until = local().plus(2 * self.link.timeout() + WAIT_MAX);
+        let mut until = local().plus(2 * self.link.timeout() + WAIT_MAX);
         loop {
             let shard = Arc::clone(&self.link.shard(org));
-            let (joining, is_adrift) = self.with(org, |org| (org.joining, org.is_adrift(claim.key, local())));
+            let (joining, met, is_adrift) =
+                self.with(org, |org| (org.joining, org.met, org.is_adrift(claim.key, local())));
+            let patience = if met { WAIT_MAX } else { MEET_MAX };
+            if joining.is_some() && !met {
+                until = local().plus(2 * self.link.timeout() + WAIT_MAX);
+            }
             // Nobody waits for longer until an organization is rebuilt: meanwhile this node's share serves.
-            let is_long = |since: Local| local().since(since) >= WAIT_MAX;
+            let is_long = |since: Local| local().since(since) >= patience;
             if shard.is_open() || joining.is_some_and(is_long) {
                 return self.claim_share(&shard, org, claim, now);
             }
@@ -123,7 +131,10 @@ impl Inner {
                 _ => drop(org.moving.remove(&key)),
             }
             match &reply {
-                Ok(reply) => org.ledger.answered(key, call.seq, reply, now),
+                Ok(reply) => {
+                    org.met |= matches!(reply, Reply::Done(_));
+                    org.ledger.answered(key, call.seq, reply, now);
+                }
                 Err(_) => org.ledger.lost(key, call.seq),
             }
             if org.joining.is_some() {

@@ -134,6 +134,8 @@ struct Org {
     looks: AHashMap<Option<KeyId>, Local>,
     /// Since when it is seen to that this node is counted by what Redis holds.
     joining: Option<Local>,
+    /// Whether this process has ever been told what is counted: one that has not cannot tell what of its share is left.
+    met: bool,
     /// Keys that are on their way to another master, and since when.
     moving: AHashMap<Option<KeyId>, Local>,
 }

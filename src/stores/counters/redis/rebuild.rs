@@ -5,7 +5,8 @@
 //! server had counted, the last of which may be missing. One node at a time takes a lock and writes what the record
 //! holds, as of one instant. Every node then reports what that lacked ([`join`](super::super::lease)), and learns from
 //! its heartbeat that it should. Until all have, or [`REPORT_WITHIN`] is over, nobody can claim by it: requests wait for
-//! a moment, and are then served within this node's share.
+//! a moment, and are then served within this node's share. A process that has never known the organization has none
+//! to speak of: there they wait until the end.
 //!
 //! | when | then |
 //! |---|---|

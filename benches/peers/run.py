@@ -8,7 +8,10 @@ turns within a round and the order is reversed every other round; what is report
 ratios pair by pair. A round with a non-2xx answer does not count. Before any timing, each contestant is shown to
 do its job: Tollgate refuses a bad key, strips the good one, and the upstream sees the identity headers.
 
-Usage: benches/peers/run.py [--rounds N] [--seconds S] [--sizes 1024,32768] [--tollgate PATH] [--json]
+With --redis a second gateway takes part whose counters are in a Redis of its own, which runs on the load's core and is
+not counted.
+
+Usage: benches/peers/run.py [--rounds N] [--seconds S] [--sizes 1024,32768] [--tollgate PATH] [--redis] [--json]
 """
 
 import argparse, glob, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request, urllib.error
@@ -151,17 +154,26 @@ backend b
         wait_port(port, "nginx")
         return child.pid, port
 
-    def gateway(self, upstream):
-        config = self.write("gateway.toml", f"""
+    def redis(self):
+        port = free_port()
+        self.spawn(LOAD_CORE, "redis-server", "--port", str(port), "--save", "", "--dir", self.dir,
+                   stdout=subprocess.DEVNULL)
+        wait_port(port, "Redis")
+        return f"redis://127.0.0.1:{port}"
+
+    def gateway(self, upstream, name="memory", counters="memory"):
+        config = self.write(f"{name}.toml", f"""
+[counters]
+url = "{counters}"
 [data]
 listen = "127.0.0.1:0"
 threads = 1
 [control]
 listen = "127.0.0.1:0"
 [record]
-url = "sqlite://{self.dir}/tollgate.db"
+url = "sqlite://{self.dir}/{name}.db"
 [logs]
-dir = "{self.dir}/log"
+dir = "{self.dir}/{name}-log"
 [plans.bench]
 per_second = 10000000
 per_minute = 100000000
@@ -182,7 +194,7 @@ upstream = "scraper"
         quotas = [x for q in ("total", "daily", "weekly", "monthly") for x in (f"--{q}", "1000000000")]
         keys = [cli("key", "create", "--org", "bench", "--name", f"k{i}", *quotas)["key"] for i in range(KEYS)]
         child = self.spawn(PROXY_CORE, self.tollgate, "serve", "--config", config, "--json",
-                           stdout=subprocess.PIPE, text=True, stderr=open(f"{self.dir}/gateway.err", "w"))
+                           stdout=subprocess.PIPE, text=True, stderr=open(f"{self.dir}/{name}.err", "w"))
         ready = json.loads(child.stdout.readline())
         return child.pid, int(ready["data_addr"].rsplit(":", 1)[1]), keys
 
@@ -253,9 +265,10 @@ def main():
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--sizes", default="1024,32768")
     parser.add_argument("--tollgate", default="target/release/tollgate")
+    parser.add_argument("--redis", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    need("nginx", "haproxy", "wrk", "taskset")
+    need("nginx", "haproxy", "wrk", "taskset", *(["redis-server"] if args.redis else []))
     if not os.path.exists(args.tollgate):
         sys.exit(f"{args.tollgate} is not there: build it with cargo build --release")
     sizes = [int(s) for s in args.sizes.split(",")]
@@ -268,17 +281,22 @@ def main():
         pid, port, keys = bench.gateway(up)
         contestants["tollgate"] = (pid, port)
         prove(port, keys, contestants["haproxy"][1], contestants["nginx"][1])
+        # First: memory that a gateway has had in use for other things would hide what connections take.
+        report["idle_connection_kib"] = round(bench.idle_kib(pid, port, keys), 1)
+        keys_of = dict.fromkeys(contestants, keys)
+        if args.redis:
+            *contestants["redis"], keys_of["redis"] = bench.gateway(up, "redis", bench.redis())
         for size in sizes:
             rounds = []
-            for _, port in contestants.values():
-                bench.wrk(port, f"/{size}", 1, keys)
+            for name, (_, port) in contestants.items():
+                bench.wrk(port, f"/{size}", 1, keys_of[name])
             while len(rounds) < args.rounds:
                 order = list(contestants) if len(rounds) % 2 == 0 else list(contestants)[::-1]
                 round_, clean = {}, True
                 for name in order:
                     pid, port = contestants[name]
                     before = cpu_ns(pid)
-                    requests, bad, errors = bench.wrk(port, f"/{size}", args.seconds, keys)
+                    requests, bad, errors = bench.wrk(port, f"/{size}", args.seconds, keys_of[name])
                     round_[name] = (cpu_ns(pid) - before) / requests / 1000
                     round_[name + "_rps"] = requests / args.seconds
                     if bad or errors:
@@ -293,7 +311,8 @@ def main():
                 "ratio_to_haproxy": round(median(lambda r: r["tollgate"] / r["haproxy"]), 3),
                 "ratio_to_nginx": round(median(lambda r: r["tollgate"] / r["nginx"]), 3),
             }
-        report["idle_connection_kib"] = round(bench.idle_kib(*contestants["tollgate"], keys), 1)
+            if args.redis:
+                report["sizes"][size]["redis_to_memory"] = round(median(lambda r: r["redis"] / r["tollgate"]), 3)
     finally:
         bench.stop()
         shutil.rmtree(dir, ignore_errors=True)
@@ -304,6 +323,8 @@ def main():
     for size, r in report["sizes"].items():
         c = r["cpu_us"]
         print(f"| {size // 1024} KiB | {c['haproxy']} µs | {c['nginx']} µs | {c['tollgate']} µs | {r['ratio_to_haproxy']} | {r['ratio_to_nginx']} |")
+        if args.redis:
+            print(f"\nWith counters in Redis {c['redis']} µs: {r['redis_to_memory']} times as much as in memory.")
     print(f"\nCPU per request, medians of {args.rounds} rounds of {args.seconds} s. Memory per idle connection of Tollgate: {report['idle_connection_kib']} KiB.")
 
 

@@ -81,8 +81,10 @@ async fn health_tells_what_fails() {
     let upstream = crawler();
     let probed = crate::config(upstream.address, "").replace("every = \"0s\"", "every = \"20ms\", fall = 1");
     let gateway = crate::Gateway::start(&probed).await;
-    drop(upstream);
     let nobody = Client::nobody(gateway.data);
+    // A gateway that has just started has not asked its record yet.
+    wait_until("all is up", SOON, async || nobody.asks("GET /health").await.0 == 200).await;
+    drop(upstream);
     wait_until("the probe has noticed", SOON, async || nobody.asks("GET /health").await.0 == 503).await;
     let (up, down) = (json!({"status": "up"}), json!({"status": "down"}));
     let expected = json!({

@@ -15,8 +15,8 @@ use super::fields::{self, Field, Line, Special, next_line, text_run};
 use super::head::content_length;
 use super::{HeadLimits, Violation};
 
-/// Room for the fields that the gateway adds to an answer, so that the map does not grow.
-const ADDED_FIELDS: usize = 12;
+/// Room for so many fields is made at once: most answers have fewer.
+const FIELDS: usize = 12;
 
 /// An answer's head.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub fn read(head: &Bytes, limits: &HeadLimits, bodiless: bool) -> Result<AnswerH
     let mut rest = &head[..];
     let line = status_line(&mut rest)?.ok_or(CUT_SHORT)?;
     let mut seen = Seen::default();
-    let mut headers = HeaderMap::with_capacity(ADDED_FIELDS * 2);
+    let mut headers = HeaderMap::with_capacity(FIELDS);
     loop {
         match next_line(&mut rest)? {
             Line::Field(field) => {

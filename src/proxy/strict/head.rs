@@ -56,8 +56,8 @@ const fn target_classes() -> [u8; 256] {
     table
 }
 
-/// Room for so many fields is made at once: most requests have fewer, with those that the gateway adds.
-const FIELDS: usize = 24;
+/// Room for so many fields is made at once: most requests have fewer.
+const FIELDS: usize = 12;
 
 /// Looks at the head at the front of `bytes`; `None` while it is not complete.
 ///

@@ -37,8 +37,8 @@ use crate::stores::counters::Counters;
 use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
 use crate::stores::counters::redis::{Noting, RedisCounters, RedisSettings};
 use crate::stores::jobs::Jobs;
+use crate::stores::keyring::Keyring;
 use crate::stores::keyring::index::{Index, IndexedRecord};
-use crate::stores::keyring::{Keyring, follow};
 use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord, open};
 
 use super::delivery::Delivery;
@@ -46,6 +46,7 @@ use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
 use super::systems::Systems;
+use super::upkeep;
 use super::{control as listener, listen};
 
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
@@ -55,13 +56,6 @@ const BACKGROUND_THREADS: usize = 2;
 const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
 /// How long blocking work of the second runtime may take before the process ends all the same.
 const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
-
-/// How often address guards tell each other.
-const SHARE_EVERY: Duration = Duration::from_millis(250);
-/// How often the clock is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Counts that have gone idle are looked for once an hour.
-const LOOKS_PER_SWEEP: u64 = 360;
 
 /// A running gateway.
 pub struct Gateway {
@@ -140,9 +134,9 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(follow_changes(Arc::clone(&shared), grants, told(&stopping)));
-        background.spawn(housekeeping(Arc::clone(&shared), told(&stopping)));
-        background.spawn(share_blocks(Arc::clone(&shared), told(&stopping)));
+        background.spawn(upkeep::follow_changes(Arc::clone(&shared), grants, told(&stopping)));
+        background.spawn(upkeep::housekeeping(Arc::clone(&shared), told(&stopping)));
+        background.spawn(upkeep::share_blocks(Arc::clone(&shared), told(&stopping)));
         let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
         let router = control_router(&shared, &status, systems.control);
         background.spawn(serve_control(control, router, config, told(&stopping)));
@@ -381,61 +375,5 @@ fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + '
     async move {
         // An error means that the sender is gone, which means the same.
         let _ = stopping.wait_for(|stop| *stop).await;
-    }
-}
-
-/// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
-async fn follow_changes(shared: Arc<Shared>, record: Arc<dyn GrantRecord>, stop: impl Future<Output = ()>) {
-    let every = shared.live.load().config.keys.follow_every;
-    let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
-    follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
-}
-
-/// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.
-async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
-    let gate = &shared.gate;
-    if matches!(*gate.counters, Counters::Memory(_)) {
-        return;
-    }
-    let sharing = async {
-        loop {
-            tokio::time::sleep(SHARE_EVERY).await;
-            let Some((told, rules)) = gate.guard.share() else { continue };
-            let Some(heard) = gate.counters.share_blocks(&told, rules).await else {
-                gate.guard.put_back(told);
-                continue;
-            };
-            let now = clock::now();
-            gate.guard.learn(&heard.news, now);
-            if heard.is_lost {
-                gate.guard.tell_again(now);
-            }
-            shared.metrics.overflows.with_label_values(&["ip_guard_shared"]).inc_by(heard.evicted);
-        }
-    };
-    tokio::select! {
-        () = stop => {}
-        () = sharing => {}
-    }
-}
-
-/// What is looked after now and then: a stepped clock, counts that have gone idle.
-async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
-    let look = async {
-        let mut looks = 0_u64;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if let Some(micros) = clock::resync() {
-                tracing::warn!(micros, "the clock was stepped; windows move with it");
-            }
-            looks += 1;
-            if looks.is_multiple_of(LOOKS_PER_SWEEP) {
-                shared.gate.counters.sweep(clock::now());
-            }
-        }
-    };
-    tokio::select! {
-        () = stop => {}
-        () = look => {}
     }
 }

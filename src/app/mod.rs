@@ -12,6 +12,7 @@ mod signals;
 mod status;
 mod systems;
 pub mod tracing;
+mod upkeep;
 
 pub use demo::{Demo, demo};
 pub use serve::{Serve, serve};

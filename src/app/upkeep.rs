@@ -1,0 +1,79 @@
+//! What a running gateway does beside serving, again and again until it stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::proxy::core::Shared;
+use crate::stores::counters::Counters;
+use crate::stores::keyring::follow;
+use crate::stores::record::GrantRecord;
+
+/// How often address guards tell each other.
+const SHARE_EVERY: Duration = Duration::from_millis(250);
+/// How often the clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Counts that have gone idle are looked for once an hour.
+const LOOKS_PER_SWEEP: u64 = 360;
+
+/// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
+pub async fn follow_changes(
+    shared: Arc<Shared>,
+    record: Arc<dyn GrantRecord>,
+    stop: impl Future<Output = ()>,
+) {
+    let every = shared.live.load().config.keys.follow_every;
+    let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
+    follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
+}
+
+/// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.
+pub async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
+    let gate = &shared.gate;
+    if matches!(*gate.counters, Counters::Memory(_)) {
+        return;
+    }
+    let sharing = async {
+        loop {
+            tokio::time::sleep(SHARE_EVERY).await;
+            let Some((told, rules)) = gate.guard.share() else { continue };
+            let Some(heard) = gate.counters.share_blocks(&told, rules).await else {
+                gate.guard.put_back(told);
+                continue;
+            };
+            let now = clock::now();
+            gate.guard.learn(&heard.news, now);
+            if heard.is_lost {
+                gate.guard.tell_again(now);
+            }
+            shared.metrics.overflows.with_label_values(&["ip_guard_shared"]).inc_by(heard.evicted);
+        }
+    };
+    until(stop, sharing).await;
+}
+
+/// What is looked after now and then: a stepped clock, counts that have gone idle.
+pub async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
+    let look = async {
+        let mut looks = 0_u64;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(micros) = clock::resync() {
+                tracing::warn!(micros, "the clock was stepped; windows move with it");
+            }
+            looks += 1;
+            if looks.is_multiple_of(LOOKS_PER_SWEEP) {
+                shared.gate.counters.sweep(clock::now());
+            }
+        }
+    };
+    until(stop, look).await;
+}
+
+/// Does `work`, which has no end of its own.
+async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop => {}
+        () = work => {}
+    }
+}

@@ -1,6 +1,6 @@
 //! Refusals as responses.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode, Version};
 
@@ -9,6 +9,7 @@ use crate::clock;
 use crate::domain::refusal::Refusal;
 
 use super::exchange::Exchange;
+use super::message::outgoing::put_fields;
 use super::own;
 use super::relay::Answer;
 
@@ -49,21 +50,14 @@ pub fn raw(mut exchange: Box<Exchange>, refusal: Refusal, bodiless: bool) -> Byt
     headers.insert(CONTENT_LENGTH, body.len().into());
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     let status = status(refusal);
-    let mut text = BytesMut::with_capacity(512);
-    text.put_slice(
-        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
-    );
-    for (name, value) in &headers {
-        text.put_slice(name.as_str().as_bytes());
-        text.put_slice(b": ");
-        text.put_slice(value.as_bytes());
-        text.put_slice(b"\r\n");
-    }
-    text.put_slice(b"\r\n");
+    let mut text =
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).into_bytes();
+    put_fields(&mut text, &headers);
+    text.extend_from_slice(b"\r\n");
     if !bodiless {
-        text.put_slice(&body);
+        text.extend_from_slice(&body);
     }
-    text.freeze()
+    text.into()
 }
 
 fn status(refusal: Refusal) -> StatusCode {

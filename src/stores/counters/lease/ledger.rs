@@ -20,6 +20,9 @@ use crate::domain::time::Timestamp;
 /// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
 const SETTLE_SOON: Duration = Duration::from_millis(5);
 const SETTLE_LATER: Duration = Duration::from_secs(1);
+/// How long after a call that was not answered the next one is made where nobody waits for it: what the lost one was
+/// granted and gave back others may be waiting for.
+const AFTER_LOSS: Duration = Duration::from_millis(20);
 /// How long it is remembered what went to the record: longer than from an instant of the record that counts are
 /// rebuilt from to this node's report.
 const SHIPPED_FOR: Duration = Duration::from_secs(10);
@@ -102,7 +105,8 @@ impl Ledger {
                 continue;
             }
             if refused.seats > 0 {
-                refused.seats -= 1;
+                // Whoever is told so claims once more, and takes the seat then.
+                refused.seats -= u64::from(!first);
                 return Answer::Later(refused.until);
             }
             return Answer::Denied(refused.denial);
@@ -138,9 +142,10 @@ impl Ledger {
         let rate = if asks { key.demand.per_cell(now) } else { 0 };
         let capped = key.terms.caps.concurrency.is_some();
         let tells = capped && self.slots.tell_within(now).is_some();
-        if !asks && key.entries.is_empty() && key.unacked.is_empty() && key.acked == key.seq && !tells {
+        if !asks && !key.owes() && !tells {
             return None;
         }
+        key.spent_at = None;
         key.owed_since = None;
         if key.seq == 0 {
             // The store may remember this node's calls from before the key was forgotten here, all of them answered.
@@ -154,7 +159,7 @@ impl Ledger {
         }
         let slots = capped.then(|| self.slots.call(asks, now));
         key.call =
-            Some(Sent { seq, at: now, waiting, terms: key.terms, slots: slots.map(|slots| slots.seq) });
+            Some(Sent { seq, at: now, waiting, left, terms: key.terms, slots: slots.map(|slots| slots.seq) });
         Some(Call {
             key: id,
             epoch: if self.epoch == 0 && self.untold_since.is_some() { UNTOLD } else { self.epoch },
@@ -233,7 +238,7 @@ impl Ledger {
         self.epoch = epoch;
         self.untold_since = None;
         for key in self.keys.values_mut() {
-            (key.pool, key.refused) = (None, None);
+            (key.pool, key.refused, key.spent_at) = (None, None, None);
             key.unacked.clear();
             key.entries.clear();
             key.acked = key.seq;
@@ -309,22 +314,24 @@ impl Ledger {
         if let Some(pool) = &state.pool {
             return Some(pool.ends.since(now));
         }
-        let owes = !state.entries.is_empty() || !state.unacked.is_empty() || state.acked != state.seq;
+        let is_lost = state.acked != state.seq;
+        let owes = !state.entries.is_empty() || !state.unacked.is_empty() || is_lost;
         let slots = state.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
         let soon = if state.entries.iter().any(|entry| entry.requests != 0) || state.terms.has_budget() {
             Duration::ZERO
+        } else if is_lost {
+            AFTER_LOSS
         } else {
             SETTLE_LATER
         };
         let owes = owes.then(|| state.owed_since.get_or_insert(now).plus(soon).since(now));
-        owes.into_iter().chain(slots).min()
+        let spent = state.spent_at.map(|at| at.since(now));
+        owes.into_iter().chain(slots).chain(spent).min()
     }
 
     /// Keys that owe the store something.
     pub fn owing(&self) -> Vec<Option<KeyId>> {
-        let owes =
-            |key: &KeyState| !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq;
-        self.keys.iter().filter(|(_, key)| owes(key) || key.pool.is_some()).map(|(id, _)| *id).collect()
+        self.keys.iter().filter(|(_, key)| key.owes() || key.pool.is_some()).map(|(id, _)| *id).collect()
     }
 
     /// Gives up every allowance, so that the next calls give them back: for the end of the process.
@@ -346,8 +353,7 @@ impl Ledger {
         }
         self.keys.retain(|_, key| {
             key.roll(now);
-            let owes = !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq;
-            key.call.is_some() || owes || !key.unshipped.is_empty()
+            key.call.is_some() || key.owes() || !key.unshipped.is_empty()
         });
         let is_told = self.report.is_none() && self.shipped.is_empty();
         self.keys.is_empty() && self.slots.in_flight == 0 && is_told

@@ -1,7 +1,7 @@
 //! Redis loses what it counted, with requests in flight for seconds and rows that are in no record yet: what was
 //! admitted before counts all the same, and nothing counts twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -223,4 +223,28 @@ async fn what_a_killed_gateway_left_on_its_disk_counts_when_it_is_back() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     the_rest(&gateways, &key, "quota_daily").await;
     assert_eq!(upstream.count(), 80);
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_stopped_is_not_waited_for() {
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = upstream();
+    let mut gateways = start(2, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    let (id, key) = gateways[0].key("acme", "k", &["--daily", "60"]).await;
+    assert_eq!(burst(&gateways, &key, 4, 5).await.0, 20);
+    assert_eq!(gateways[1].stop().await.code(), Some(0));
+    redis.command(&["FLUSHALL"]);
+    let emptied = Instant::now();
+    assert_eq!(burst(&gateways[..1], &key, 1, 1).await.0, 1);
+    // What both have admitted, and the one since: told when it may be claimed by again.
+    wait_until("it is counted again", SOON, async || spent(&redis, &id) == Some((21, 63_000))).await;
+    assert!(emptied.elapsed() < Duration::from_secs(2), "after {:?}", emptied.elapsed());
+    the_rest(&gateways[..1], &key, "quota_daily").await;
+    assert_eq!(upstream.count(), 60);
+    // Nor is Redis taken to be new where the last one has left it.
+    assert_eq!(gateways[0].stop().await.code(), Some(0));
+    gateways[0].start_again().await;
+    let nobody_was_there = redis.command(&["ZSCORE", "tollgate:nodes", ""]);
+    assert_eq!(nobody_was_there.trim(), "", "Redis was taken to be new");
+    assert_eq!(burst(&gateways[..1], &key, 1, 1).await, (0, vec!["quota_daily".to_owned()]));
 }

@@ -334,6 +334,11 @@ impl Ledger {
         self.keys.iter().filter(|(_, key)| key.owes() || key.pool.is_some()).map(|(id, _)| *id).collect()
     }
 
+    /// Whether the record has all that was admitted here.
+    pub fn is_all_shipped(&self) -> bool {
+        self.keys.values().all(|key| key.unshipped.is_empty())
+    }
+
     /// Gives up every allowance, so that the next calls give them back: for the end of the process.
     pub fn close(&mut self, now: Local) {
         for key in self.keys.values_mut() {

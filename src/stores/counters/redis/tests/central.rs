@@ -50,6 +50,16 @@ struct Record {
     cell_end: Timestamp,
 }
 
+impl Record {
+    /// What it leased by its last call is its own to tell, and what is long overdue nobody has any more.
+    fn settle(&self, leases: &mut Leased, now: Timestamp) {
+        if let Some(leased) = leases.get_mut(&self.cell_end) {
+            *leased -= self.leased;
+        }
+        leases.retain(|end, leased| *leased > 0 && end.plus(RETURNING) > now);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Slots {
     seq: u64,
@@ -223,12 +233,7 @@ impl Central {
         for (_, entry) in call.entries.iter().filter(|(seq, _)| *seq > record.seq) {
             self.count(call.key, *entry);
         }
-        for leases in self.scopes(call.key) {
-            if let Some(leased) = leases.get_mut(&record.cell_end) {
-                *leased -= record.leased;
-            }
-            leases.retain(|end, leased| *leased > 0 && end.plus(RETURNING) > now);
-        }
+        self.scopes(call.key).for_each(|leases| record.settle(leases, now));
         let (slots, in_flight) = self.slots(node, nodes, call);
         let mut waiting = call.waiting;
         let mut refused = None;

@@ -390,11 +390,10 @@ impl Simulation {
 
     fn run(&mut self) {
         while let Some((std::cmp::Reverse((at, number)), Slot(event))) = self.events.pop() {
-            if let Some(still) = event.place().and_then(|place| self.still.get(&place)) {
-                if still.contains(&at) {
-                    self.events.push((std::cmp::Reverse((still.end, number)), Slot(event)));
-                    continue;
-                }
+            let still = event.place().and_then(|place| self.still.get(&place));
+            if let Some(still) = still.filter(|still| still.contains(&at)) {
+                self.events.push((std::cmp::Reverse((still.end, number)), Slot(event)));
+                continue;
             }
             self.now = at;
             assert!(

@@ -1,12 +1,10 @@
 //! Keys: made, changed, rotated, removed, and what a digest leads to.
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, micros, opt_int, opt_micros, unreadable};
-use super::is_still;
+use super::engine::{Connection, Record, Row};
 use super::organizations;
 use super::projects;
 use super::trail::{Told, key_changed, tell};
@@ -16,7 +14,7 @@ use crate::domain::limit::Quotas;
 use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{
-    Actor, KeyEdit, KeyFilter, KeyRecord, NewKey, NewSecret, Page, RecordError, seen_key, snapshot,
+    Actor, KeyEdit, KeyFilter, KeyRecord, NewKey, NewSecret, Page, RecordError, is_still, seen_key, snapshot,
 };
 
 macro_rules! select_keys {
@@ -30,17 +28,17 @@ macro_rules! select_keys {
 }
 
 /// Keys of one organization. Arguments: whether revoked ones too, the organization.
-pub(super) const OF_ORGANIZATION: &str =
+pub(in crate::stores::record) const OF_ORGANIZATION: &str =
     select_keys!("WHERE ($1 OR k.revoked_at IS NULL) AND k.organization = $2 ORDER BY k.name, k.created_at");
 
 /// A part of the keys of one organization.
-pub(super) const PAGE: &str = select_keys!(
+pub(in crate::stores::record) const PAGE: &str = select_keys!(
     "WHERE k.organization = $1 AND ($2 OR k.revoked_at IS NULL) AND (k.created_at, k.id) > ($3, $4)
      ORDER BY k.created_at, k.id LIMIT $5"
 );
 
 #[async_trait]
-impl KeyRecord for PostgresRecord {
+impl KeyRecord for Record {
     async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError> {
         self.within(async {
             let mut tx = self.write().await?;
@@ -84,7 +82,7 @@ impl KeyRecord for PostgresRecord {
                 ))
                 .bind(filter.revoked),
             };
-            let rows = query.fetch_all(&self.pool).await?;
+            let rows = query.fetch_all(self.readers()).await?;
             rows.iter().map(key).collect()
         })
         .await
@@ -104,7 +102,7 @@ impl KeyRecord for PostgresRecord {
                 .bind(micros(at))
                 .bind(id.0)
                 .bind(int(page.most as u64))
-                .fetch_all(&self.pool)
+                .fetch_all(self.readers())
                 .await?;
             rows.iter().map(key).collect()
         })
@@ -112,7 +110,7 @@ impl KeyRecord for PostgresRecord {
     }
 
     async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
-        self.within(async { find(&mut *self.pool.acquire().await?, id).await }).await
+        self.within(async { find(&mut *self.readers().acquire().await?, id).await }).await
     }
 
     async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
@@ -122,7 +120,7 @@ impl KeyRecord for PostgresRecord {
             ))
             .bind(org.as_str())
             .bind(name)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.readers())
             .await?;
             row.map_or_else(
                 || Err(RecordError::NotFound(format!("`{org}` has no key named `{name}`"))),
@@ -196,7 +194,7 @@ impl KeyRecord for PostgresRecord {
             .execute(&mut *tx)
             .await?;
             sqlx::query(
-                "UPDATE key_secrets SET valid_until = least(coalesce(valid_until, $1), $1)
+                "UPDATE key_secrets SET valid_until = CASE WHEN valid_until < $1 THEN valid_until ELSE $1 END
                  WHERE key = $2 AND digest <> $3",
             )
             .bind(opt_micros(*old_until))
@@ -254,7 +252,7 @@ impl KeyRecord for PostgresRecord {
                  WHERE k.organization = $1 AND k.revoked_at IS NULL AND s.valid_until IS NULL AND s.sealed IS NULL",
             )
             .bind(org.as_str())
-            .fetch_one(&self.pool)
+            .fetch_one(self.readers())
             .await?;
             Columns(&row).count("keys")
         })
@@ -327,7 +325,7 @@ fn verb(edit: &KeyEdit) -> &'static str {
 }
 
 async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     new: &NewKey,
     imported: bool,
     actor: &Actor,
@@ -384,7 +382,7 @@ fn networks(key: &Key) -> String {
     key.allowed_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-async fn update(tx: &mut PgConnection, key: &Key) -> Result<(), RecordError> {
+async fn update(tx: &mut Connection, key: &Key) -> Result<(), RecordError> {
     sqlx::query(
         "UPDATE keys SET name = $1, category = $2, project = $3, scope_read = $4, scope_write = $5, expires_at = $6,
              allowed_ips = $7, active = $8, revoked_at = $9,
@@ -416,7 +414,7 @@ async fn update(tx: &mut PgConnection, key: &Key) -> Result<(), RecordError> {
 }
 
 async fn changed(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     what: &'static str,
     before: Option<&Key>,
     after: Option<&Key>,
@@ -432,7 +430,7 @@ async fn changed(
 }
 
 async fn insert_secret(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     key: KeyId,
     digest: &Digest,
     sealed: Option<&[u8]>,
@@ -455,7 +453,7 @@ async fn insert_secret(
 }
 
 async fn name_is_free(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     org: &OrgId,
     name: &str,
     except: KeyId,
@@ -475,12 +473,12 @@ async fn name_is_free(
     })
 }
 
-async fn find(tx: &mut PgConnection, id: KeyId) -> Result<Key, RecordError> {
+async fn find(tx: &mut Connection, id: KeyId) -> Result<Key, RecordError> {
     let row = sqlx::query(select_keys!("WHERE k.id = $1")).bind(id.0).fetch_optional(tx).await?;
     row.map_or_else(|| Err(RecordError::NotFound(format!("there is no key `{id}`"))), |row| key(&row))
 }
 
-async fn find_living(tx: &mut PgConnection, id: KeyId) -> Result<Key, RecordError> {
+async fn find_living(tx: &mut Connection, id: KeyId) -> Result<Key, RecordError> {
     let key = find(tx, id).await?;
     if key.revoked_at.is_some() {
         return Err(RecordError::Conflict(format!(
@@ -491,7 +489,7 @@ async fn find_living(tx: &mut PgConnection, id: KeyId) -> Result<Key, RecordErro
     Ok(key)
 }
 
-fn key(row: &PgRow) -> Result<Key, RecordError> {
+fn key(row: &Row) -> Result<Key, RecordError> {
     let row = Columns(row);
     Ok(Key {
         id: row.key_id("id")?,
@@ -515,16 +513,16 @@ fn key(row: &PgRow) -> Result<Key, RecordError> {
     })
 }
 
-pub(super) fn scopes(row: &Columns<'_>) -> Result<Scopes, RecordError> {
+pub(in crate::stores::record) fn scopes(row: &Columns<'_>) -> Result<Scopes, RecordError> {
     Ok(Scopes { read: row.flag("scope_read")?, write: row.flag("scope_write")? })
 }
 
-pub(super) fn allowed_ips(row: &Columns<'_>) -> Result<Vec<ipnet::IpNet>, RecordError> {
+pub(in crate::stores::record) fn allowed_ips(row: &Columns<'_>) -> Result<Vec<ipnet::IpNet>, RecordError> {
     let text = row.text("allowed_ips")?;
     text.split_ascii_whitespace().map(|net| net.parse().map_err(|_| unreadable("keys.allowed_ips"))).collect()
 }
 
-pub(super) fn quotas(row: &Columns<'_>) -> Result<Quotas, RecordError> {
+pub(in crate::stores::record) fn quotas(row: &Columns<'_>) -> Result<Quotas, RecordError> {
     Ok(Quotas {
         total: row.opt_count("quota_total")?,
         daily: row.opt_count("quota_daily")?,

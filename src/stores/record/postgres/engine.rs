@@ -12,8 +12,8 @@ pub(super) const LAST_CHANGE: &str =
 
 impl Record {
     /// Connections that read.
-    pub(super) const fn readers(&self) -> &PgPool {
-        &self.pool
+    pub(super) const fn readers(&self) -> Result<&PgPool, RecordError> {
+        Ok(&self.pool)
     }
 
     /// What `work` answers, where it does so in time.

@@ -39,7 +39,7 @@ impl OrganizationRecord for Record {
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
         self.within(async {
             let rows =
-                sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(self.readers()).await?;
+                sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(self.readers()?).await?;
             rows.iter().map(|row| organization(&Columns(row))).collect()
         })
         .await
@@ -64,7 +64,7 @@ impl OrganizationRecord for Record {
             let rows = query
                 .bind(page.after.as_ref().map_or("", OrgId::as_str))
                 .bind(int(page.most as u64))
-                .fetch_all(self.readers())
+                .fetch_all(self.readers()?)
                 .await?;
             rows.iter().map(|row| organization(&Columns(row))).collect()
         })
@@ -184,7 +184,10 @@ pub(in crate::stores::record) async fn insert(
 }
 
 /// Whether the id is taken.
-pub(in crate::stores::record) async fn is_taken(tx: &mut Connection, id: &OrgId) -> Result<bool, RecordError> {
+pub(in crate::stores::record) async fn is_taken(
+    tx: &mut Connection,
+    id: &OrgId,
+) -> Result<bool, RecordError> {
     let row = sqlx::query("SELECT 1 FROM organizations WHERE id = $1").bind(id.as_str()).fetch_optional(tx);
     Ok(row.await?.is_some())
 }
@@ -199,7 +202,10 @@ async fn name_is_free(tx: &mut Connection, name: &str) -> Result<(), RecordError
 }
 
 /// The organization with this id.
-pub(in crate::stores::record) async fn find_id(tx: &mut Connection, id: &OrgId) -> Result<Organization, RecordError> {
+pub(in crate::stores::record) async fn find_id(
+    tx: &mut Connection,
+    id: &OrgId,
+) -> Result<Organization, RecordError> {
     let row = sqlx::query("SELECT * FROM organizations WHERE id = $1").bind(id.as_str());
     match row.fetch_optional(tx).await? {
         Some(row) => organization(&Columns(&row)),
@@ -208,7 +214,10 @@ pub(in crate::stores::record) async fn find_id(tx: &mut Connection, id: &OrgId) 
 }
 
 /// The organization with this id, or else with this name.
-pub(in crate::stores::record) async fn find(tx: &mut Connection, id_or_name: &str) -> Result<Organization, RecordError> {
+pub(in crate::stores::record) async fn find(
+    tx: &mut Connection,
+    id_or_name: &str,
+) -> Result<Organization, RecordError> {
     let row =
         sqlx::query("SELECT * FROM organizations WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1")
             .bind(id_or_name)

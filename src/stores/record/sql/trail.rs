@@ -44,7 +44,11 @@ pub(in crate::stores::record) async fn tell(
 }
 
 /// One row of `changes` for each secret that `key` has at this point of the transaction.
-pub(in crate::stores::record) async fn key_changed(tx: &mut Connection, key: KeyId, now: Timestamp) -> Result<(), RecordError> {
+pub(in crate::stores::record) async fn key_changed(
+    tx: &mut Connection,
+    key: KeyId,
+    now: Timestamp,
+) -> Result<(), RecordError> {
     sqlx::query("INSERT INTO changes (at, digest) SELECT $1, digest FROM key_secrets WHERE key = $2")
         .bind(micros(now))
         .bind(key.0)
@@ -85,7 +89,7 @@ impl AuditRecord for Record {
                 .bind(filter.subject.as_deref())
                 .bind(page.after.unwrap_or(i64::MAX))
                 .bind(int(page.most as u64))
-                .fetch_all(self.readers())
+                .fetch_all(self.readers()?)
                 .await?;
             rows.iter().map(|row| entry(&Columns(row))).collect()
         })

@@ -1,5 +1,5 @@
-//! The record on a PostgreSQL server, for several gateways at once. The methods stand in the order of
-//! [`sqlite`](super::sqlite), and differ from those where the engines do.
+//! The record on a PostgreSQL server, for several gateways at once. What it is asked in the same words as SQLite stands
+//! once, in [`sql`]; what differs, here in the order of [`sqlite`](super::sqlite).
 //!
 //! **Writers take turns.** Every change of people, organizations and keys begins with [`WRITERS`], an advisory lock
 //! that ends with its transaction, when what it wrote is visible. So what it read is still true when it writes,
@@ -21,28 +21,21 @@
 //!
 //! **Deliberately absent:** reading from replicas. One that lags would bring back a key that was just revoked.
 
-mod attempts;
 mod columns;
-mod grants;
-mod invitations;
+mod engine;
 mod jobs;
-mod keys;
 mod log;
 mod log_copy;
 mod log_read;
 mod log_sums;
-mod members;
-mod notices;
-mod organizations;
 mod partitions;
-mod people;
-mod projects;
 mod reports;
 mod scopes;
-mod sessions;
+#[path = "../sql/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "one text, compiled for each engine")]
+mod sql;
 #[cfg(test)]
 mod tests;
-mod trail;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -57,7 +50,7 @@ use sqlx::{Connection as _, PgTransaction, Row as _};
 use uuid::Uuid;
 
 use self::log::LogWriter;
-use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, is_still, unmigrated};
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, unmigrated};
 use crate::config;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
@@ -171,11 +164,6 @@ impl PostgresRecord {
         let mut tx = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
         Ok(tx)
-    }
-
-    /// What `work` answers, where it does so in time.
-    async fn within<T>(&self, work: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
-        within(self.answer_timeout, work).await
     }
 }
 

@@ -99,7 +99,7 @@ impl Inner {
         shard.known.showed(clock, sent);
         let place = names.iter().position(|name| *name == self.node).unwrap_or(0);
         let nodes = names.len() as u64;
-        shard.known.names_are(names, (emptied > 0).then(|| clock.since(Timestamp::from_micros(emptied))));
+        shard.known.names_are(names, emptied, clock);
         shard.known.heard_of(nodes, place as u64, local());
         if announced.is_some() {
             // What else is new is for the next beat.

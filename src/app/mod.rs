@@ -1,5 +1,6 @@
 //! Wiring: the commands that run a gateway.
 
+mod arrears;
 mod control;
 mod delivery;
 pub mod demo;
@@ -10,6 +11,7 @@ pub mod scrape;
 pub mod serve;
 mod signals;
 mod status;
+mod stores;
 mod systems;
 pub mod tracing;
 mod upkeep;

@@ -105,6 +105,9 @@ impl Status for GatewayStatus {
         if shared.gate.keyring.following().read_at().is_none() {
             failing.push(("record", "has not been asked for changes yet".to_owned()));
         }
+        if !shared.gate.counters.is_restored() {
+            failing.push(("counters", "limits are not restored from the record yet".to_owned()));
+        }
         let full_at = Timestamp::from_micros(shared.log_full_at.load(Ordering::Relaxed));
         if clock::now().since(full_at) < FULL_FOR {
             failing.push(("logs", "the spool is full, and logs.when_full is `refuse`".to_owned()));

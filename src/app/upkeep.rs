@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::clock;
 use crate::proxy::core::Shared;
 use crate::stores::counters::Counters;
@@ -68,6 +70,15 @@ pub async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
         }
     };
     until(stop, look).await;
+}
+
+/// Resolves when `stopping` turns true, or its sender is gone.
+pub fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopping = stopping.clone();
+    async move {
+        // An error means that the sender is gone, which means the same.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
 }
 
 /// Does `work`, which has no end of its own.

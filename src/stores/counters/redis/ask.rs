@@ -153,7 +153,7 @@ impl Inner {
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
         let keys = wire::keys(org, call, &self.node);
-        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().0, None);
+        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().count, None);
         let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
     }

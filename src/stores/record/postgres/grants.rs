@@ -20,7 +20,7 @@ impl GrantRecord for PostgresRecord {
                  WHERE s.digest = $1 AND k.revoked_at IS NULL",
             )
             .bind(digest.0.as_slice())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
             row.map(|row| grant(&Columns(&row))).transpose()
         })
@@ -33,13 +33,14 @@ impl GrantRecord for PostgresRecord {
                 "SELECT 1 FROM key_secrets s JOIN keys k ON k.id = s.key
                  WHERE s.imported AND k.revoked_at IS NULL LIMIT 1",
             );
-            Ok(row.fetch_optional(&self.pool).await?.is_some())
+            Ok(row.fetch_optional(self.pool()?).await?.is_some())
         })
         .await
     }
 
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.within(async { organizations::find(&mut *self.pool.acquire().await?, id_or_name).await }).await
+        self.within(async { organizations::find(&mut *self.pool()?.acquire().await?, id_or_name).await })
+            .await
     }
 
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
@@ -49,7 +50,7 @@ impl GrantRecord for PostgresRecord {
             )
             .bind(sequence)
             .bind(int(most as u64))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool()?)
             .await?;
             rows.iter().map(|row| change(&Columns(row))).collect()
         })
@@ -62,7 +63,7 @@ impl GrantRecord for PostgresRecord {
             let last = sqlx::query(
                 "SELECT greatest((SELECT max(sequence) FROM changes), changes) AS last FROM log_removed",
             );
-            Columns(&last.fetch_one(&self.pool).await?).number("last")
+            Columns(&last.fetch_one(self.pool()?).await?).number("last")
         })
         .await
     }

@@ -67,7 +67,7 @@ impl PostgresRecord {
             .bind(org.as_str())
             .bind(page.after.unwrap_or_default())
             .bind(int(page.most as u64))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool()?)
             .await?;
             rows.iter().map(|row| invitation(&Columns(row))).collect()
         })
@@ -75,7 +75,7 @@ impl PostgresRecord {
     }
 
     pub(super) async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
-        self.within(async { find(&mut *self.pool.acquire().await?, digest).await }).await
+        self.within(async { find(&mut *self.pool()?.acquire().await?, digest).await }).await
     }
 
     pub(super) async fn withdraw_invitation(

@@ -84,7 +84,7 @@ impl KeyRecord for PostgresRecord {
                 ))
                 .bind(filter.revoked),
             };
-            let rows = query.fetch_all(&self.pool).await?;
+            let rows = query.fetch_all(self.pool()?).await?;
             rows.iter().map(key).collect()
         })
         .await
@@ -104,7 +104,7 @@ impl KeyRecord for PostgresRecord {
                 .bind(micros(at))
                 .bind(id.0)
                 .bind(int(page.most as u64))
-                .fetch_all(&self.pool)
+                .fetch_all(self.pool()?)
                 .await?;
             rows.iter().map(key).collect()
         })
@@ -112,7 +112,7 @@ impl KeyRecord for PostgresRecord {
     }
 
     async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
-        self.within(async { find(&mut *self.pool.acquire().await?, id).await }).await
+        self.within(async { find(&mut *self.pool()?.acquire().await?, id).await }).await
     }
 
     async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
@@ -122,7 +122,7 @@ impl KeyRecord for PostgresRecord {
             ))
             .bind(org.as_str())
             .bind(name)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
             row.map_or_else(
                 || Err(RecordError::NotFound(format!("`{org}` has no key named `{name}`"))),
@@ -254,7 +254,7 @@ impl KeyRecord for PostgresRecord {
                  WHERE k.organization = $1 AND k.revoked_at IS NULL AND s.valid_until IS NULL AND s.sealed IS NULL",
             )
             .bind(org.as_str())
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool()?)
             .await?;
             Columns(&row).count("keys")
         })

@@ -24,7 +24,7 @@ impl PostgresRecord {
             .bind(org.as_str())
             .bind(page.after.map_or(Uuid::nil(), |user| user.0))
             .bind(int(page.most as u64))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool()?)
             .await?;
             rows.iter().map(|row| member(&Columns(row))).collect()
         })

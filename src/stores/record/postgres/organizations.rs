@@ -40,7 +40,7 @@ impl OrganizationRecord for PostgresRecord {
 
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
         self.within(async {
-            let rows = sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(&self.pool).await?;
+            let rows = sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(self.pool()?).await?;
             rows.iter().map(|row| organization(&Columns(row))).collect()
         })
         .await
@@ -65,7 +65,7 @@ impl OrganizationRecord for PostgresRecord {
             let rows = query
                 .bind(page.after.as_ref().map_or("", OrgId::as_str))
                 .bind(int(page.most as u64))
-                .fetch_all(&self.pool)
+                .fetch_all(self.pool()?)
                 .await?;
             rows.iter().map(|row| organization(&Columns(row))).collect()
         })

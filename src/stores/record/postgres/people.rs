@@ -40,7 +40,7 @@ impl PeopleRecord for PostgresRecord {
     async fn users(&self) -> Result<Vec<User>, RecordError> {
         self.within(async {
             let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
-            all(&rows.fetch_all(&self.pool).await?)
+            all(&rows.fetch_all(self.pool()?).await?)
         })
         .await
     }
@@ -53,7 +53,7 @@ impl PeopleRecord for PostgresRecord {
             ))
             .bind(page.after.as_deref().unwrap_or_default())
             .bind(int(page.most as u64));
-            all(&rows.fetch_all(&self.pool).await?)
+            all(&rows.fetch_all(self.pool()?).await?)
         })
         .await
     }
@@ -61,7 +61,7 @@ impl PeopleRecord for PostgresRecord {
     async fn user(&self, email: &str) -> Result<User, RecordError> {
         self.within(async {
             let email = email.to_lowercase();
-            let mut reader = self.pool.acquire().await?;
+            let mut reader = self.pool()?.acquire().await?;
             find(&mut reader, &email).await?.ok_or_else(|| unknown(&email))
         })
         .await
@@ -69,7 +69,7 @@ impl PeopleRecord for PostgresRecord {
 
     async fn user_by_id(&self, id: UserId) -> Result<User, RecordError> {
         self.within(async {
-            let mut reader = self.pool.acquire().await?;
+            let mut reader = self.pool()?.acquire().await?;
             find_id(&mut reader, id).await?.ok_or_else(|| unknown(&id.to_string()))
         })
         .await
@@ -77,7 +77,7 @@ impl PeopleRecord for PostgresRecord {
 
     async fn user_of_subject(&self, subject: &str) -> Result<Option<User>, RecordError> {
         self.within(async {
-            let mut reader = self.pool.acquire().await?;
+            let mut reader = self.pool()?.acquire().await?;
             let row = sqlx::query("SELECT id FROM users WHERE subject = $1").bind(subject);
             match row.fetch_optional(&mut *reader).await? {
                 Some(row) => find_id(&mut reader, UserId(Columns(&row).uuid("id")?)).await,
@@ -120,7 +120,7 @@ impl PeopleRecord for PostgresRecord {
         self.within(async {
             let row = sqlx::query("SELECT id, password FROM users WHERE email = $1")
                 .bind(email.to_lowercase())
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.pool()?)
                 .await?;
             row.map(|row| {
                 let row = Columns(&row);

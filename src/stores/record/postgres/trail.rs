@@ -90,7 +90,7 @@ impl AuditRecord for PostgresRecord {
                 .bind(filter.subject.as_deref())
                 .bind(page.after.unwrap_or(i64::MAX))
                 .bind(int(page.most as u64))
-                .fetch_all(&self.pool)
+                .fetch_all(self.pool()?)
                 .await?;
             rows.iter().map(|row| entry(&Columns(row))).collect()
         })

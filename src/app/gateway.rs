@@ -23,7 +23,7 @@ use crate::api::data::Local;
 use crate::api::desk::Desk;
 use crate::api::native::Native;
 use crate::api::system::System;
-use crate::config::{Config, CountersEngine, changes};
+use crate::config::{Config, changes};
 use crate::logs::{Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
@@ -34,14 +34,13 @@ use crate::proxy::thread;
 use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
-use crate::stores::counters::redis::Nodes;
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::Keyring;
-use crate::stores::keyring::index::{Index, IndexedRecord};
-use crate::stores::record::{GrantRecord, SharedRecord};
+use crate::stores::record::SharedRecord;
 
 use super::arrears::Arrears;
 use super::delivery::Delivery;
+use super::grants::Grants;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
@@ -96,7 +95,8 @@ impl Gateway {
         let spool = Spool::open(&config.logs).with_context(|| {
             format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
         })?;
-        let counters = background.block_on(stores.counters(&config, &spool, Nodes::default()))?;
+        let grants = Grants::new(&config, &record, background.handle())?;
+        let counters = background.block_on(stores.counters(&config, &spool, grants.nodes_before()))?;
         let exporter = background.block_on(exporter(&config, &stores, &metrics))?;
         let balancers = background.block_on(Balancers::start(&config.upstreams, None))?;
         let tls = config.data.tls.as_ref().map(Acceptor::load).transpose()?.map(Arc::new);
@@ -104,8 +104,7 @@ impl Gateway {
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let (grants, index) = grants(&config, &record, background.handle())?;
-        let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
+        let keyring = Arc::new(Keyring::new(Arc::clone(&grants.record), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
         let guard = Guard::new(&config.ip_guard);
         let gate = Arc::new(Gate {
@@ -114,7 +113,7 @@ impl Gateway {
             counters: Arc::new(counters),
             jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let (status, systems) = own_answers(&config, &record, &gate, &admin, index)?;
+        let (status, systems) = own_answers(&config, &record, &gate, &admin, &grants)?;
         let config = Arc::new(config);
         let handle = background.handle().clone();
         let shared = Arc::new(Shared {
@@ -134,7 +133,9 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(upkeep::follow_changes(Arc::clone(&shared), grants, upkeep::told(&stopping)));
+        let following = Arc::clone(&grants.record);
+        background.spawn(upkeep::follow_changes(Arc::clone(&shared), following, upkeep::told(&stopping)));
+        background.spawn(upkeep::remember(Arc::clone(&shared), grants, upkeep::told(&stopping)));
         background.spawn(upkeep::housekeeping(Arc::clone(&shared), upkeep::told(&stopping)));
         background.spawn(upkeep::share_blocks(Arc::clone(&shared), upkeep::told(&stopping)));
         let counters = Arc::clone(&shared.gate.counters);
@@ -266,9 +267,9 @@ fn own_answers(
     record: &SharedRecord,
     gate: &Arc<Gate>,
     admin: &Admin,
-    index: Option<Arc<Index>>,
+    grants: &Grants,
 ) -> Result<(Arc<GatewayStatus>, Systems)> {
-    let status = Arc::new(GatewayStatus::new(index));
+    let status = Arc::new(GatewayStatus::new(grants.clone()));
     let desk = Desk {
         admin: admin.clone(),
         gate: Arc::clone(gate),
@@ -319,20 +320,6 @@ fn start_threads(
             .context("cannot start an I/O thread")
     };
     listeners.into_iter().enumerate().map(start).collect()
-}
-
-/// What the keyring asks, and the index in it.
-type Grants = (Arc<dyn GrantRecord>, Option<Arc<Index>>);
-
-/// What the keyring asks: the record, with the key index beside it where the counters' Redis is there to hold one.
-fn grants(config: &Config, record: &SharedRecord, background: &tokio::runtime::Handle) -> Result<Grants> {
-    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok((record.clone(), None)) };
-    if config.keys.index_for.is_zero() {
-        return Ok((record.clone(), None));
-    }
-    let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
-    let index = Arc::new(index.context("cannot use Redis (counters.url)")?);
-    Ok((Arc::new(IndexedRecord::new(record.clone(), Arc::clone(&index))), Some(index)))
 }
 
 /// The export of the log, where one is wanted and the record is there to read it from.

@@ -5,6 +5,7 @@ mod control;
 mod delivery;
 pub mod demo;
 pub mod gateway;
+mod grants;
 mod listen;
 mod people;
 pub mod scrape;

@@ -11,6 +11,8 @@ use crate::stores::counters::Counters;
 use crate::stores::keyring::follow;
 use crate::stores::record::GrantRecord;
 
+use super::grants::Grants;
+
 /// How often address guards tell each other.
 const SHARE_EVERY: Duration = Duration::from_millis(250);
 /// How often the clock is looked at.
@@ -27,6 +29,15 @@ pub async fn follow_changes(
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
+}
+
+/// Sees to what is known of keys and nodes for a start without the record, and after one.
+pub async fn remember(shared: Arc<Shared>, grants: Grants, stop: impl Future<Output = ()>) {
+    let gate = &shared.gate;
+    let both = async {
+        tokio::join!(grants.lend(&gate.keyring), grants.remember_nodes(&gate.counters));
+    };
+    until(stop, both).await;
 }
 
 /// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.

@@ -108,6 +108,8 @@ struct Inner {
     hasher: RandomState,
     /// Everything that this node admitted.
     own: MemoryCounters,
+    /// Whether what an earlier process admitted is among it, as far as its spool tells.
+    has_share: AtomicBool,
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
@@ -168,6 +170,7 @@ impl RedisCounters {
             orgs: (0..LOCKS).map(|_| Orgs::default()).collect(),
             hasher: RandomState::new(),
             own: MemoryCounters::new(settings.keys_max),
+            has_share: false.into(),
             record,
             runtime,
             spool: rebuild::spool_name(settings.spool),
@@ -281,6 +284,7 @@ impl RedisCounters {
         now: Timestamp,
     ) {
         self.0.own.restore(usage, totals, recent, now);
+        self.0.has_share.store(true, Ordering::Relaxed);
     }
 
     /// The record has got this only now: as with [`RedisCounters::start`].

@@ -11,9 +11,9 @@ pub(super) const LAST_CHANGE: &str =
     "SELECT greatest((SELECT max(sequence) FROM changes), changes) AS last FROM log_removed";
 
 impl Record {
-    /// Connections that read.
-    pub(super) const fn readers(&self) -> Result<&PgPool, RecordError> {
-        Ok(&self.pool)
+    /// Connections that read, where the server was reached.
+    pub(super) fn readers(&self) -> Result<&PgPool, RecordError> {
+        self.pool()
     }
 
     /// What `work` answers, where it does so in time.

@@ -4,7 +4,7 @@
 //! is passed over; where no place names a cost it is *unknown*, not zero, and the route's price is charged. Of
 //! credits and microcents one says the other where only one is named.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use serde_json::Value;
 
 use crate::config::{Config, Finder, Route};
@@ -66,12 +66,12 @@ pub fn reads_body(route: &Route) -> bool {
 }
 
 impl Heard {
-    /// Keeps what the finders of `route` want of an answer's head.
-    pub fn of(route: &Route, status: u16, headers: &HeaderMap) -> Self {
+    /// Keeps what the finders of `route` want of an answer's head, in which `field` finds the first of a name.
+    pub fn of<'a>(route: &Route, status: u16, field: impl Fn(&HeaderName) -> Option<&'a str>) -> Self {
         let mut kept = Vec::new();
         for finder in finders(route) {
             let Finder::Header(name) = finder else { continue };
-            if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
+            if let Some(value) = field(name) {
                 kept.push((name.clone(), value.trim().to_owned()));
             }
         }

@@ -121,7 +121,7 @@ where
             let started = clock::now();
             let request = request.map(RequestBody::Http2);
             let (mut head, body) = service::serve(&core, &peer, request, started).await.into_parts();
-            body.set_own_fields(&mut head.headers);
+            body.set_fields(&mut head.headers);
             Ok::<_, Infallible>(Response::from_parts(head, body))
         }) as Pin<Box<dyn Future<Output = _>>>
     });

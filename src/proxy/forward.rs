@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use crate::clock;
@@ -32,14 +32,14 @@ use super::service::Peer;
 use super::soft;
 use super::tunnel;
 use super::upload::Upload;
-use super::upstream::answer::AnswerBody;
+use super::upstream::answer::Reply;
 use super::upstream::balance::Target;
 use super::upstream::outbound::Outbound;
 use super::upstream::pool::SendError;
 
-/// An answer's head, and what it came by.
+/// An answer, and what it came by.
 struct Answered {
-    response: Response<AnswerBody<Upload>>,
+    reply: Reply<Upload>,
     target: Arc<Target>,
 }
 
@@ -85,15 +85,19 @@ pub async fn forward(
         Ok(answered) => {
             let now = clock::now();
             exchange.core().shared.metrics.upstream_seconds.observe(now.since(sent).as_secs_f64());
-            let heard = Heard::of(&route, answered.response.status().as_u16(), answered.response.headers());
-            exchange.answered(Arc::clone(&answered.target), heard, answered.response.status().as_u16(), now);
-            if softly && soft::is_failure(&answered.response) {
-                return match soft::collect(&exchange, answered.response, upstream.stall_timeout).await {
+            let Answered { mut reply, target } = answered;
+            let status = reply.status.as_u16();
+            let heard = Heard::of(&route, status, |name| reply.fields.text(name.as_str()));
+            exchange.answered(target, heard, status, now);
+            headers::clean_response(&mut reply.fields, reply.status == StatusCode::SWITCHING_PROTOCOLS);
+            if softly && soft::is_failure(reply.status) {
+                let response = reply.into_response();
+                return match soft::collect(&exchange, response, upstream.stall_timeout).await {
                     Some(response) => soften(exchange, response),
                     None => refuse::respond(exchange, Refusal::UpstreamUnreachable, version),
                 };
             }
-            answer(exchange, answered, upgrade, upstream.stall_timeout)
+            answer(exchange, reply, upgrade, upstream.stall_timeout)
         }
     }
 }
@@ -117,7 +121,7 @@ async fn send(
         };
         let target = Arc::clone(target);
         match exchange.core().pool.send(&target, upstream, request, upgrade).await {
-            Ok(response) => return Ok(Answered { response, target }),
+            Ok(reply) => return Ok(Answered { reply, target }),
             Err(SendError::Unsent(_)) if tried.len() < upstream.retries => tried.push(target.address()),
             Err(error) => {
                 tracing::debug!(%error, target = target.text(), request = %exchange.id, "no answer");
@@ -165,7 +169,8 @@ fn outbound(
         // A compressed answer could not be looked into.
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    if !body.is_end_stream() && is_json(&parts.headers) && !parts.headers.contains_key(CONTENT_ENCODING) {
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !body.is_end_stream() && is_json(content_type) && !parts.headers.contains_key(CONTENT_ENCODING) {
         exchange.uploaded.look_for_target(route.inspect_bytes_max);
     }
     let stall_timeout = config.data.stall_timeout;
@@ -218,7 +223,6 @@ fn target<'u>(uri: &'u Uri, query: &Query, upstream: &Upstream) -> Option<Cow<'u
 
 /// A 404 as a client sees it that wants it softly.
 fn soften(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Answer> {
-    headers::clean_response(response.headers_mut(), false);
     own::set_for_client(response.headers_mut(), &exchange, exchange.started);
     soft::answer(exchange, response)
 }
@@ -226,15 +230,12 @@ fn soften(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<An
 /// The answer as the client sees it.
 fn answer(
     mut exchange: Box<Exchange>,
-    answered: Answered,
+    reply: Reply<Upload>,
     upgrade: Option<OnUpgrade>,
     stall: Duration,
 ) -> Response<Answer> {
-    let Answered { response, .. } = answered;
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let (mut parts, body) = response.into_parts();
-    headers::clean_response(&mut parts.headers, switching);
-    if switching {
+    if reply.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (mut parts, body) = reply.into_response().into_parts();
         let (Some(client), Some(upstream)) = (upgrade, body.into_tunnel()) else {
             // Nobody asked this upstream to switch.
             return refuse::respond(exchange, Refusal::UpstreamUnreachable, Version::HTTP_11);
@@ -243,23 +244,21 @@ fn answer(
         tunnel::open(exchange, client, upstream, stall);
         return Response::from_parts(parts, Answer::empty());
     }
+    let Reply { status, fields, body } = reply;
     if body.is_end_stream() {
         exchange.finish(Ending::Whole);
     } else if exchange.known.route.as_ref().is_some_and(|(_, route)| reads_body(route))
-        && is_json(&parts.headers)
+        && is_json(fields.text("content-type"))
     {
         exchange.inspect_body();
     }
     let watch = exchange.core().deadlines.watch(stall);
-    let relay = Relay::new(body, exchange, (watch, stall));
-    Response::from_parts(parts, Answer::relay(relay))
+    let mut response = Response::new(Answer::relay(Relay::new(fields, body, exchange, (watch, stall))));
+    *response.status_mut() = status;
+    response
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let essence = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map_or("", str::trim);
+fn is_json(content_type: Option<&str>) -> bool {
+    let essence = content_type.and_then(|value| value.split(';').next()).map_or("", str::trim);
     essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
 }

@@ -13,7 +13,8 @@ use crate::pipeline::verdict::Ending;
 use super::deadline::Watch;
 use super::exchange::Exchange;
 use super::headers;
-use super::http1::OwnFields;
+use super::http1::InHead;
+use super::message::fields::Fields;
 use super::message::outgoing::put_line;
 use super::own;
 use super::upload::Upload;
@@ -51,6 +52,7 @@ impl Answer {
 /// The upstream's body, and the exchange that ends with it.
 #[derive(Debug)]
 pub struct Relay {
+    fields: Fields,
     body: AnswerBody<Upload>,
     exchange: Box<Exchange>,
     stall: Watch,
@@ -64,13 +66,14 @@ pub struct Relay {
 pub struct BrokeOff;
 
 impl Relay {
-    /// The body of an answer whose head is on its way.
+    /// The body of an answer, and the fields that the client will see of it.
     pub fn new(
+        fields: Fields,
         body: AnswerBody<Upload>,
         exchange: Box<Exchange>,
         (stall, stall_timeout): (Watch, Duration),
     ) -> Self {
-        Self { body, exchange, stall, stall_timeout, broken: false }
+        Self { fields, body, exchange, stall, stall_timeout, broken: false }
     }
 
     /// The answer breaks off. What has come of it is written first: on HTTP/2 hyper, told of the failure in the
@@ -118,15 +121,23 @@ impl Relay {
 }
 
 impl Answer {
-    /// Sets what the gateway itself tells with it, where heads are not text.
-    pub fn set_own_fields(&self, headers: &mut HeaderMap) {
+    /// Sets the upstream's fields and what the gateway itself tells, where heads are not text.
+    pub fn set_fields(&self, headers: &mut HeaderMap) {
         if let Content::Relay(relay) = &self.0 {
+            headers.extend(relay.fields.to_map());
             own::set_for_client(headers, &relay.exchange, relay.exchange.started);
         }
     }
 }
 
-impl OwnFields for Answer {
+impl InHead for Answer {
+    fn fields(&self) -> Option<&Fields> {
+        match &self.0 {
+            Content::Own(_) => None,
+            Content::Relay(relay) => Some(&relay.fields),
+        }
+    }
+
     fn put_own_fields(&self, text: &mut Vec<u8>) {
         if let Content::Relay(relay) = &self.0 {
             let exchange = &relay.exchange;

@@ -39,9 +39,9 @@ pub fn strip(query: Option<&str>, left: Query) -> Query {
     }
 }
 
-/// Whether `response` is one that is softened.
-pub fn is_failure<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::NOT_FOUND
+/// Whether an answer of this status is softened.
+pub fn is_failure(status: StatusCode) -> bool {
+    status == StatusCode::NOT_FOUND
 }
 
 /// The whole body of a 404, of at most so many bytes that the route looks into; empty where it is longer, or could

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::config::load::load_text;
@@ -36,12 +36,13 @@ fn judged(config: &Config, answer: &str) -> String {
         headers.append(HeaderName::from_bytes(name.trim().as_bytes()).expect("a name"), value);
     }
     let body = body.map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
-    let verdict = Heard::of(route, status.parse().expect("a status"), &headers).judge(
-        config,
-        route,
-        ending,
-        body.as_ref(),
-    );
+    let verdict =
+        Heard::of(route, status.parse().expect("a status"), |name| headers.get(name)?.to_str().ok()).judge(
+            config,
+            route,
+            ending,
+            body.as_ref(),
+        );
     let Cost { credits, microcents } = verdict.cost;
     let tier = verdict.tier.map(|tier| format!(" {tier}")).unwrap_or_default();
     let job = verdict.job.map(|job| format!(" job={job}")).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! What ends at this hop (RFC 9110 section 7.6.1).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::super::message::fields::Fields;
 use super::identity::{is_account, is_identity};
 use super::remove_where;
 
@@ -24,7 +25,9 @@ pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 /// `Expect` goes: the gateway has met it itself.
 pub fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
     let trailers = headers.contains_key(TE) && has_option(headers, &TE, b"trailers");
-    remove_named_by_connection(headers);
+    for name in named_by_connection(headers.get_all(CONNECTION).into_iter().map(HeaderValue::as_bytes)) {
+        headers.remove(name);
+    }
     remove_where(headers, |name| ends_here(name) || name == "expect" || is_identity(name));
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -53,28 +56,31 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 ///
 /// `switching`: the answer is a 101 to a request that asked for it. `Retry-After` stays, as whole seconds of
 /// at most a minute.
-pub fn clean_response(headers: &mut HeaderMap, switching: bool) {
-    let protocol = if switching { headers.get(UPGRADE).cloned() } else { None };
-    if headers.contains_key(TRANSFER_ENCODING) {
-        // The chunks have been read, and their length is what counts (RFC 9112 section 6.3).
-        headers.remove(CONTENT_LENGTH);
-    }
-    remove_named_by_connection(headers);
-    remove_where(headers, |name| ends_here(name) || is_account(name));
+pub fn clean_response(fields: &mut Fields, switching: bool) {
+    let protocol = if switching { fields.all("upgrade").next().map(<[u8]>::to_vec) } else { None };
+    // The chunks have been read, and their length is what counts (RFC 9112 section 6.3).
+    let chunked = fields.has("transfer-encoding");
+    let named = named_by_connection(fields.all("connection"));
+    fields.remove_where(|name| {
+        ends_here(name)
+            || is_account(name)
+            || (chunked && name == "content-length")
+            || named.iter().any(|named| named == name)
+    });
     if let Some(protocol) = protocol {
-        headers.insert(UPGRADE, protocol);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.set("upgrade", &protocol);
+        fields.set("connection", b"upgrade");
     }
-    if headers.contains_key(RETRY_AFTER) {
-        bound_retry_after(headers);
+    if fields.has("retry-after") {
+        bound_retry_after(fields);
     }
 }
 
 /// A date, or more than a minute, crashes or parks client libraries that take it at its word.
-fn bound_retry_after(headers: &mut HeaderMap) {
-    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+fn bound_retry_after(fields: &mut Fields) {
+    let seconds = fields.text("retry-after").and_then(|value| value.trim().parse::<u32>().ok());
     let bounded = seconds.map_or(RETRY_AFTER_SECONDS_MAX, |seconds| seconds.min(RETRY_AFTER_SECONDS_MAX));
-    headers.insert(RETRY_AFTER, HeaderValue::from(bounded));
+    fields.set("retry-after", bounded.to_string().as_bytes());
 }
 
 /// Trailers as they may be sent on: without what frames or routes a message, authenticates it or changes how
@@ -131,11 +137,11 @@ fn never_in_trailers(name: &str) -> bool {
         )
 }
 
-/// Removes the fields that `Connection` names, but for those that no sender may name there as they describe
+/// The fields that `Connection` names and that end here, but for those that no sender may name there as they describe
 /// the content or the target (RFC 9110 section 7.6.1): naming them is an attack, not a wish.
-fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let mut named = Vec::new();
-    for value in headers.get_all(CONNECTION) {
+fn named_by_connection<'v>(values: impl Iterator<Item = &'v [u8]>) -> Vec<HeaderName> {
+    let mut named: Vec<HeaderName> = Vec::new();
+    for value in values {
         for option in options(value) {
             // The usual ones name nothing, or a field that goes anyway.
             let usual = [&b"close"[..], b"keep-alive", b"upgrade", b"te"];
@@ -145,22 +151,25 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
             named.extend(HeaderName::from_bytes(option));
         }
     }
-    for name in named {
-        let described = name == HOST || name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
-        if !described && !name.as_str().starts_with("content-") {
-            headers.remove(name);
-        }
-    }
+    named.retain(|name| {
+        let described = *name == HOST || *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING;
+        !described && !name.as_str().starts_with("content-")
+    });
+    named
 }
 
 fn has_option(headers: &HeaderMap, name: &HeaderName, wanted: &[u8]) -> bool {
-    headers.get_all(name).into_iter().flat_map(options).any(|option| option.eq_ignore_ascii_case(wanted))
+    headers
+        .get_all(name)
+        .into_iter()
+        .map(HeaderValue::as_bytes)
+        .flat_map(options)
+        .any(|option| option.eq_ignore_ascii_case(wanted))
 }
 
 /// The members of a list field, without parameters.
-fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
-        .as_bytes()
         .split(|byte| *byte == b',')
         .map(|member| member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
         .filter(|member| !member.is_empty())

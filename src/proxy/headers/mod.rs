@@ -1,4 +1,5 @@
-//! What a gateway does to header fields on the way through, as plain functions of a [`HeaderMap`].
+//! What a gateway does to header fields on the way through, as plain functions of a [`HeaderMap`], or of
+//! the lines of an answer.
 //!
 //! The order for a request: [`Forwarded::of`] reads what a trusted proxy says, [`clean_request`] removes what
 //! ends at this hop and everything by which a client could pose as us, then [`own`](super::own) writes exactly one of

@@ -1,9 +1,10 @@
 //! What reaches the upstream, whatever the client wrote.
 
-use http::header::{CONNECTION, HOST, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
+use super::super::message::fields::Fields;
 use super::*;
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {
@@ -20,6 +21,16 @@ fn list(headers: &HeaderMap) -> Vec<String> {
         headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     list.sort();
     list
+}
+
+fn fields(list: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::new();
+    list.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+    fields
+}
+
+fn listed(fields: &Fields) -> Vec<String> {
+    list(&fields.to_map())
 }
 
 fn request(fields: &[(&str, &str)]) -> Vec<String> {
@@ -75,7 +86,7 @@ fn only_a_websocket_is_an_upgrade() {
 
 #[test]
 fn an_answer_says_nothing_of_the_operators_account() {
-    let mut headers = map(&[
+    let mut headers = fields(&[
         ("content-type", "text/html"),
         ("server", "scraper"),
         ("connection", "close, x-internal"),
@@ -91,7 +102,7 @@ fn an_answer_says_nothing_of_the_operators_account() {
     ]);
     clean_response(&mut headers, false);
     assert_eq!(
-        list(&headers),
+        listed(&headers),
         [
             "content-type: text/html",
             "retry-after: 7",
@@ -108,30 +119,30 @@ fn an_answer_never_parks_a_client_for_long() {
     for (said, heard) in
         [("5", "5"), ("60", "60"), ("2592000", "60"), ("Fri, 31 Dec 1999 23:59:59 GMT", "60"), ("-1", "60")]
     {
-        let mut headers = map(&[("retry-after", said)]);
+        let mut headers = fields(&[("retry-after", said)]);
         clean_response(&mut headers, false);
-        assert_eq!(headers[RETRY_AFTER], heard, "{said}");
+        assert_eq!(listed(&headers), [format!("retry-after: {heard}")], "{said}");
     }
 }
 
 #[test]
 fn a_switch_of_protocols_keeps_its_name() {
     let mut headers =
-        map(&[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-accept", "x")]);
+        fields(&[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-accept", "x")]);
     clean_response(&mut headers, true);
-    assert_eq!(list(&headers), ["connection: upgrade", "sec-websocket-accept: x", "upgrade: websocket"]);
+    assert_eq!(listed(&headers), ["connection: upgrade", "sec-websocket-accept: x", "upgrade: websocket"]);
     clean_response(&mut headers, false);
-    assert_eq!(list(&headers), ["sec-websocket-accept: x"]);
+    assert_eq!(listed(&headers), ["sec-websocket-accept: x"]);
 }
 
 #[test]
 fn chunks_overrule_a_length() {
-    let mut both = map(&[("content-length", "9"), ("transfer-encoding", "chunked")]);
+    let mut both = fields(&[("content-length", "9"), ("transfer-encoding", "chunked")]);
     clean_response(&mut both, false);
-    assert!(both.is_empty());
-    let mut plain = map(&[("content-length", "9")]);
+    assert_eq!(both.len(), 0);
+    let mut plain = fields(&[("content-length", "9")]);
     clean_response(&mut plain, false);
-    assert_eq!(list(&plain), ["content-length: 9"]);
+    assert_eq!(listed(&plain), ["content-length: 9"]);
 }
 
 #[test]

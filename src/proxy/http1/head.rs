@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{StatusCode, response};
 use http_body::SizeHint;
 
 use crate::domain::time::Timestamp;
 
+use super::super::message::fields::Fields;
 use super::super::message::outgoing::{Framing, put_line};
 use super::super::message::text;
 
@@ -23,18 +23,21 @@ pub struct Terms {
 }
 
 /// Content that has a word to say in its answer's head.
-pub trait OwnFields {
-    /// Writes lines of the head, none of which stands in the answer's own fields.
+pub trait InHead {
+    /// The fields that came with it.
+    fn fields(&self) -> Option<&Fields>;
+
+    /// Writes lines that stand nowhere else.
     fn put_own_fields(&self, text: &mut Vec<u8>);
 }
 
-/// The head of an answer, with what `own` writes, and how its content is framed: `None`, it has none. Where the
-/// content can only end with the connection, `terms` are changed to that.
+/// The head of an answer, with what its `body` adds to it, and how its content is framed: `None`, it has none. Where
+/// the content can only end with the connection, `terms` are changed to that.
 pub fn text(
     parts: &response::Parts,
     content: &SizeHint,
     terms: &mut Terms,
-    own: impl FnOnce(&mut Vec<u8>),
+    body: &impl InHead,
     now: impl FnOnce() -> Timestamp,
 ) -> (Vec<u8>, Option<Framing>) {
     let status = parts.status;
@@ -56,17 +59,24 @@ pub fn text(
     // What frames the content is written by us alone. Where there is none, the length that it would have passes.
     let length_passes = !sent && !without;
     let mut dated = false;
+    let mut passes = |name: &str| {
+        dated |= name == "date";
+        match name {
+            "transfer-encoding" => false,
+            "content-length" => length_passes,
+            "connection" => status.is_informational(),
+            _ => true,
+        }
+    };
     for (name, value) in &parts.headers {
-        if *name == TRANSFER_ENCODING || (*name == CONTENT_LENGTH && !length_passes) {
-            continue;
+        if passes(name.as_str()) {
+            put_line(&mut text, name.as_str(), value.as_bytes());
         }
-        if *name == CONNECTION && !status.is_informational() {
-            continue;
-        }
-        dated |= *name == DATE;
-        put_line(&mut text, name.as_str(), value.as_bytes());
     }
-    own(&mut text);
+    if let Some(fields) = body.fields() {
+        fields.put(&mut text, passes);
+    }
+    body.put_own_fields(&mut text);
     match framing {
         Framing::Length(length) if sent || (length > 0 && length_passes) => {
             put_line(&mut text, "content-length", itoa::Buffer::new().format(length).as_bytes());
@@ -110,6 +120,13 @@ mod tests {
 
     use super::*;
 
+    impl InHead for () {
+        fn fields(&self) -> Option<&Fields> {
+            None
+        }
+        fn put_own_fields(&self, _: &mut Vec<u8>) {}
+    }
+
     const USUAL: Terms = Terms { bodiless: false, old: false, persistent: true };
     const HEAD: Terms = Terms { bodiless: true, ..USUAL };
     const OLD: Terms = Terms { old: true, ..USUAL };
@@ -127,7 +144,7 @@ mod tests {
         let answer = Response::builder().status(status).header(field.0, field.1).header("date", "d");
         let (parts, ()) = answer.body(()).unwrap().into_parts();
         let content = length.map_or_else(SizeHint::default, SizeHint::with_exact);
-        let (text, framing) = text(&parts, &content, &mut terms, |_| {}, || Timestamp::from_seconds(0));
+        let (text, framing) = text(&parts, &content, &mut terms, &(), || Timestamp::from_seconds(0));
         let text = String::from_utf8(text).unwrap().replace("date: d\r\n", "");
         (text.strip_suffix("\r\n\r\n").unwrap().replace("\r\n", "|"), framing)
     }
@@ -187,7 +204,7 @@ mod tests {
             [(0, "Thu, 01 Jan 1970 00:00:00 GMT"), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT")]
         {
             let now = || Timestamp::from_seconds(second);
-            let (text, _) = text(&parts, &SizeHint::with_exact(0), &mut USUAL.clone(), |_| {}, now);
+            let (text, _) = text(&parts, &SizeHint::with_exact(0), &mut USUAL.clone(), &(), now);
             let text = String::from_utf8(text).unwrap();
             assert!(text.ends_with(&format!("\r\ndate: {date}\r\n\r\n")), "{text}");
         }

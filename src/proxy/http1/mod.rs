@@ -30,7 +30,7 @@ mod wire;
 mod tests;
 
 pub use ending::{Ended, linger, refuse};
-pub use head::OwnFields;
+pub use head::InHead;
 pub use serve::serve;
 pub use socket::{Duplex, Socket};
 pub use wire::{BodyBroken, Inbound, OnUpgrade, Upgraded};

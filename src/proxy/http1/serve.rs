@@ -20,7 +20,7 @@ use super::super::server::{Drain, told};
 use super::super::strict::fields::has_option;
 use super::super::strict::{Limits, Violation};
 use super::ending::{Ended, part};
-use super::head::{self, OwnFields, Terms};
+use super::head::{self, InHead, Terms};
 use super::socket::Socket;
 use super::wire::{Heard, Inbound, Wire};
 
@@ -34,7 +34,7 @@ pub async fn serve<F, B>(
 ) -> Option<Ended<Socket>>
 where
     F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + OwnFields + Unpin,
+    B: Body<Data = Bytes> + InHead + Unpin,
 {
     let draining = drain.clone();
     let is_draining = || *draining.borrow() >= Drain::Gracefully;
@@ -79,12 +79,11 @@ async fn answered<B>(
     terms: &mut Terms,
 ) -> Result<StatusCode, Stopped>
 where
-    B: Body<Data = Bytes> + OwnFields + Unpin,
+    B: Body<Data = Bytes> + InHead + Unpin,
 {
     let (parts, body) = answer.into_parts();
     terms.persistent &= !has_option(&parts.headers, b"close");
-    let (text, framing) =
-        head::text(&parts, &body.size_hint(), terms, |text| body.put_own_fields(text), clock::now);
+    let (text, framing) = head::text(&parts, &body.size_hint(), terms, &body, clock::now);
     let body = framing.filter(|framing| *framing != Framing::Length(0)).map(|_| body);
     let mut outgoing = Outgoing::new(text, body, framing.unwrap_or(Framing::Close));
     poll_fn(|cx| {

@@ -3,5 +3,6 @@
 
 pub mod block;
 pub mod content;
+pub mod fields;
 pub mod outgoing;
 pub mod text;

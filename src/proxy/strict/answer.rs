@@ -7,16 +7,13 @@
 
 use std::sync::LazyLock;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use memchr::memmem::Finder;
 
+use super::super::message::fields::Fields;
 use super::fields::{self, Field, Line, Special, next_line, text_run};
 use super::head::content_length;
 use super::{HeadLimits, Violation};
-
-/// Room for so many fields is made at once: most answers have fewer.
-const FIELDS: usize = 12;
 
 /// An answer's head.
 #[derive(Debug)]
@@ -24,7 +21,7 @@ pub struct AnswerHead {
     /// What came of it.
     pub status: StatusCode,
     /// Every field, as it came.
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// How its body ends.
     pub framing: AnswerFraming,
     /// Whether another request may be sent on the connection behind it.
@@ -68,16 +65,16 @@ pub fn find(bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Violatio
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn read(head: &Bytes, limits: &HeadLimits, bodiless: bool) -> Result<AnswerHead, Violation> {
+pub fn read(head: &[u8], limits: &HeadLimits, bodiless: bool) -> Result<AnswerHead, Violation> {
     const CUT_SHORT: Violation = Violation::BadRequest("head cut short");
-    let mut rest = &head[..];
+    let mut rest = head;
     let line = status_line(&mut rest)?.ok_or(CUT_SHORT)?;
     let mut seen = Seen::default();
-    let mut headers = HeaderMap::with_capacity(FIELDS);
+    let mut all = Fields::new();
     loop {
         match next_line(&mut rest)? {
             Line::Field(field) => {
-                if headers.len() >= limits.headers_max {
+                if all.len() >= limits.headers_max {
                     return Err(Violation::HeadTooLarge);
                 }
                 let repeats = match field.special()? {
@@ -85,7 +82,7 @@ pub fn read(head: &Bytes, limits: &HeadLimits, bodiless: bool) -> Result<AnswerH
                     None => false,
                 };
                 if !repeats {
-                    field.append_to(&mut headers, head)?;
+                    all.push(field.name(), field.value());
                 }
             }
             Line::End if rest.is_empty() => break,
@@ -97,8 +94,8 @@ pub fn read(head: &Bytes, limits: &HeadLimits, bodiless: bool) -> Result<AnswerH
     let persistent = line.is_1_1
         && unambiguous
         && framing != AnswerFraming::Close
-        && !fields::has_option(&headers, b"close");
-    Ok(AnswerHead { status: line.status, headers, framing, persistent })
+        && !fields::is_among(all.all("connection"), b"close");
+    Ok(AnswerHead { status: line.status, fields: all, framing, persistent })
 }
 
 struct StatusLine {

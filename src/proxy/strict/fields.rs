@@ -229,6 +229,12 @@ impl<'b> Field<'b> {
         Ok(())
     }
 
+    /// The name as it was written.
+    #[inline]
+    pub const fn name(&self) -> &'b [u8] {
+        self.name
+    }
+
     /// The value without whitespace around it.
     #[inline]
     pub const fn value(&self) -> &'b [u8] {
@@ -255,10 +261,13 @@ pub fn read_section(section: &Bytes) -> Result<HeaderMap, Violation> {
 
 /// Whether `Connection` has this option (RFC 9110 section 7.6.1).
 pub fn has_option(headers: &HeaderMap, wanted: &[u8]) -> bool {
-    headers.get_all(CONNECTION).into_iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
-    })
+    is_among(headers.get_all(CONNECTION).into_iter().map(HeaderValue::as_bytes), wanted)
+}
+
+/// Whether one of these values of a list field has this member.
+pub fn is_among<'v>(values: impl Iterator<Item = &'v [u8]>, wanted: &[u8]) -> bool {
+    let has = |value: &[u8]| {
+        value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    values.into_iter().any(has)
 }

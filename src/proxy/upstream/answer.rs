@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
 use super::super::message::content::Content;
+use super::super::message::fields::Fields;
 use super::super::message::outgoing::{Outgoing, Stopped};
 use super::super::strict::answer::{self, AnswerFraming, AnswerHead};
 use super::super::strict::chunked::Chunked;
@@ -36,6 +37,27 @@ pub enum Broken {
     /// The request's body failed: the client is to blame.
     #[error("the request's body failed")]
     Body,
+}
+
+/// An answer of which the head has come.
+#[derive(Debug)]
+pub struct Reply<B> {
+    /// What came of the request.
+    pub status: StatusCode,
+    /// Every field, as it came.
+    pub fields: Fields,
+    /// The rest.
+    pub body: AnswerBody<B>,
+}
+
+impl<B> Reply<B> {
+    /// With its fields in a map.
+    pub fn into_response(self) -> Response<AnswerBody<B>> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.fields.to_map();
+        response
+    }
 }
 
 /// A request and its answer on one connection.
@@ -69,7 +91,7 @@ pub async fn ask<B>(
     place: Option<Place>,
     host: &str,
     request: &mut Outbound<B>,
-) -> Result<Response<AnswerBody<B>>, SendError>
+) -> Result<Reply<B>, SendError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -114,7 +136,9 @@ impl<B: Body<Data = Bytes> + Unpin> Call<B> {
         self.poll_send(cx)?;
         loop {
             while let Some(bytes) = self.find_head()? {
-                let head = answer::read(&self.connection.take(bytes), &LIMITS, bodiless)?;
+                let head = self.connection.read.get(..bytes).unwrap_or_default();
+                let head = answer::read(head, &LIMITS, bodiless)?;
+                self.connection.pass(bytes);
                 // Hints and `100 Continue`, which nobody has asked for, are not the answer.
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(head));
@@ -140,7 +164,7 @@ impl<B: Body<Data = Bytes> + Unpin> Call<B> {
 }
 
 /// The answer behind this head.
-fn answered<B>(mut call: Box<Call<B>>, head: AnswerHead) -> Response<AnswerBody<B>> {
+fn answered<B>(mut call: Box<Call<B>>, head: AnswerHead) -> Reply<B> {
     call.persistent &= head.persistent;
     let content = match head.framing {
         AnswerFraming::Empty => Content::Whole,
@@ -152,10 +176,7 @@ fn answered<B>(mut call: Box<Call<B>>, head: AnswerHead) -> Response<AnswerBody<
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         body.settle();
     }
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    response
+    Reply { status: head.status, fields: head.fields, body }
 }
 
 impl<B> AnswerBody<B> {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -59,8 +59,8 @@ impl Connection {
         outgoing::poll_write(&mut self.stream, cx, pieces)
     }
 
-    /// Takes so many bytes of what has come.
-    pub fn take(&mut self, bytes: usize) -> Bytes {
-        block::take(&mut self.read, bytes)
+    /// Passes over so many bytes of what has come.
+    pub fn pass(&mut self, bytes: usize) {
+        block::pass(&mut self.read, bytes);
     }
 }

@@ -20,13 +20,12 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
 use crate::config::Upstream;
 
-use super::answer::{self, AnswerBody, Broken};
+use super::answer::{self, Broken, Reply};
 use super::balance::Target;
 use super::connection::Connection;
 use super::outbound::Outbound;
@@ -89,7 +88,7 @@ impl Pool {
 
     /// Sends `request` to `target`, a target of `upstream`, in HTTP/1.1: on a kept connection, or on a new one
     /// where there is none or it has been closed. `upgrade`: the connection may become another protocol's
-    /// ([`AnswerBody::into_tunnel`]); it is a new one then, and never kept.
+    /// ([`AnswerBody::into_tunnel`](answer::AnswerBody::into_tunnel)); it is a new one then, and never kept.
     ///
     /// # Errors
     /// [`SendError`]; where it is `Unsent`, `request` is as it was and may be sent elsewhere.
@@ -99,7 +98,7 @@ impl Pool {
         upstream: &Upstream,
         request: &mut Outbound<B>,
         upgrade: bool,
-    ) -> Result<Response<AnswerBody<B>>, SendError>
+    ) -> Result<Reply<B>, SendError>
     where
         B: Body<Data = Bytes> + Unpin,
     {

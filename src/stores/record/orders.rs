@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::domain::id::{KeyId, OrgId, ProjectId, UserId};
-use crate::domain::key::Scopes;
+use crate::domain::key::{Key, Scopes};
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
 use crate::domain::people::Role;
 use crate::domain::secret::Digest;
@@ -177,6 +177,64 @@ pub struct KeyEdit {
     pub limit: Option<Option<SpendLimit>>,
     /// Only where its settings are still these.
     pub seen: Option<Seen>,
+}
+
+impl KeyEdit {
+    /// The key as it is afterwards. That its name is free and its project the organization's is not looked at.
+    pub(in crate::stores::record) fn applied_to(&self, key: &Key, now: Timestamp) -> Key {
+        Key {
+            name: self.name.clone().unwrap_or_else(|| key.name.clone()),
+            category: self.category.clone().unwrap_or_else(|| key.category.clone()),
+            scopes: self.scopes.unwrap_or(key.scopes),
+            expires_at: self.expires_at.unwrap_or(key.expires_at),
+            allowed_ips: self.allowed_ips.clone().unwrap_or_else(|| key.allowed_ips.clone()),
+            active: self.active.unwrap_or(key.active),
+            revoked_at: self.revoke.then_some(now),
+            quotas: self.quotas.unwrap_or(key.quotas),
+            limit: self.limit.unwrap_or(key.limit),
+            ..key.clone()
+        }
+    }
+
+    /// What it is called in the audit trail.
+    pub(in crate::stores::record) fn verb(&self) -> &'static str {
+        let KeyEdit {
+            name,
+            active,
+            revoke,
+            quotas,
+            limit,
+            category,
+            project,
+            scopes,
+            expires_at,
+            allowed_ips,
+            ..
+        } = self;
+        let others = [
+            category.is_some(),
+            project.is_some(),
+            scopes.is_some(),
+            expires_at.is_some(),
+            allowed_ips.is_some(),
+        ];
+        match [
+            name.is_some(),
+            active.is_some(),
+            *revoke,
+            quotas.is_some(),
+            limit.is_some(),
+            others.contains(&true),
+        ] {
+            [_, _, true, _, _, _] => "key.revoke",
+            [false, true, _, false, false, false] if *active == Some(false) => "key.disable",
+            [false, true, _, false, false, false] => "key.enable",
+            [false, false, _, true, false, false] => "key.set_quotas",
+            [false, false, _, false, true, false] => "key.set_limit",
+            [true, false, _, false, false, false] => "key.rename",
+            _ => "key.edit",
+        }
+    }
 }
 
 /// A new secret of a key.

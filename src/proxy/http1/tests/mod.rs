@@ -8,9 +8,10 @@ mod wire;
 
 use std::time::Duration;
 
+use super::super::message::fields::Fields;
 use super::super::strict::Limits;
 use super::super::strict::tests::HEAD_LIMITS;
-use super::OwnFields;
+use super::InHead;
 
 const LIMITS: Limits = Limits {
     head: HEAD_LIMITS,
@@ -20,10 +21,16 @@ const LIMITS: Limits = Limits {
 };
 
 /// Bodies of tests say nothing in heads.
-impl OwnFields for http_body_util::Full<bytes::Bytes> {
+impl InHead for http_body_util::Full<bytes::Bytes> {
+    fn fields(&self) -> Option<&Fields> {
+        None
+    }
     fn put_own_fields(&self, _: &mut Vec<u8>) {}
 }
 
-impl OwnFields for http_body_util::Empty<bytes::Bytes> {
+impl InHead for http_body_util::Empty<bytes::Bytes> {
+    fn fields(&self) -> Option<&Fields> {
+        None
+    }
     fn put_own_fields(&self, _: &mut Vec<u8>) {}
 }

@@ -1,7 +1,5 @@
 //! Heads of answers as text cases.
 
-use bytes::Bytes;
-
 use super::HEAD_LIMITS;
 use super::cases::{failures, said};
 use super::escapes::unescape;
@@ -19,7 +17,7 @@ fn outcome(bytes: &[u8]) -> String {
         Ok(Some(end)) => end,
         Err(violation) => return said(violation),
     };
-    let head = match read(&Bytes::copy_from_slice(&bytes[..end]), &HEAD_LIMITS, bodiless) {
+    let head = match read(&bytes[..end], &HEAD_LIMITS, bodiless) {
         Ok(head) => head,
         Err(violation) => return said(violation),
     };
@@ -58,8 +56,8 @@ fn every_prefix_of_a_good_answer_is_waited_for() {
 #[test]
 fn fields_are_kept_as_they_came() {
     let head = "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nContent-Length: 1\r\nSET-COOKIE: b \r\ncontent-length: 1\r\n\r\n";
-    let read = read(&Bytes::from_static(head.as_bytes()), &HEAD_LIMITS, false).unwrap();
+    let read = read(head.as_bytes(), &HEAD_LIMITS, false).unwrap();
     let lines: Vec<String> =
-        read.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-    assert_eq!(lines, ["set-cookie: a", "set-cookie: b", "content-length: 1"]);
+        read.fields.iter().map(|(name, value)| format!("{name}: {}", value.escape_ascii())).collect();
+    assert_eq!(lines, ["set-cookie: a", "content-length: 1", "set-cookie: b"]);
 }

@@ -76,8 +76,8 @@ where
 async fn ours(pieces: Vec<Vec<u8>>) -> Option<Understood> {
     let connection = Connection { stream: connected(pieces).await, read: BytesMut::new() };
     let mut request = Outbound::new(&Method::GET, "/", &HeaderMap::new(), |_| {}, None::<Empty<Bytes>>);
-    let answer = ask(connection, None, "a", &mut request).await.ok()?;
-    understood(answer).await
+    let reply = ask(connection, None, "a", &mut request).await.ok()?;
+    understood(reply.into_response()).await
 }
 
 async fn hypers(pieces: Vec<Vec<u8>>) -> Option<Understood> {
@@ -227,7 +227,7 @@ async fn asked(length: Option<usize>, pieces: &[&str], end: &str) -> (String, Re
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut served, _) = listener.accept().await.unwrap();
     let connection = Connection { stream, read: BytesMut::new() };
-    let asking = async { ask(connection, None, "a", &mut request).await.map(|answer| answer.status()) };
+    let asking = async { ask(connection, None, "a", &mut request).await.map(|reply| reply.status) };
     let serving = async {
         let mut text = Vec::new();
         while !text.ends_with(end.as_bytes()) && served.read_buf(&mut text).await.unwrap() > 0 {}

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::LocalSet;
 
 use crate::config::Health;
+use crate::proxy::upstream::answer::AnswerBody;
 
 use super::*;
 
@@ -119,7 +120,7 @@ async fn on_one_thread(story: impl AsyncFnOnce(Pool)) {
 type Sent = Result<Response<AnswerBody<TestBody>>, SendError>;
 
 async fn send(pool: &Pool, peer: &Peer, mut request: Outbound<TestBody>) -> Sent {
-    pool.send(&peer.target, &upstream(), &mut request, false).await
+    pool.send(&peer.target, &upstream(), &mut request, false).await.map(Reply::into_response)
 }
 
 /// Sends and reads the answer whole.
@@ -427,9 +428,9 @@ async fn an_upgraded_connection_is_a_tunnel_and_never_kept() {
         fetch(&pool, &peer, get()).await;
         let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
         let mut asking = outbound(&Method::GET, &upgrade, None);
-        let response = pool.send(&peer.target, &upstream(), &mut asking, true).await.unwrap();
-        assert_eq!(response.status(), 101);
-        let (mut tunnel, mut heard) = response.into_body().into_tunnel().unwrap();
+        let reply = pool.send(&peer.target, &upstream(), &mut asking, true).await.unwrap();
+        assert_eq!(reply.status, 101);
+        let (mut tunnel, mut heard) = reply.body.into_tunnel().unwrap();
         assert_eq!(pool.idle(), 1, "only the one of the request before");
 
         while heard.len() < 2 {

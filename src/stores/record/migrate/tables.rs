@@ -81,12 +81,7 @@ pub(super) const TABLES: [Table; 19] = [
     Table {
         name: "members",
         from: "members",
-        columns: &[
-            ("user_id", "user", Uuid),
-            ("organization", "organization", Text),
-            ("role", "role", Text),
-            ("since", "since", Number),
-        ],
+        columns: columns!(user_id Uuid, organization Text, role Text, since Number),
     },
     Table {
         name: "invitations",
@@ -120,18 +115,12 @@ pub(super) const TABLES: [Table; 19] = [
     Table {
         name: "sessions",
         from: "sessions",
-        columns: &[
-            ("id", "id", Uuid),
-            ("user_id", "user", Uuid),
-            ("created_at", "created_at", Number),
-            ("expires_at", "expires_at", Number),
-            ("revoked_at", "revoked_at", Number),
-        ],
+        columns: columns!(id Uuid, user_id Uuid, created_at Number, expires_at Number, revoked_at Number),
     },
     Table {
         name: "notices",
         from: "notices",
-        columns: &[("user_id", "user", Uuid), ("notice", "notice", Text), ("shown_at", "shown_at", Number)],
+        columns: columns!(user_id Uuid, notice Text, shown_at Number),
     },
     Table { name: "jobs", from: "jobs", columns: columns!(job Text, project Text, at Number) },
     Table {

@@ -1,84 +1,12 @@
-//! Columns to values and back. A column that holds what this program never writes is
-//! [`RecordError::Corrupt`].
+//! Columns as both engines have them, and what only PostgreSQL has.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::domain::id::{KeyId, OrgId, ProjectId};
-use crate::domain::limit::SpendLimit;
-use crate::domain::people::Role;
-use crate::domain::secret::Digest;
-use crate::domain::time::{Period, Timestamp};
+pub(super) use super::sql::columns::{Columns, int, micros, opt_micros, unreadable};
 use crate::stores::record::RecordError;
 
-/// A count or instant as PostgreSQL holds it. What is larger than it can hold is held as the largest.
-pub(super) fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// A cap as PostgreSQL holds it.
-pub(super) fn opt_int(value: Option<u64>) -> Option<i64> {
-    value.map(int)
-}
-
-/// An instant as PostgreSQL holds it.
-pub(super) fn micros(at: Timestamp) -> i64 {
-    int(at.micros())
-}
-
-/// An instant, or none, as PostgreSQL holds it.
-pub(super) fn opt_micros(at: Option<Timestamp>) -> Option<i64> {
-    at.map(micros)
-}
-
-/// One row, read by the names of its columns.
-pub(super) struct Columns<'r>(pub &'r PgRow);
-
 impl Columns<'_> {
-    pub(super) fn text(&self, name: &str) -> Result<String, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn opt_text(&self, name: &str) -> Result<Option<String>, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn flag(&self, name: &str) -> Result<bool, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn number(&self, name: &str) -> Result<i64, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn count(&self, name: &str) -> Result<u64, RecordError> {
-        u64::try_from(self.number(name)?).map_err(|_| unreadable(name))
-    }
-
-    pub(super) fn opt_count(&self, name: &str) -> Result<Option<u64>, RecordError> {
-        let value: Option<i64> = self.0.try_get(name)?;
-        value.map(|value| u64::try_from(value).map_err(|_| unreadable(name))).transpose()
-    }
-
-    pub(super) fn instant(&self, name: &str) -> Result<Timestamp, RecordError> {
-        Ok(Timestamp::from_micros(self.count(name)?))
-    }
-
-    pub(super) fn opt_instant(&self, name: &str) -> Result<Option<Timestamp>, RecordError> {
-        Ok(self.opt_count(name)?.map(Timestamp::from_micros))
-    }
-
-    pub(super) fn uuid(&self, name: &str) -> Result<Uuid, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    /// `None` where the column is NULL or nil.
-    pub(super) fn opt_uuid(&self, name: &str) -> Result<Option<Uuid>, RecordError> {
-        let value: Option<Uuid> = self.0.try_get(name)?;
-        Ok(value.filter(|id| !id.is_nil()))
-    }
-
     /// The number of a scope, or the width of a sum.
     pub(super) fn scope(&self, name: &str) -> Result<i32, RecordError> {
         Ok(self.0.try_get(name)?)
@@ -94,49 +22,4 @@ impl Columns<'_> {
         let value: i16 = self.0.try_get(name)?;
         u16::try_from(value).map_err(|_| unreadable(name))
     }
-
-    pub(super) fn key_id(&self, name: &str) -> Result<KeyId, RecordError> {
-        self.uuid(name).map(KeyId)
-    }
-
-    pub(super) fn org(&self, name: &str) -> Result<OrgId, RecordError> {
-        OrgId::parse(&self.text(name)?).map_err(RecordError::Corrupt)
-    }
-
-    pub(super) fn opt_org(&self, name: &str) -> Result<Option<OrgId>, RecordError> {
-        self.opt_text(name)?.map(|text| OrgId::parse(&text).map_err(RecordError::Corrupt)).transpose()
-    }
-
-    pub(super) fn opt_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn digest(&self, name: &str) -> Result<Digest, RecordError> {
-        let bytes: &[u8] = self.0.try_get(name)?;
-        Ok(Digest(bytes.try_into().map_err(|_| unreadable(name))?))
-    }
-
-    pub(super) fn role(&self, name: &str) -> Result<Role, RecordError> {
-        Role::named(&self.text(name)?).ok_or_else(|| unreadable(name))
-    }
-
-    pub(super) fn project(&self, name: &str) -> Result<ProjectId, RecordError> {
-        ProjectId::parse(&self.text(name)?).map_err(RecordError::Corrupt)
-    }
-
-    /// The columns `limit_…`.
-    pub(super) fn limit(&self) -> Result<Option<SpendLimit>, RecordError> {
-        let Some(period) = self.opt_text("limit_period")? else { return Ok(None) };
-        Ok(Some(SpendLimit {
-            requests: self.opt_count("limit_requests")?,
-            microcents: self.opt_count("limit_microcents")?,
-            period: Period::named(&period).ok_or_else(|| unreadable("limit_period"))?,
-            enabled: self.flag("limit_enabled")?,
-        }))
-    }
-}
-
-/// What is said of a column that this program did not write.
-pub(super) fn unreadable(column: &str) -> RecordError {
-    RecordError::Corrupt(format!("the column `{column}` holds no value of its kind"))
 }

@@ -1,5 +1,5 @@
-//! The record on a PostgreSQL server, for several gateways at once. The methods stand in the order of
-//! [`sqlite`](super::sqlite), and differ from those where the engines do.
+//! The record on a PostgreSQL server, for several gateways at once. What it is asked in the same words as SQLite stands
+//! once, in [`sql`]; what differs, here in the order of [`sqlite`](super::sqlite).
 //!
 //! **Writers take turns.** Every change of people, organizations and keys begins with [`WRITERS`], an advisory lock
 //! that ends with its transaction, when what it wrote is visible. So what it read is still true when it writes,
@@ -22,29 +22,22 @@
 //!
 //! **Deliberately absent:** reading from replicas. One that lags would bring back a key that was just revoked.
 
-mod attempts;
 mod columns;
 mod door;
-mod grants;
-mod invitations;
+mod engine;
 mod jobs;
-mod keys;
 mod log;
 mod log_copy;
 mod log_read;
 mod log_sums;
-mod members;
-mod notices;
-mod organizations;
 mod partitions;
-mod people;
-mod projects;
 mod reports;
 mod scopes;
-mod sessions;
+#[path = "../sql/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "one text, compiled for each engine")]
+mod sql;
 #[cfg(test)]
 mod tests;
-mod trail;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -60,7 +53,7 @@ use uuid::Uuid;
 
 use self::door::Door;
 use self::log::LogWriter;
-use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, is_still};
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord};
 use crate::config;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
@@ -80,7 +73,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The record on a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct PostgresRecord {
-    /// Asked through [`Self::pool`] only.
+    /// Asked behind the door only: within [`Self::within`] and by [`Self::write`].
     pool: PgPool,
     door: Arc<Door>,
     answer_timeout: Duration,
@@ -166,22 +159,12 @@ impl PostgresRecord {
         let _ = tokio::time::timeout(PING_TIMEOUT, self.pool.close()).await;
     }
 
-    /// Connections, where the server was reached.
-    fn pool(&self) -> Result<&PgPool, RecordError> {
-        self.door.check()?;
-        Ok(&self.pool)
-    }
-
     /// A transaction that has its turn to write.
     async fn write(&self) -> Result<PgTransaction<'static>, RecordError> {
-        let mut tx = self.pool()?.begin().await?;
+        self.door.check()?;
+        let mut tx = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
         Ok(tx)
-    }
-
-    /// What `work` answers, where it does so in time.
-    async fn within<T>(&self, work: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
-        within(self.answer_timeout, work).await
     }
 }
 

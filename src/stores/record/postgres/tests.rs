@@ -152,7 +152,7 @@ async fn a_change_committed_late_is_not_numbered_before_one_that_was_read() {
     let server = Postgres::start();
     let (one, two) = (open(&server).await, open(&server).await);
     let mut early = one.write().await.unwrap();
-    trail::organization_changed(&mut early, &OrgId::parse("early").unwrap(), now()).await.unwrap();
+    sql::trail::organization_changed(&mut early, &OrgId::parse("early").unwrap(), now()).await.unwrap();
     let late = tokio::spawn({
         let two = two.clone();
         async move { two.create_organization(&org("late"), &actor(), now()).await.unwrap() }
@@ -203,7 +203,7 @@ async fn a_write_that_is_abandoned_never_happened() {
     let record = open(&server).await;
     {
         let mut tx = record.write().await.unwrap();
-        organizations::insert(&mut tx, &org("acme"), &actor(), now()).await.unwrap();
+        sql::organizations::insert(&mut tx, &org("acme"), &actor(), now()).await.unwrap();
     }
     assert!(record.organizations().await.unwrap().is_empty());
     assert_eq!(record.last_change().await.unwrap(), 0);

@@ -1,36 +1,10 @@
-//! Columns to values and back. A column that holds what this program never writes is
-//! [`RecordError::Corrupt`].
+//! Columns as both engines have them, and as rusqlite reads and writes them.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use crate::domain::id::{KeyId, OrgId, ProjectId};
-use crate::domain::limit::SpendLimit;
-use crate::domain::people::Role;
-use crate::domain::secret::Digest;
-use crate::domain::time::{Period, Timestamp};
+pub(super) use super::sql::columns::{Columns, int, micros, opt_micros, unreadable};
+use crate::domain::id::KeyId;
 use crate::stores::record::RecordError;
-
-/// A count or instant as SQLite holds it. What is larger than it can hold is held as the largest.
-pub(super) fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// A cap as SQLite holds it.
-pub(super) fn opt_int(value: Option<u64>) -> Option<i64> {
-    value.map(int)
-}
-
-/// An instant as SQLite holds it.
-pub(super) fn micros(at: Timestamp) -> i64 {
-    int(at.micros())
-}
-
-/// An instant, or none, as SQLite holds it.
-pub(super) fn opt_micros(at: Option<Timestamp>) -> Option<i64> {
-    at.map(micros)
-}
 
 /// A UUID as SQLite holds it.
 pub(super) fn bytes(id: &Uuid) -> &[u8] {
@@ -42,103 +16,7 @@ pub(super) fn key_id(bytes: &[u8]) -> Result<KeyId, RecordError> {
     Uuid::from_slice(bytes).map(KeyId).map_err(|_| unreadable("key"))
 }
 
-/// One row, read by the names of its columns.
-pub(super) struct Columns<'r>(pub &'r SqliteRow);
-
-impl Columns<'_> {
-    pub(super) fn text(&self, name: &str) -> Result<String, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn opt_text(&self, name: &str) -> Result<Option<String>, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn flag(&self, name: &str) -> Result<bool, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn number(&self, name: &str) -> Result<i64, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn count(&self, name: &str) -> Result<u64, RecordError> {
-        u64::try_from(self.number(name)?).map_err(|_| unreadable(name))
-    }
-
-    pub(super) fn opt_count(&self, name: &str) -> Result<Option<u64>, RecordError> {
-        let value: Option<i64> = self.0.try_get(name)?;
-        value.map(|value| u64::try_from(value).map_err(|_| unreadable(name))).transpose()
-    }
-
-    pub(super) fn instant(&self, name: &str) -> Result<Timestamp, RecordError> {
-        Ok(Timestamp::from_micros(self.count(name)?))
-    }
-
-    pub(super) fn opt_instant(&self, name: &str) -> Result<Option<Timestamp>, RecordError> {
-        Ok(self.opt_count(name)?.map(Timestamp::from_micros))
-    }
-
-    pub(super) fn uuid(&self, name: &str) -> Result<Uuid, RecordError> {
-        self.opt_uuid(name)?.ok_or_else(|| unreadable(name))
-    }
-
-    /// `None` where the column is NULL or empty.
-    pub(super) fn opt_uuid(&self, name: &str) -> Result<Option<Uuid>, RecordError> {
-        let value: Option<&[u8]> = self.0.try_get(name)?;
-        value
-            .filter(|bytes| !bytes.is_empty())
-            .map(|bytes| Uuid::from_slice(bytes).map_err(|_| unreadable(name)))
-            .transpose()
-    }
-
-    pub(super) fn key_id(&self, name: &str) -> Result<KeyId, RecordError> {
-        self.uuid(name).map(KeyId)
-    }
-
-    pub(super) fn org(&self, name: &str) -> Result<OrgId, RecordError> {
-        OrgId::parse(&self.text(name)?).map_err(RecordError::Corrupt)
-    }
-
-    pub(super) fn opt_org(&self, name: &str) -> Result<Option<OrgId>, RecordError> {
-        self.opt_text(name)?.map(|text| OrgId::parse(&text).map_err(RecordError::Corrupt)).transpose()
-    }
-
-    pub(super) fn opt_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
-        Ok(self.0.try_get(name)?)
-    }
-
-    pub(super) fn digest(&self, name: &str) -> Result<Digest, RecordError> {
-        let bytes: &[u8] = self.0.try_get(name)?;
-        Ok(Digest(bytes.try_into().map_err(|_| unreadable(name))?))
-    }
-
-    pub(super) fn role(&self, name: &str) -> Result<Role, RecordError> {
-        Role::named(&self.text(name)?).ok_or_else(|| unreadable(name))
-    }
-
-    pub(super) fn project(&self, name: &str) -> Result<ProjectId, RecordError> {
-        ProjectId::parse(&self.text(name)?).map_err(RecordError::Corrupt)
-    }
-
-    /// The columns `limit_…`.
-    pub(super) fn limit(&self) -> Result<Option<SpendLimit>, RecordError> {
-        let Some(period) = self.opt_text("limit_period")? else { return Ok(None) };
-        Ok(Some(SpendLimit {
-            requests: self.opt_count("limit_requests")?,
-            microcents: self.opt_count("limit_microcents")?,
-            period: Period::named(&period).ok_or_else(|| unreadable("limit_period"))?,
-            enabled: self.flag("limit_enabled")?,
-        }))
-    }
-}
-
-/// What is said of a column that this program did not write.
-pub(super) fn unreadable(column: &str) -> RecordError {
-    RecordError::Corrupt(format!("the column `{column}` holds no value of its kind"))
-}
-
-/// The same for one who reads with rusqlite.
+/// [`unreadable`] for one who reads with rusqlite.
 pub(super) fn unreadable_value(column: &str) -> rusqlite::Error {
     let what = format!("the column `{column}` holds no value of its kind");
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, what.into())

@@ -179,7 +179,7 @@ async fn a_write_waits_for_another_process_only_so_long() {
 async fn a_list_of_one_organizations_keys_does_not_read_all_keys() {
     let dir = TempDir::new().unwrap();
     let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
-    let sql = format!("EXPLAIN QUERY PLAN {}", keys::OF_ORGANIZATION);
+    let sql = format!("EXPLAIN QUERY PLAN {}", sql::keys::OF_ORGANIZATION);
     let plan = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(false)
         .bind("acme")
@@ -196,7 +196,7 @@ async fn a_write_that_is_abandoned_never_happened() {
     let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
     {
         let mut tx = record.write().await.unwrap();
-        organizations::insert(&mut tx, &acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
+        sql::organizations::insert(&mut tx, &acme(), &actor(), Timestamp::from_seconds(1)).await.unwrap();
     }
     assert!(record.organizations().await.unwrap().is_empty());
     assert_eq!(record.last_change().await.unwrap(), 0);

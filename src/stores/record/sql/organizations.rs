@@ -1,11 +1,9 @@
 //! Organizations and their caps.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteConnection;
 
-use super::SqliteRecord;
 use super::columns::{Columns, int, micros, opt_int};
-use super::is_still;
+use super::engine::{Connection, Record};
 use super::projects;
 use super::trail::{Told, organization_changed, tell};
 use crate::domain::id::{OrgId, UserId};
@@ -14,30 +12,37 @@ use crate::domain::limit::Caps;
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{
-    Actor, NewOrganization, OrganizationEdit, OrganizationRecord, Page, RecordError, seen_organization,
-    snapshot,
+    Actor, NewOrganization, OrganizationEdit, OrganizationRecord, Page, RecordError, is_still,
+    seen_organization, snapshot,
 };
 
 /// What the default project is called.
 const DEFAULT_PROJECT: &str = "default";
 
 #[async_trait]
-impl OrganizationRecord for SqliteRecord {
+impl OrganizationRecord for Record {
     async fn create_organization(
         &self,
         new: &NewOrganization,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Organization, RecordError> {
-        let mut tx = self.write().await?;
-        let org = insert(&mut tx, new, actor, now).await?;
-        tx.commit().await?;
-        Ok(org)
+        self.within(async {
+            let mut tx = self.write().await?;
+            let org = insert(&mut tx, new, actor, now).await?;
+            tx.commit().await?;
+            Ok(org)
+        })
+        .await
     }
 
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
-        let rows = sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(&self.readers).await?;
-        rows.iter().map(|row| organization(&Columns(row))).collect()
+        self.within(async {
+            let rows =
+                sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(self.readers()).await?;
+            rows.iter().map(|row| organization(&Columns(row))).collect()
+        })
+        .await
     }
 
     async fn organizations_page(
@@ -45,22 +50,25 @@ impl OrganizationRecord for SqliteRecord {
         of: Option<UserId>,
         page: &Page<OrgId>,
     ) -> Result<Vec<Organization>, RecordError> {
-        // Two statements, as one that covers both could use no index for either.
-        let query = match of {
-            None => sqlx::query("SELECT * FROM organizations WHERE id > ?2 ORDER BY id LIMIT ?3")
-                .bind(None::<i64>),
-            Some(user) => sqlx::query(
-                "SELECT o.* FROM members m JOIN organizations o ON o.id = m.organization
-                 WHERE m.user = ?1 AND m.organization > ?2 ORDER BY m.organization LIMIT ?3",
-            )
-            .bind(user.0.as_bytes().to_vec()),
-        };
-        let rows = query
-            .bind(page.after.as_ref().map_or("", OrgId::as_str))
-            .bind(int(page.most as u64))
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(|row| organization(&Columns(row))).collect()
+        self.within(async {
+            // Two statements, as one that covers both could use no index for either.
+            let query = match of {
+                None => sqlx::query("SELECT * FROM organizations WHERE id > $2 ORDER BY id LIMIT $3")
+                    .bind(None::<i64>),
+                Some(user) => sqlx::query(
+                    "SELECT o.* FROM members m JOIN organizations o ON o.id = m.organization
+                     WHERE m.user_id = $1 AND m.organization > $2 ORDER BY m.organization LIMIT $3",
+                )
+                .bind(user.0),
+            };
+            let rows = query
+                .bind(page.after.as_ref().map_or("", OrgId::as_str))
+                .bind(int(page.most as u64))
+                .fetch_all(self.readers())
+                .await?;
+            rows.iter().map(|row| organization(&Columns(row))).collect()
+        })
+        .await
     }
 
     async fn edit_organization(
@@ -70,32 +78,35 @@ impl OrganizationRecord for SqliteRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Organization, RecordError> {
-        let mut tx = self.write().await?;
-        let before = find_id(&mut tx, id).await?;
-        is_still(edit.seen.as_ref(), &seen_organization(&before), || format!("the organization `{id}`"))?;
-        let mut after = before.clone();
-        if let Some(name) = edit.name.as_ref().filter(|name| **name != before.name) {
-            name_is_free(&mut tx, name).await?;
-            after.name.clone_from(name);
-        }
-        after.plan = edit.plan.clone().unwrap_or(after.plan);
-        after.negotiated = edit.negotiated.unwrap_or(before.negotiated);
-        after.limit = edit.limit.unwrap_or(before.limit);
-        if after == before {
-            return Ok(before);
-        }
-        update(&mut tx, &after).await?;
-        let told = Told {
-            what: verb(edit),
-            subject: id.as_str(),
-            organization: Some(id),
-            before: Some(snapshot::organization(&before)),
-            after: Some(snapshot::organization(&after)),
-        };
-        tell(&mut tx, told, actor, now).await?;
-        organization_changed(&mut tx, id, now).await?;
-        tx.commit().await?;
-        Ok(after)
+        self.within(async {
+            let mut tx = self.write().await?;
+            let before = find_id(&mut tx, id).await?;
+            is_still(edit.seen.as_ref(), &seen_organization(&before), || format!("the organization `{id}`"))?;
+            let mut after = before.clone();
+            if let Some(name) = edit.name.as_ref().filter(|name| **name != before.name) {
+                name_is_free(&mut tx, name).await?;
+                after.name.clone_from(name);
+            }
+            after.plan = edit.plan.clone().unwrap_or(after.plan);
+            after.negotiated = edit.negotiated.unwrap_or(before.negotiated);
+            after.limit = edit.limit.unwrap_or(before.limit);
+            if after == before {
+                return Ok(before);
+            }
+            update(&mut tx, &after).await?;
+            let told = Told {
+                what: verb(edit),
+                subject: id.as_str(),
+                organization: Some(id),
+                before: Some(snapshot::organization(&before)),
+                after: Some(snapshot::organization(&after)),
+            };
+            tell(&mut tx, told, actor, now).await?;
+            organization_changed(&mut tx, id, now).await?;
+            tx.commit().await?;
+            Ok(after)
+        })
+        .await
     }
 }
 
@@ -110,11 +121,11 @@ fn verb(edit: &OrganizationEdit) -> &'static str {
     }
 }
 
-async fn update(tx: &mut SqliteConnection, org: &Organization) -> Result<(), RecordError> {
+async fn update(tx: &mut Connection, org: &Organization) -> Result<(), RecordError> {
     sqlx::query(
-        "UPDATE organizations SET name = ?, plan = ?, per_second = ?, per_minute = ?, concurrency = ?,
-             limit_requests = ?, limit_microcents = ?, limit_period = ?, limit_enabled = ?
-         WHERE id = ?",
+        "UPDATE organizations SET name = $1, plan = $2, per_second = $3, per_minute = $4, concurrency = $5,
+             limit_requests = $6, limit_microcents = $7, limit_period = $8, limit_enabled = $9
+         WHERE id = $10",
     )
     .bind(&org.name)
     .bind(&org.plan)
@@ -132,8 +143,8 @@ async fn update(tx: &mut SqliteConnection, org: &Organization) -> Result<(), Rec
 }
 
 /// Makes an organization and its default project.
-pub(super) async fn insert(
-    tx: &mut SqliteConnection,
+pub(in crate::stores::record) async fn insert(
+    tx: &mut Connection,
     new: &NewOrganization,
     actor: &Actor,
     now: Timestamp,
@@ -145,7 +156,7 @@ pub(super) async fn insert(
         )));
     }
     name_is_free(tx, &new.name).await?;
-    sqlx::query("INSERT INTO organizations (id, name, plan, created_at) VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT INTO organizations (id, name, plan, created_at) VALUES ($1, $2, $3, $4)")
         .bind(new.id.as_str())
         .bind(&new.name)
         .bind(&new.plan)
@@ -173,13 +184,16 @@ pub(super) async fn insert(
 }
 
 /// Whether the id is taken.
-pub(super) async fn is_taken(tx: &mut SqliteConnection, id: &OrgId) -> Result<bool, RecordError> {
-    let row = sqlx::query("SELECT 1 FROM organizations WHERE id = ?").bind(id.as_str()).fetch_optional(tx);
+pub(in crate::stores::record) async fn is_taken(
+    tx: &mut Connection,
+    id: &OrgId,
+) -> Result<bool, RecordError> {
+    let row = sqlx::query("SELECT 1 FROM organizations WHERE id = $1").bind(id.as_str()).fetch_optional(tx);
     Ok(row.await?.is_some())
 }
 
-async fn name_is_free(tx: &mut SqliteConnection, name: &str) -> Result<(), RecordError> {
-    let row = sqlx::query("SELECT 1 FROM organizations WHERE name = ?").bind(name).fetch_optional(tx);
+async fn name_is_free(tx: &mut Connection, name: &str) -> Result<(), RecordError> {
+    let row = sqlx::query("SELECT 1 FROM organizations WHERE name = $1").bind(name).fetch_optional(tx);
     row.await?.map_or(Ok(()), |_| {
         Err(RecordError::Conflict(format!(
             "there is an organization named `{name}` already: choose another name"
@@ -188,8 +202,11 @@ async fn name_is_free(tx: &mut SqliteConnection, name: &str) -> Result<(), Recor
 }
 
 /// The organization with this id.
-pub(super) async fn find_id(tx: &mut SqliteConnection, id: &OrgId) -> Result<Organization, RecordError> {
-    let row = sqlx::query("SELECT * FROM organizations WHERE id = ?").bind(id.as_str());
+pub(in crate::stores::record) async fn find_id(
+    tx: &mut Connection,
+    id: &OrgId,
+) -> Result<Organization, RecordError> {
+    let row = sqlx::query("SELECT * FROM organizations WHERE id = $1").bind(id.as_str());
     match row.fetch_optional(tx).await? {
         Some(row) => organization(&Columns(&row)),
         None => Err(unknown(id.as_str())),
@@ -197,9 +214,12 @@ pub(super) async fn find_id(tx: &mut SqliteConnection, id: &OrgId) -> Result<Org
 }
 
 /// The organization with this id, or else with this name.
-pub(super) async fn find(tx: &mut SqliteConnection, id_or_name: &str) -> Result<Organization, RecordError> {
+pub(in crate::stores::record) async fn find(
+    tx: &mut Connection,
+    id_or_name: &str,
+) -> Result<Organization, RecordError> {
     let row =
-        sqlx::query("SELECT * FROM organizations WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1")
+        sqlx::query("SELECT * FROM organizations WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1")
             .bind(id_or_name)
             .fetch_optional(tx)
             .await?;

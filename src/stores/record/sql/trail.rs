@@ -2,16 +2,15 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::postgres::PgConnection;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
+use super::engine::{Connection, Record};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, AuditEntry, AuditFilter, AuditRecord, Page, RecordError};
 
 /// One change, as the audit trail tells it.
-pub(super) struct Told<'a> {
+pub(in crate::stores::record) struct Told<'a> {
     pub what: &'static str,
     pub subject: &'a str,
     /// Whose that is.
@@ -21,8 +20,8 @@ pub(super) struct Told<'a> {
 }
 
 /// Writes the audit row of a change, in the transaction of the change.
-pub(super) async fn tell(
-    tx: &mut PgConnection,
+pub(in crate::stores::record) async fn tell(
+    tx: &mut Connection,
     told: Told<'_>,
     actor: &Actor,
     now: Timestamp,
@@ -45,8 +44,8 @@ pub(super) async fn tell(
 }
 
 /// One row of `changes` for each secret that `key` has at this point of the transaction.
-pub(super) async fn key_changed(
-    tx: &mut PgConnection,
+pub(in crate::stores::record) async fn key_changed(
+    tx: &mut Connection,
     key: KeyId,
     now: Timestamp,
 ) -> Result<(), RecordError> {
@@ -59,8 +58,8 @@ pub(super) async fn key_changed(
 }
 
 /// One row of `changes` for an organization.
-pub(super) async fn organization_changed(
-    tx: &mut PgConnection,
+pub(in crate::stores::record) async fn organization_changed(
+    tx: &mut Connection,
     org: &OrgId,
     now: Timestamp,
 ) -> Result<(), RecordError> {
@@ -81,7 +80,7 @@ const OF_ORGANIZATION: &str = "SELECT * FROM audit WHERE organization = $1 AND (
      AND id < $3 ORDER BY id DESC LIMIT $4";
 
 #[async_trait]
-impl AuditRecord for PostgresRecord {
+impl AuditRecord for Record {
     async fn audit(&self, filter: &AuditFilter, page: &Page<i64>) -> Result<Vec<AuditEntry>, RecordError> {
         self.within(async {
             let statement = if filter.organization.is_some() { OF_ORGANIZATION } else { OF_EVERYTHING };
@@ -90,7 +89,7 @@ impl AuditRecord for PostgresRecord {
                 .bind(filter.subject.as_deref())
                 .bind(page.after.unwrap_or(i64::MAX))
                 .bind(int(page.most as u64))
-                .fetch_all(self.pool()?)
+                .fetch_all(self.readers())
                 .await?;
             rows.iter().map(|row| entry(&Columns(row))).collect()
         })

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use sqlx::Row as _;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, unreadable};
+use super::engine::{LAST_CHANGE, Record};
 use super::keys::{allowed_ips, quotas, scopes};
 use super::organizations;
 use crate::domain::key::{Grant, Organization};
@@ -12,7 +12,7 @@ use crate::domain::secret::Digest;
 use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
 
 #[async_trait]
-impl GrantRecord for PostgresRecord {
+impl GrantRecord for Record {
     async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
         self.within(async {
             let row = sqlx::query(
@@ -20,7 +20,7 @@ impl GrantRecord for PostgresRecord {
                  WHERE s.digest = $1 AND k.revoked_at IS NULL",
             )
             .bind(digest.0.as_slice())
-            .fetch_optional(self.pool()?)
+            .fetch_optional(self.readers())
             .await?;
             row.map(|row| grant(&Columns(&row))).transpose()
         })
@@ -33,13 +33,13 @@ impl GrantRecord for PostgresRecord {
                 "SELECT 1 FROM key_secrets s JOIN keys k ON k.id = s.key
                  WHERE s.imported AND k.revoked_at IS NULL LIMIT 1",
             );
-            Ok(row.fetch_optional(self.pool()?).await?.is_some())
+            Ok(row.fetch_optional(self.readers()).await?.is_some())
         })
         .await
     }
 
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.within(async { organizations::find(&mut *self.pool()?.acquire().await?, id_or_name).await })
+        self.within(async { organizations::find(&mut *self.readers().acquire().await?, id_or_name).await })
             .await
     }
 
@@ -50,20 +50,17 @@ impl GrantRecord for PostgresRecord {
             )
             .bind(sequence)
             .bind(int(most as u64))
-            .fetch_all(self.pool()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| change(&Columns(row))).collect()
         })
         .await
     }
 
-    /// From what is committed: the sequence behind it is ahead.
     async fn last_change(&self) -> Result<i64, RecordError> {
         self.within(async {
-            let last = sqlx::query(
-                "SELECT greatest((SELECT max(sequence) FROM changes), changes) AS last FROM log_removed",
-            );
-            Columns(&last.fetch_one(self.pool()?).await?).number("last")
+            let last = sqlx::query(LAST_CHANGE).fetch_one(self.readers()).await?;
+            Columns(&last).number("last")
         })
         .await
     }

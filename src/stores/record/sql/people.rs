@@ -1,11 +1,10 @@
 //! Users, and what else is asked of people.
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
-use super::SqliteRecord;
-use super::columns::{Columns, bytes, int, micros};
+use super::columns::{Columns, int, micros};
+use super::engine::{Connection, Record, Row};
 use super::trail::{Told, tell};
 use super::{members, organizations, sessions};
 use crate::domain::id::{OrgId, UserId};
@@ -19,54 +18,72 @@ use crate::stores::record::{
 macro_rules! select_users {
     ($rest:literal) => {
         concat!(
-            "SELECT u.*, m.organization, m.role FROM users u LEFT JOIN members m ON m.user = u.id ",
+            "SELECT u.*, m.organization, m.role FROM users u LEFT JOIN members m ON m.user_id = u.id ",
             $rest
         )
     };
 }
 
 #[async_trait]
-impl PeopleRecord for SqliteRecord {
+impl PeopleRecord for Record {
     async fn create_user(&self, new: &NewUser, actor: &Actor, now: Timestamp) -> Result<User, RecordError> {
-        let mut tx = self.write().await?;
-        let user = insert(&mut tx, new, actor, now).await?;
-        tx.commit().await?;
-        Ok(user)
+        self.within(async {
+            let mut tx = self.write().await?;
+            let user = insert(&mut tx, new, actor, now).await?;
+            tx.commit().await?;
+            Ok(user)
+        })
+        .await
     }
 
     async fn users(&self) -> Result<Vec<User>, RecordError> {
-        let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
-        all(&rows.fetch_all(&self.readers).await?)
+        self.within(async {
+            let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
+            all(&rows.fetch_all(self.readers()).await?)
+        })
+        .await
     }
 
     async fn users_page(&self, page: &Page<String>) -> Result<Vec<User>, RecordError> {
-        let rows = sqlx::query(select_users!(
-            "WHERE u.id IN (SELECT id FROM users WHERE email > ? ORDER BY email LIMIT ?)
-             ORDER BY u.email, m.organization"
-        ))
-        .bind(page.after.as_deref().unwrap_or_default())
-        .bind(int(page.most as u64));
-        all(&rows.fetch_all(&self.readers).await?)
+        self.within(async {
+            let rows = sqlx::query(select_users!(
+                "WHERE u.id IN (SELECT id FROM users WHERE email > $1 ORDER BY email LIMIT $2)
+                 ORDER BY u.email, m.organization"
+            ))
+            .bind(page.after.as_deref().unwrap_or_default())
+            .bind(int(page.most as u64));
+            all(&rows.fetch_all(self.readers()).await?)
+        })
+        .await
     }
 
     async fn user(&self, email: &str) -> Result<User, RecordError> {
-        let email = email.to_lowercase();
-        let mut reader = self.readers.acquire().await?;
-        find(&mut reader, &email).await?.ok_or_else(|| unknown(&email))
+        self.within(async {
+            let email = email.to_lowercase();
+            let mut reader = self.readers().acquire().await?;
+            find(&mut reader, &email).await?.ok_or_else(|| unknown(&email))
+        })
+        .await
     }
 
     async fn user_by_id(&self, id: UserId) -> Result<User, RecordError> {
-        let mut reader = self.readers.acquire().await?;
-        find_id(&mut reader, id).await?.ok_or_else(|| unknown(&id.to_string()))
+        self.within(async {
+            let mut reader = self.readers().acquire().await?;
+            find_id(&mut reader, id).await?.ok_or_else(|| unknown(&id.to_string()))
+        })
+        .await
     }
 
     async fn user_of_subject(&self, subject: &str) -> Result<Option<User>, RecordError> {
-        let mut reader = self.readers.acquire().await?;
-        let row = sqlx::query("SELECT id FROM users WHERE subject = ?").bind(subject);
-        match row.fetch_optional(&mut *reader).await? {
-            Some(row) => find_id(&mut reader, UserId(Columns(&row).uuid("id")?)).await,
-            None => Ok(None),
-        }
+        self.within(async {
+            let mut reader = self.readers().acquire().await?;
+            let row = sqlx::query("SELECT id FROM users WHERE subject = $1").bind(subject);
+            match row.fetch_optional(&mut *reader).await? {
+                Some(row) => find_id(&mut reader, UserId(Columns(&row).uuid("id")?)).await,
+                None => Ok(None),
+            }
+        })
+        .await
     }
 
     async fn link_subject(
@@ -76,32 +93,41 @@ impl PeopleRecord for SqliteRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<User, RecordError> {
-        let mut tx = self.write().await?;
-        let user = find_id(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
-        let linked = sqlx::query("UPDATE OR IGNORE users SET subject = ?1 WHERE id = ?2 AND subject IS NULL")
+        self.within(async {
+            let mut tx = self.write().await?;
+            let user = find_id(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+            let linked = sqlx::query(
+                "UPDATE users SET subject = $1 WHERE id = $2 AND subject IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM users WHERE subject = $1)",
+            )
             .bind(subject)
-            .bind(bytes(&id.0))
+            .bind(id.0)
             .execute(&mut *tx)
             .await?;
-        if linked.rows_affected() == 0 {
-            let text = format!("`{}` is somebody else to the outside issuer", user.email);
-            return Err(RecordError::Conflict(text));
-        }
-        told(&mut tx, "user.link", Some(&user), &user, actor, now).await?;
-        tx.commit().await?;
-        Ok(user)
+            if linked.rows_affected() == 0 {
+                let text = format!("`{}` is somebody else to the outside issuer", user.email);
+                return Err(RecordError::Conflict(text));
+            }
+            told(&mut tx, "user.link", Some(&user), &user, actor, now).await?;
+            tx.commit().await?;
+            Ok(user)
+        })
+        .await
     }
 
     async fn password(&self, email: &str) -> Result<Option<(UserId, Option<String>)>, RecordError> {
-        let row = sqlx::query("SELECT id, password FROM users WHERE email = ?")
-            .bind(email.to_lowercase())
-            .fetch_optional(&self.readers)
-            .await?;
-        row.map(|row| {
-            let row = Columns(&row);
-            Ok((UserId(row.uuid("id")?), row.opt_text("password")?))
+        self.within(async {
+            let row = sqlx::query("SELECT id, password FROM users WHERE email = $1")
+                .bind(email.to_lowercase())
+                .fetch_optional(self.readers())
+                .await?;
+            row.map(|row| {
+                let row = Columns(&row);
+                Ok((UserId(row.uuid("id")?), row.opt_text("password")?))
+            })
+            .transpose()
         })
-        .transpose()
+        .await
     }
 
     async fn set_password(
@@ -112,16 +138,19 @@ impl PeopleRecord for SqliteRecord {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), RecordError> {
-        let mut tx = self.write().await?;
-        let user = find_id(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
-        sqlx::query("UPDATE users SET password = ? WHERE id = ?")
-            .bind(password)
-            .bind(bytes(&id.0))
-            .execute(&mut *tx)
-            .await?;
-        sessions::revoke_others(&mut tx, id, keep, now).await?;
-        told(&mut tx, "user.set_password", Some(&user), &user, actor, now).await?;
-        Ok(tx.commit().await?)
+        self.within(async {
+            let mut tx = self.write().await?;
+            let user = find_id(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+            sqlx::query("UPDATE users SET password = $1 WHERE id = $2")
+                .bind(password)
+                .bind(id.0)
+                .execute(&mut *tx)
+                .await?;
+            sessions::revoke_others(&mut tx, id, keep, now).await?;
+            told(&mut tx, "user.set_password", Some(&user), &user, actor, now).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 
     async fn members(&self, org: &OrgId, page: &Page<UserId>) -> Result<Vec<Member>, RecordError> {
@@ -193,7 +222,7 @@ impl PeopleRecord for SqliteRecord {
 
 /// Makes a user and its personal organization.
 pub(super) async fn insert(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     new: &NewUser,
     actor: &Actor,
     now: Timestamp,
@@ -208,9 +237,9 @@ pub(super) async fn insert(
     }
     let personal = organizations::insert(tx, &personal, actor, now).await?;
     sqlx::query(
-        "INSERT INTO users (id, email, password, operator, personal, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO users (id, email, password, operator, personal, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
     )
-    .bind(bytes(&new.id.0))
+    .bind(new.id.0)
     .bind(&email)
     .bind(&new.password)
     .bind(new.operator)
@@ -229,22 +258,22 @@ pub(super) async fn insert(
 }
 
 /// The user with this email, which must be in lower case.
-pub(super) async fn find(tx: &mut SqliteConnection, email: &str) -> Result<Option<User>, RecordError> {
-    let rows = sqlx::query(select_users!("WHERE u.email = ? ORDER BY m.organization")).bind(email);
+pub(super) async fn find(tx: &mut Connection, email: &str) -> Result<Option<User>, RecordError> {
+    let rows = sqlx::query(select_users!("WHERE u.email = $1 ORDER BY m.organization")).bind(email);
     one(&rows.fetch_all(tx).await?)
 }
 
 /// The user with this id.
-pub(super) async fn find_id(tx: &mut SqliteConnection, id: UserId) -> Result<Option<User>, RecordError> {
-    let rows = sqlx::query(select_users!("WHERE u.id = ? ORDER BY m.organization")).bind(bytes(&id.0));
+pub(super) async fn find_id(tx: &mut Connection, id: UserId) -> Result<Option<User>, RecordError> {
+    let rows = sqlx::query(select_users!("WHERE u.id = $1 ORDER BY m.organization")).bind(id.0);
     one(&rows.fetch_all(tx).await?)
 }
 
-fn one(rows: &[SqliteRow]) -> Result<Option<User>, RecordError> {
+fn one(rows: &[Row]) -> Result<Option<User>, RecordError> {
     Ok(all(rows)?.pop())
 }
 
-fn all(rows: &[SqliteRow]) -> Result<Vec<User>, RecordError> {
+fn all(rows: &[Row]) -> Result<Vec<User>, RecordError> {
     let mut users = Vec::new();
     for row in rows {
         gather(&mut users, &Columns(row))?;
@@ -253,7 +282,7 @@ fn all(rows: &[SqliteRow]) -> Result<Vec<User>, RecordError> {
 }
 
 async fn told(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     what: &'static str,
     before: Option<&User>,
     after: &User,

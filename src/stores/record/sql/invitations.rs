@@ -1,10 +1,9 @@
 //! Invitations: made, taken back, accepted.
 
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
+use super::engine::{Connection, Record};
 use super::trail::{Told, tell};
 use super::{members, organizations, people};
 use crate::domain::id::{OrgId, UserId};
@@ -13,7 +12,7 @@ use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, Joining, NewInvitation, Page, RecordError, snapshot};
 
-impl PostgresRecord {
+impl Record {
     pub(super) async fn create_invitation(
         &self,
         new: &NewInvitation,
@@ -67,7 +66,7 @@ impl PostgresRecord {
             .bind(org.as_str())
             .bind(page.after.unwrap_or_default())
             .bind(int(page.most as u64))
-            .fetch_all(self.pool()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| invitation(&Columns(row))).collect()
         })
@@ -75,7 +74,7 @@ impl PostgresRecord {
     }
 
     pub(super) async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
-        self.within(async { find(&mut *self.pool()?.acquire().await?, digest).await }).await
+        self.within(async { find(&mut *self.readers().acquire().await?, digest).await }).await
     }
 
     pub(super) async fn withdraw_invitation(
@@ -131,7 +130,7 @@ impl PostgresRecord {
     }
 }
 
-async fn insert(tx: &mut PgConnection, invitation: &Invitation, digest: &Digest) -> Result<(), RecordError> {
+async fn insert(tx: &mut Connection, invitation: &Invitation, digest: &Digest) -> Result<(), RecordError> {
     sqlx::query(
         "INSERT INTO invitations (id, digest, organization, email, role, invited_by, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -156,18 +155,18 @@ async fn insert(tx: &mut PgConnection, invitation: &Invitation, digest: &Digest)
     Ok(())
 }
 
-async fn find(tx: &mut PgConnection, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
+async fn find(tx: &mut Connection, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
     let row = sqlx::query("SELECT * FROM invitations WHERE digest = $1").bind(digest.0.as_slice());
     row.fetch_optional(tx).await?.map(|row| invitation(&Columns(&row))).transpose()
 }
 
-async fn delete(tx: &mut PgConnection, id: Uuid) -> Result<(), RecordError> {
+async fn delete(tx: &mut Connection, id: Uuid) -> Result<(), RecordError> {
     sqlx::query("DELETE FROM invitations WHERE id = $1").bind(id).execute(tx).await?;
     Ok(())
 }
 
 async fn told(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     what: &'static str,
     before: Option<&Invitation>,
     after: Option<&Invitation>,

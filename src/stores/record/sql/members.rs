@@ -2,11 +2,10 @@
 //!
 //! **Invariant:** an organization that has an owner keeps one.
 
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
+use super::engine::{Connection, Record};
 use super::trail::{Told, tell};
 use super::{organizations, people};
 use crate::domain::id::{OrgId, UserId};
@@ -14,7 +13,7 @@ use crate::domain::people::{Member, Role, User};
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, Page, RecordError, snapshot};
 
-impl PostgresRecord {
+impl Record {
     pub(super) async fn members(&self, org: &OrgId, page: &Page<UserId>) -> Result<Vec<Member>, RecordError> {
         self.within(async {
             let rows = sqlx::query(
@@ -24,7 +23,7 @@ impl PostgresRecord {
             .bind(org.as_str())
             .bind(page.after.map_or(Uuid::nil(), |user| user.0))
             .bind(int(page.most as u64))
-            .fetch_all(self.pool()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| member(&Columns(row))).collect()
         })
@@ -107,7 +106,7 @@ impl PostgresRecord {
 
 /// Makes `user` a member, and tells of it.
 pub(super) async fn add(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     org: &OrgId,
     user: &User,
     role: Role,
@@ -124,7 +123,7 @@ pub(super) async fn add(
 
 /// Writes a membership down.
 pub(super) async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     user: UserId,
     org: &OrgId,
     role: Role,
@@ -140,7 +139,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-async fn find(tx: &mut PgConnection, org: &OrgId, user: UserId) -> Result<Member, RecordError> {
+async fn find(tx: &mut Connection, org: &OrgId, user: UserId) -> Result<Member, RecordError> {
     let row = sqlx::query(
         "SELECT m.*, u.email FROM members m JOIN users u ON u.id = m.user_id
          WHERE m.organization = $1 AND m.user_id = $2",
@@ -155,7 +154,7 @@ async fn find(tx: &mut PgConnection, org: &OrgId, user: UserId) -> Result<Member
     )
 }
 
-async fn another_owner(tx: &mut PgConnection, org: &OrgId, user: UserId) -> Result<(), RecordError> {
+async fn another_owner(tx: &mut Connection, org: &OrgId, user: UserId) -> Result<(), RecordError> {
     let other =
         sqlx::query("SELECT 1 FROM members WHERE organization = $1 AND role = 'owner' AND user_id <> $2")
             .bind(org.as_str())
@@ -167,14 +166,14 @@ async fn another_owner(tx: &mut PgConnection, org: &OrgId, user: UserId) -> Resu
     })
 }
 
-async fn known(tx: &mut PgConnection, user: UserId) -> Result<User, RecordError> {
+async fn known(tx: &mut Connection, user: UserId) -> Result<User, RecordError> {
     let missing = || RecordError::NotFound(format!("there is no user `{user}`"));
     people::find_id(tx, user).await?.ok_or_else(missing)
 }
 
 /// Tells of a role: what it was and what it is.
 async fn told(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     what: &'static str,
     org: &OrgId,
     user: UserId,

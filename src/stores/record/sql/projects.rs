@@ -1,20 +1,20 @@
 //! Projects: what a key belongs to.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
-use super::is_still;
+use super::engine::{Connection, Record};
 use super::organizations;
 use super::trail::{Told, tell};
 use crate::domain::id::{OrgId, ProjectId};
 use crate::domain::people::Project;
 use crate::domain::time::Timestamp;
-use crate::stores::record::{Actor, Page, ProjectRecord, RecordError, Seen, seen_project, snapshot};
+use crate::stores::record::{
+    Actor, Page, ProjectRecord, RecordError, Seen, is_still, seen_project, snapshot,
+};
 
 #[async_trait]
-impl ProjectRecord for PostgresRecord {
+impl ProjectRecord for Record {
     async fn create_project(
         &self,
         id: &ProjectId,
@@ -49,7 +49,7 @@ impl ProjectRecord for PostgresRecord {
                 "SELECT * FROM projects WHERE $1 IS NULL OR organization = $1 ORDER BY organization, name",
             )
             .bind(org.map(OrgId::as_str))
-            .fetch_all(self.pool()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| project(&Columns(row))).collect()
         })
@@ -64,7 +64,7 @@ impl ProjectRecord for PostgresRecord {
             .bind(org.as_str())
             .bind(page.after.as_ref().map_or("", ProjectId::as_str))
             .bind(int(page.most as u64))
-            .fetch_all(self.pool()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| project(&Columns(row))).collect()
         })
@@ -72,7 +72,7 @@ impl ProjectRecord for PostgresRecord {
     }
 
     async fn project(&self, id: &ProjectId) -> Result<Project, RecordError> {
-        self.within(async { find(&mut *self.pool()?.acquire().await?, id).await }).await
+        self.within(async { find(&mut *self.readers().acquire().await?, id).await }).await
     }
 
     async fn rename_project(
@@ -112,7 +112,7 @@ impl ProjectRecord for PostgresRecord {
     }
 }
 
-async fn find(tx: &mut PgConnection, id: &ProjectId) -> Result<Project, RecordError> {
+async fn find(tx: &mut Connection, id: &ProjectId) -> Result<Project, RecordError> {
     let row =
         sqlx::query("SELECT * FROM projects WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
     row.map_or_else(
@@ -123,7 +123,7 @@ async fn find(tx: &mut PgConnection, id: &ProjectId) -> Result<Project, RecordEr
 
 /// Writes a project down; its organization has at most one that is the default.
 pub(super) async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     project: &Project,
     is_default: bool,
 ) -> Result<(), RecordError> {
@@ -147,13 +147,13 @@ pub(super) async fn insert(
     Ok(())
 }
 
-async fn is_taken(tx: &mut PgConnection, id: &ProjectId) -> Result<bool, RecordError> {
+async fn is_taken(tx: &mut Connection, id: &ProjectId) -> Result<bool, RecordError> {
     let row = sqlx::query("SELECT 1 FROM projects WHERE id = $1").bind(id.as_str()).fetch_optional(tx);
     Ok(row.await?.is_some())
 }
 
 /// Whether no other project of the organization has this name.
-async fn is_free(tx: &mut PgConnection, project: &Project) -> Result<(), RecordError> {
+async fn is_free(tx: &mut Connection, project: &Project) -> Result<(), RecordError> {
     let taken = sqlx::query("SELECT 1 FROM projects WHERE organization = $1 AND name = $2 AND id <> $3")
         .bind(project.organization.as_str())
         .bind(&project.name)
@@ -170,7 +170,7 @@ async fn is_free(tx: &mut PgConnection, project: &Project) -> Result<(), RecordE
 
 /// The project of this id in `org`, or `org`'s default project.
 pub(super) async fn of_organization(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     org: &OrgId,
     id: Option<&ProjectId>,
 ) -> Result<ProjectId, RecordError> {

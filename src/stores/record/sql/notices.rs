@@ -3,21 +3,21 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::PostgresRecord;
 use super::columns::micros;
+use super::engine::Record;
 use super::trail::{Told, tell};
 use crate::domain::id::UserId;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, NoticeRecord, RecordError};
 
 #[async_trait]
-impl NoticeRecord for PostgresRecord {
+impl NoticeRecord for Record {
     async fn notice_shown(&self, user: UserId, notice: &str) -> Result<bool, RecordError> {
         self.within(async {
             let found = sqlx::query("SELECT 1 FROM notices WHERE user_id = $1 AND notice = $2")
                 .bind(user.0)
                 .bind(notice)
-                .fetch_optional(self.pool()?)
+                .fetch_optional(self.readers())
                 .await?;
             Ok(found.is_some())
         })

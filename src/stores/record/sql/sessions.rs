@@ -1,11 +1,10 @@
 //! Logins.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::PostgresRecord;
 use super::columns::{Columns, micros, opt_micros};
+use super::engine::{Connection, Record};
 use super::people;
 use super::trail::{Told, tell};
 use crate::domain::id::UserId;
@@ -14,7 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::stores::record::{Actor, RecordError, SessionRecord, snapshot};
 
 #[async_trait]
-impl SessionRecord for PostgresRecord {
+impl SessionRecord for Record {
     async fn create_session(
         &self,
         session: &Session,
@@ -32,7 +31,7 @@ impl SessionRecord for PostgresRecord {
 
     async fn session(&self, id: Uuid) -> Result<Option<(Session, User)>, RecordError> {
         self.within(async {
-            let mut reader = self.pool()?.acquire().await?;
+            let mut reader = self.readers().acquire().await?;
             let Some(session) = find(&mut reader, id).await? else { return Ok(None) };
             let user = people::find_id(&mut reader, session.user).await?;
             Ok(user.map(|user| (session, user)))
@@ -71,7 +70,7 @@ impl SessionRecord for PostgresRecord {
 
 /// Ends every session of a user but `keep`.
 pub(super) async fn revoke_others(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     user: UserId,
     keep: Option<Uuid>,
     now: Timestamp,
@@ -87,7 +86,7 @@ pub(super) async fn revoke_others(
     Ok(())
 }
 
-async fn insert(tx: &mut PgConnection, session: &Session) -> Result<(), RecordError> {
+async fn insert(tx: &mut Connection, session: &Session) -> Result<(), RecordError> {
     sqlx::query(
         "INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5)",
     )
@@ -101,13 +100,13 @@ async fn insert(tx: &mut PgConnection, session: &Session) -> Result<(), RecordEr
     Ok(())
 }
 
-async fn find(tx: &mut PgConnection, id: Uuid) -> Result<Option<Session>, RecordError> {
+async fn find(tx: &mut Connection, id: Uuid) -> Result<Option<Session>, RecordError> {
     let row = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(id).fetch_optional(tx).await?;
     row.map(|row| session(&Columns(&row))).transpose()
 }
 
 async fn told(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     what: &'static str,
     before: Option<&Session>,
     after: &Session,

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::PostgresRecord;
 use super::columns::{Columns, int, micros};
+use super::engine::Record;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{Attempt, AttemptRecord, Attempted, RecordError};
 
@@ -11,7 +11,7 @@ use crate::stores::record::{Attempt, AttemptRecord, Attempted, RecordError};
 const CLEARED: u64 = 8;
 
 #[async_trait]
-impl AttemptRecord for PostgresRecord {
+impl AttemptRecord for Record {
     async fn attempt(
         &self,
         attempt: &Attempt<'_>,

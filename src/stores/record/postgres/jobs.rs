@@ -43,7 +43,7 @@ impl JobRecord for PostgresRecord {
         self.within(async {
             let row = sqlx::query("SELECT project FROM jobs WHERE job = $1")
                 .bind(job)
-                .fetch_optional(self.pool()?)
+                .fetch_optional(&self.pool)
                 .await?;
             let Some(row) = row else { return Ok(None) };
             ProjectId::parse(&Columns(&row).text("project")?).map(Some).map_err(RecordError::Corrupt)

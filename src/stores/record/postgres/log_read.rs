@@ -27,7 +27,7 @@ impl PostgresRecord {
     pub(super) async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
         self.within(async {
             let rows = sqlx::query("SELECT segment, bytes FROM spool_cursors ORDER BY segment")
-                .fetch_all(self.pool()?)
+                .fetch_all(&self.pool)
                 .await?;
             rows.iter()
                 .map(|row| {
@@ -41,7 +41,7 @@ impl PostgresRecord {
 
     pub(super) async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
         self.within(async {
-            let mut tx = self.pool()?.begin().await?;
+            let mut tx = self.pool.begin().await?;
             // First, so that nobody takes from this one what it takes.
             lives(&mut tx, spool, None).await?;
             sqlx::query(
@@ -68,7 +68,7 @@ impl PostgresRecord {
     ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
         self.within(async {
             // One snapshot: cells and totals are of the same instant.
-            let mut tx = self.pool()?.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let cells = sqlx::query(
                 "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
                  WHERE cell >= $1 AND admitted > 0 ORDER BY cell",
@@ -100,7 +100,7 @@ impl PostgresRecord {
             let rows = sqlx::query(ADMITTED_SINCE)
                 .bind(first_place(since.minus(ARRIVED_BEFORE_MAX)))
                 .bind(micros(since))
-                .fetch_all(self.pool()?)
+                .fetch_all(&self.pool)
                 .await?;
             rows.iter()
                 .map(|row| {
@@ -120,7 +120,7 @@ impl PostgresRecord {
     ) -> Result<OrgUsage, RecordError> {
         self.within(async {
             // One snapshot: all of it is of the same instant.
-            let mut tx = self.pool()?.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let cells = sqlx::query(
                 "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
                  WHERE organization = $1 AND cell >= $2 AND admitted > 0 ORDER BY cell",

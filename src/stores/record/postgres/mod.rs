@@ -73,7 +73,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The record on a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct PostgresRecord {
-    /// Asked through [`Self::pool`] only.
+    /// Asked behind the door only: within [`Self::within`] and by [`Self::write`].
     pool: PgPool,
     door: Arc<Door>,
     answer_timeout: Duration,
@@ -159,15 +159,10 @@ impl PostgresRecord {
         let _ = tokio::time::timeout(PING_TIMEOUT, self.pool.close()).await;
     }
 
-    /// Connections, where the server was reached.
-    fn pool(&self) -> Result<&PgPool, RecordError> {
-        self.door.check()?;
-        Ok(&self.pool)
-    }
-
     /// A transaction that has its turn to write.
     async fn write(&self) -> Result<PgTransaction<'static>, RecordError> {
-        let mut tx = self.pool()?.begin().await?;
+        self.door.check()?;
+        let mut tx = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
         Ok(tx)
     }

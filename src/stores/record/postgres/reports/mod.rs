@@ -25,25 +25,24 @@ use crate::stores::record::reports::{
 #[async_trait]
 impl ReportRecord for PostgresRecord {
     async fn totals(&self, scope: &Scope, span: Span) -> Result<Totals, RecordError> {
-        self.within(async { sums::totals(&mut *self.pool()?.acquire().await?, scope, span).await }).await
+        self.within(async { sums::totals(&mut *self.pool.acquire().await?, scope, span).await }).await
     }
 
     async fn series(&self, scope: &Scope, span: Span, step: Step) -> Result<Vec<Point>, RecordError> {
-        self.within(async { sums::series(&mut *self.pool()?.acquire().await?, scope, span, step).await })
-            .await
+        self.within(async { sums::series(&mut *self.pool.acquire().await?, scope, span, step).await }).await
     }
 
     async fn by_tier(&self, scope: &Scope, span: Span) -> Result<Vec<Share>, RecordError> {
-        self.within(async { sums::by_tier(&mut *self.pool()?.acquire().await?, scope, span).await }).await
+        self.within(async { sums::by_tier(&mut *self.pool.acquire().await?, scope, span).await }).await
     }
 
     async fn top_domains(&self, scope: &Scope, span: Span, most: usize) -> Result<Vec<Share>, RecordError> {
-        self.within(async { sums::top_domains(&mut *self.pool()?.acquire().await?, scope, span, most).await })
+        self.within(async { sums::top_domains(&mut *self.pool.acquire().await?, scope, span, most).await })
             .await
     }
 
     async fn errors(&self, scope: &Scope, span: Span) -> Result<Vec<Failures>, RecordError> {
-        self.within(async { sums::errors(&mut *self.pool()?.acquire().await?, scope, span).await }).await
+        self.within(async { sums::errors(&mut *self.pool.acquire().await?, scope, span).await }).await
     }
 
     async fn log_page(
@@ -52,7 +51,7 @@ impl ReportRecord for PostgresRecord {
         before: Option<Place>,
         most: usize,
     ) -> Result<LogPage, RecordError> {
-        self.within(async { pages::before(&mut *self.pool()?.acquire().await?, filter, before, most).await })
+        self.within(async { pages::before(&mut *self.pool.acquire().await?, filter, before, most).await })
             .await
     }
 
@@ -62,20 +61,19 @@ impl ReportRecord for PostgresRecord {
         page: u64,
         size: usize,
     ) -> Result<NumberedPage, RecordError> {
-        self.within(async { pages::numbered(&mut *self.pool()?.acquire().await?, filter, page, size).await })
+        self.within(async { pages::numbered(&mut *self.pool.acquire().await?, filter, page, size).await })
             .await
     }
 
     async fn log_news(&self, filter: &LogFilter, after: Arrived, most: usize) -> Result<News, RecordError> {
-        self.within(async { news::since(&mut *self.pool()?.acquire().await?, filter, after, most).await })
-            .await
+        self.within(async { news::since(&mut *self.pool.acquire().await?, filter, after, most).await }).await
     }
 
     async fn log_end(&self) -> Result<Arrived, RecordError> {
-        self.within(async { news::end(&mut *self.pool()?.acquire().await?).await }).await
+        self.within(async { news::end(&mut *self.pool.acquire().await?).await }).await
     }
 
     async fn log_row(&self, id: RequestId) -> Result<Option<LoggedRow>, RecordError> {
-        self.within(async { rows::of(&mut *self.pool()?.acquire().await?, id).await }).await
+        self.within(async { rows::of(&mut *self.pool.acquire().await?, id).await }).await
     }
 }

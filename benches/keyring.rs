@@ -56,6 +56,7 @@ fn settings() -> config::Keys {
         cache_absent_for: Duration::from_secs(3_600),
         follow_every: Duration::from_millis(200),
         index_for: Duration::ZERO,
+        remember_for: Duration::ZERO,
         reveal_key: None,
     }
 }

@@ -14,6 +14,8 @@ mod nodes;
 mod outages;
 #[path = "postgres/revokes.rs"]
 mod revokes;
+#[path = "postgres/starts.rs"]
+mod starts;
 #[path = "postgres/tls.rs"]
 mod tls;
 

@@ -179,7 +179,7 @@ impl Admin {
 
     async fn catch_up(&self) {
         let Some(keyring) = &self.keyring else { return };
-        if let Err(error) = follow::catch_up(keyring, &*self.record).await {
+        if let Err(error) = follow::catch_up(keyring).await {
             tracing::warn!(%error, "a change is written, and in force here only when changes can be read again");
         }
     }

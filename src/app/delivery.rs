@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -13,32 +13,72 @@ use crate::logs::{Exporter, Reached, Shipper, retention};
 use crate::proxy::core::Shared;
 use crate::stores::record::SharedRecord;
 
+use super::arrears::Arrears;
+use super::upkeep::told;
+
 /// How long the log of this run may take to get into the record before the process ends all the same; what is
 /// left is shipped at the next start.
 const SHIP_AT_EXIT: Duration = Duration::from_millis(500);
 /// The same for what is exported of it.
 const EXPORT_AT_EXIT: Duration = Duration::from_millis(300);
 
-/// The tasks of the way, on the second runtime.
-pub struct Delivery {
+/// The way, on the second runtime. It opens when nothing is owed to the record any more.
+pub struct Delivery(JoinHandle<Option<Tasks>>);
+
+/// The tasks of the way.
+struct Tasks {
     shipper: JoinHandle<()>,
     /// Ends when its sender is dropped: after the shipper, so that it exports the last of it.
     exporter: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Delivery {
-    /// Delivers until `stop` says so; `stop` makes a future for each task that resolves when it must.
-    pub fn start<S: Future<Output = ()> + Send + 'static>(
+    /// Delivers until `stopping` says so; `exporter` where the record was there from the start, and otherwise what
+    /// settling the arrears leads to.
+    pub fn start(
+        runtime: &Handle,
+        shared: &Arc<Shared>,
+        arrears: Arrears,
+        exporter: Option<Exporter>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let (shared, record) = (Arc::clone(shared), arrears.stores.record.clone());
+        if !arrears.stores.is_away {
+            let tasks = Tasks::start(runtime, &shared, &record, exporter, &stopping);
+            return Self(runtime.spawn(std::future::ready(Some(tasks))));
+        }
+        let on = runtime.clone();
+        Self(runtime.spawn(async move {
+            let settled = tokio::select! {
+                () = told(&stopping) => None,
+                exporter = arrears.settle() => Some(exporter),
+            };
+            settled.map(|exporter| Tasks::start(&on, &shared, &record, exporter, &stopping))
+        }))
+    }
+
+    /// Waits until what is there is delivered, for less than a second. Tell the tasks to stop before.
+    pub async fn end(self) {
+        match self.0.await {
+            Ok(Some(tasks)) => tasks.end().await,
+            Ok(None) => tracing::warn!("the record was never reached: the log is shipped at the next start"),
+            Err(_) => tracing::error!("shipping the log panicked; the rest is shipped at the next start"),
+        }
+    }
+}
+
+impl Tasks {
+    fn start(
         runtime: &Handle,
         shared: &Arc<Shared>,
         record: &SharedRecord,
         exporter: Option<Exporter>,
-        stop: impl Fn() -> S,
+        stopping: &watch::Receiver<bool>,
     ) -> Self {
         let exported = exporter.as_ref().map(Exporter::reached);
-        runtime.spawn(retain(Arc::clone(shared), record.clone(), exported, stop()));
+        runtime.spawn(retain(Arc::clone(shared), record.clone(), exported, told(stopping)));
         let shipper = Shipper::new(Arc::clone(&shared.spool), record.clone());
-        let shipper = runtime.spawn(ship(shipper.telling(Arc::clone(&shared.gate.counters)), stop()));
+        let shipper = runtime.spawn(ship(shipper.telling(Arc::clone(&shared.gate.counters)), told(stopping)));
         let exporter = exporter.map(|exporter| {
             let (stop, stopped) = oneshot::channel();
             (stop, runtime.spawn(export(exporter, stopped)))
@@ -46,8 +86,7 @@ impl Delivery {
         Self { shipper, exporter }
     }
 
-    /// Waits until what is there is delivered, for less than a second. Tell the tasks to stop before.
-    pub async fn end(self) {
+    async fn end(self) {
         if self.shipper.await.is_err() {
             tracing::error!("shipping the log panicked; the rest is shipped at the next start");
         }

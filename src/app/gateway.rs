@@ -2,7 +2,8 @@
 //! Commands and tests come in by the same door.
 //!
 //! The order of starting is a promise: nothing is served before the log of an earlier run is in the record,
-//! limits are rebuilt from it, and the number of the last change has been read. The order of stopping is one
+//! limits are rebuilt from it, and the number of the last change has been read. Where the record is away, these are
+//! [owed](super::arrears) to it, and what is served meanwhile is as in any outage of it. The order of stopping is one
 //! too: readiness falls, connections in the listeners' queues are still taken, requests in flight finish, the
 //! log is shipped.
 
@@ -22,9 +23,8 @@ use crate::api::data::Local;
 use crate::api::desk::Desk;
 use crate::api::native::Native;
 use crate::api::system::System;
-use crate::clock;
-use crate::config::{Config, CountersEngine, changes};
-use crate::logs::{self, Exporter, Spool};
+use crate::config::{Config, changes};
+use crate::logs::{Exporter, Spool};
 use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
@@ -34,17 +34,17 @@ use crate::proxy::thread;
 use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
 use crate::stores::counters::Counters;
-use crate::stores::counters::memory::{HISTORY, MemoryCounters, RECENT};
-use crate::stores::counters::redis::{Noting, RedisCounters, RedisSettings};
 use crate::stores::jobs::Jobs;
 use crate::stores::keyring::Keyring;
-use crate::stores::keyring::index::{Index, IndexedRecord};
-use crate::stores::record::{GrantRecord, SharedRecord, UsageRecord, open};
+use crate::stores::record::SharedRecord;
 
+use super::arrears::Arrears;
 use super::delivery::Delivery;
+use super::grants::Grants;
 use super::people::administration;
 use super::signals::{Asked, Signals};
 use super::status::GatewayStatus;
+use super::stores::Stores;
 use super::systems::Systems;
 use super::upkeep;
 use super::{control as listener, listen};
@@ -76,7 +76,7 @@ pub struct Gateway {
     drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
-    delivery: Delivery,
+    delivery: Option<Delivery>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -88,24 +88,36 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
+        Self::start_with(config, true)
+    }
+
+    /// The same without a request log: nothing is written down and nothing shipped. What the log costs is measured
+    /// against this (`benches/log.rs`); no command and no setting leads here, as the log is a promise.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_without_log(config: Config) -> Result<Self> {
+        Self::start_with(config, false)
+    }
+
+    fn start_with(config: Config, logs: bool) -> Result<Self> {
         let background = background_runtime()?;
-        let record = background.block_on(open_record(&config))?;
+        let stores = background.block_on(Stores::open(&config))?;
+        let record = stores.record.clone();
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
             format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
         })?;
-        let counters = background.block_on(restore(&config, &spool, &record))?;
-        let exporter = background
-            .block_on(Exporter::open(&config.logs, record.clone(), Arc::clone(&metrics)))
-            .context("cannot export the request log (logs.export)")?;
+        let grants = Grants::new(&config, &record, background.handle())?;
+        let counters = background.block_on(stores.counters(&config, &spool, grants.nodes_before()))?;
+        let exporter = background.block_on(exporter(&config, &stores, &metrics))?;
         let balancers = background.block_on(Balancers::start(&config.upstreams, None))?;
         let tls = config.data.tls.as_ref().map(Acceptor::load).transpose()?.map(Arc::new);
         let (data_addr, listeners) = listen::data(config.data.listen, config.data.threads)?;
         let control = listen::control(config.control.listen)?;
         let control_addr = control.local_addr()?;
 
-        let (grants, index) = grants(&config, &record, background.handle())?;
-        let keyring = Arc::new(Keyring::new(Arc::clone(&grants), &config.keys));
+        let keyring = Arc::new(Keyring::new(Arc::clone(&grants.record), &config.keys));
         let admin = administration(&record, &keyring, &config)?;
         let guard = Guard::new(&config.ip_guard);
         let gate = Arc::new(Gate {
@@ -114,7 +126,7 @@ impl Gateway {
             counters: Arc::new(counters),
             jobs: Jobs::new(record.clone(), config.systems.jobs_max),
         });
-        let (status, systems) = own_answers(&config, &record, &gate, &admin, index)?;
+        let (status, systems) = own_answers(&config, &record, &gate, &admin, &grants)?;
         let config = Arc::new(config);
         let handle = background.handle().clone();
         let shared = Arc::new(Shared {
@@ -125,8 +137,9 @@ impl Gateway {
                 balancers: Arc::new(balancers),
                 generation: 1,
             }),
-            metrics,
+            metrics: Arc::clone(&metrics),
             spool: Arc::clone(&spool),
+            logs,
             connections: 0.into(),
             log_full_at: 0.into(),
         });
@@ -134,12 +147,17 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        background.spawn(upkeep::follow_changes(Arc::clone(&shared), grants, told(&stopping)));
-        background.spawn(upkeep::housekeeping(Arc::clone(&shared), told(&stopping)));
-        background.spawn(upkeep::share_blocks(Arc::clone(&shared), told(&stopping)));
-        let delivery = Delivery::start(background.handle(), &shared, &record, exporter, || told(&stopping));
+        let following = Arc::clone(&grants.record);
+        background.spawn(upkeep::follow_changes(Arc::clone(&shared), following, upkeep::told(&stopping)));
+        background.spawn(upkeep::remember(Arc::clone(&shared), grants, upkeep::told(&stopping)));
+        background.spawn(upkeep::housekeeping(Arc::clone(&shared), upkeep::told(&stopping)));
+        background.spawn(upkeep::share_blocks(Arc::clone(&shared), upkeep::told(&stopping)));
+        let counters = Arc::clone(&shared.gate.counters);
+        let arrears = Arrears { stores, spool, counters, config: Arc::clone(&config), metrics };
+        let delivery =
+            logs.then(|| Delivery::start(background.handle(), &shared, arrears, exporter, stopping.clone()));
         let router = control_router(&shared, &status, systems.control);
-        background.spawn(serve_control(control, router, config, told(&stopping)));
+        background.spawn(serve_control(control, router, config, upkeep::told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
         Ok(Self {
             data_addr,
@@ -242,7 +260,9 @@ impl Gateway {
                     "Redis was not told in time what this gateway had leased; it counts until its windows end"
                 );
             }
-            self.delivery.end().await;
+            if let Some(delivery) = self.delivery {
+                delivery.end().await;
+            }
             drop(tokio::time::timeout(LEASES_AT_EXIT, counters.leave()).await);
         });
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
@@ -265,9 +285,9 @@ fn own_answers(
     record: &SharedRecord,
     gate: &Arc<Gate>,
     admin: &Admin,
-    index: Option<Arc<Index>>,
+    grants: &Grants,
 ) -> Result<(Arc<GatewayStatus>, Systems)> {
-    let status = Arc::new(GatewayStatus::new(index));
+    let status = Arc::new(GatewayStatus::new(grants.clone()));
     let desk = Desk {
         admin: admin.clone(),
         gate: Arc::clone(gate),
@@ -320,61 +340,12 @@ fn start_threads(
     listeners.into_iter().enumerate().map(start).collect()
 }
 
-async fn open_record(config: &Config) -> Result<SharedRecord> {
-    let opened = open::open(&config.record)
+/// The export of the log, where one is wanted and the record is there to read it from.
+async fn exporter(config: &Config, stores: &Stores, metrics: &Arc<Metrics>) -> Result<Option<Exporter>> {
+    if stores.is_away {
+        return Ok(None);
+    }
+    Exporter::open(&config.logs, stores.record.clone(), Arc::clone(metrics))
         .await
-        .with_context(|| format!("cannot use the record {} (record.url)", open::place(&config.record.url)))?;
-    Ok(opened.shared())
-}
-
-/// What the keyring asks, and the index in it.
-type Grants = (Arc<dyn GrantRecord>, Option<Arc<Index>>);
-
-/// What the keyring asks: the record, with the key index beside it where the counters' Redis is there to hold one.
-fn grants(config: &Config, record: &SharedRecord, background: &tokio::runtime::Handle) -> Result<Grants> {
-    let CountersEngine::Redis(url) = &config.counters.engine else { return Ok((record.clone(), None)) };
-    if config.keys.index_for.is_zero() {
-        return Ok((record.clone(), None));
-    }
-    let index = Index::new(&url.0, config.counters.timeout, config.keys.index_for, background.clone());
-    let index = Arc::new(index.context("cannot use Redis (counters.url)")?);
-    Ok((Arc::new(IndexedRecord::new(record.clone(), Arc::clone(&index))), Some(index)))
-}
-
-/// Moves what an earlier process left in the spool to the record, and rebuilds the limits from it.
-async fn restore(config: &Config, spool: &Spool, record: &SharedRecord) -> Result<Counters> {
-    let noting = Noting::new(record.clone());
-    let recovered =
-        logs::recover(spool, &noting).await.context("cannot recover the log of an earlier run")?;
-    if recovered.segments > 0 {
-        tracing::info!(?recovered, "recovered the log of an earlier run");
-    }
-    if let CountersEngine::Redis(url) = &config.counters.engine {
-        let settings = RedisSettings {
-            url: url.0.clone(),
-            timeout: config.counters.timeout,
-            on_outage: config.counters.on_outage,
-            keys_max: config.counters.keys_max,
-            spool: spool.id(),
-        };
-        let usage: Arc<dyn UsageRecord> = record.clone();
-        let counters =
-            RedisCounters::start(&settings, usage, noting.seen(), tokio::runtime::Handle::current()).await;
-        return Ok(Counters::Redis(counters.context("cannot use Redis (counters.url)")?));
-    }
-    let now = clock::now();
-    let counters = MemoryCounters::new(config.counters.keys_max);
-    let (usage, totals) = record.usage_since(now.minus(HISTORY)).await?;
-    let recent = record.admitted_since(now.minus(RECENT)).await?;
-    counters.restore(&usage, &totals, &recent, now);
-    Ok(Counters::Memory(counters))
-}
-
-/// Resolves when `stopping` turns true, or its sender is gone.
-fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    let mut stopping = stopping.clone();
-    async move {
-        // An error means that the sender is gone, which means the same.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    }
+        .context("cannot export the request log (logs.export)")
 }

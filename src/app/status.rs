@@ -11,25 +11,25 @@ use crate::clock;
 use crate::domain::time::Timestamp;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
-use crate::stores::keyring::index::Index;
+
+use super::grants::Grants;
 
 /// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
 /// nobody would notice that there is room again.
 const FULL_FOR: Duration = Duration::from_secs(5);
 
 /// Readiness, and the metrics that are read from the parts when they are asked for.
-#[derive(Debug)]
 pub struct GatewayStatus {
-    index: Option<Arc<Index>>,
+    grants: Grants,
     /// The gateway answers `/health` by this, so this must not keep the gateway.
     shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
 }
 
 impl GatewayStatus {
-    /// Of a gateway whose key index, if it has one, is `index`.
-    pub const fn new(index: Option<Arc<Index>>) -> Self {
-        Self { index, shared: OnceLock::new(), draining: AtomicBool::new(false) }
+    /// Of a gateway that learns of keys from `grants`.
+    pub const fn new(grants: Grants) -> Self {
+        Self { grants, shared: OnceLock::new(), draining: AtomicBool::new(false) }
     }
 
     /// From now on it is the status of this gateway.
@@ -65,10 +65,16 @@ impl Status for GatewayStatus {
         for (tier, answered) in [("l1", lookups.l1), ("absent", lookups.absent), ("record", lookups.record)] {
             bring(&metrics.key_lookups.with_label_values(&[tier]), answered);
         }
-        if let Some(index) = &self.index {
+        if let Some(index) = &self.grants.index {
             for (tier, count) in [("l2", index.answered()), ("l2_discarded", index.discarded())] {
                 bring(&metrics.key_lookups.with_label_values(&[tier]), count);
             }
+        }
+        if let Some(journal) = &self.grants.remembered {
+            for (tier, count) in [("journal", journal.lent()), ("journal_discarded", journal.discarded())] {
+                bring(&metrics.key_lookups.with_label_values(&[tier]), count);
+            }
+            bring(&metrics.overflows.with_label_values(&["keys_journal"]), journal.overflown());
         }
         bring(&metrics.overflows.with_label_values(&["keyring"]), keyring.evicted());
         bring(&metrics.overflows.with_label_values(&["ip_guard"]), shared.gate.guard.evicted());
@@ -101,9 +107,16 @@ impl Status for GatewayStatus {
             failing.push(("gateway", "not running".to_owned()));
             return failing;
         };
-        // A record that is lost later does not keep known keys from being served.
-        if shared.gate.keyring.following().read_at().is_none() {
-            failing.push(("record", "has not been asked for changes yet".to_owned()));
+        // A record that is lost later does not keep known keys from being served, nor one that is away from the start
+        // where keys are known without it.
+        if shared.gate.keyring.following().read_at().is_none() && !self.grants.lends() {
+            failing.push((
+                "record",
+                "has not been asked for changes yet, and no key is known without it".to_owned(),
+            ));
+        }
+        if !shared.gate.counters.is_restored() {
+            failing.push(("counters", "limits are not restored from the record yet".to_owned()));
         }
         let full_at = Timestamp::from_micros(shared.log_full_at.load(Ordering::Relaxed));
         if clock::now().since(full_at) < FULL_FOR {

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::clock;
 use crate::proxy::core::Shared;
 use crate::stores::counters::Counters;
 use crate::stores::keyring::follow;
 use crate::stores::record::GrantRecord;
+
+use super::grants::Grants;
 
 /// How often address guards tell each other.
 const SHARE_EVERY: Duration = Duration::from_millis(250);
@@ -25,6 +29,15 @@ pub async fn follow_changes(
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
     follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
+}
+
+/// Sees to what is known of keys and nodes for a start without the record, and after one.
+pub async fn remember(shared: Arc<Shared>, grants: Grants, stop: impl Future<Output = ()>) {
+    let gate = &shared.gate;
+    let both = async {
+        tokio::join!(grants.lend(&gate.keyring), grants.remember_nodes(&gate.counters));
+    };
+    until(stop, both).await;
 }
 
 /// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.
@@ -68,6 +81,15 @@ pub async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
         }
     };
     until(stop, look).await;
+}
+
+/// Resolves when `stopping` turns true, or its sender is gone.
+pub fn told(stopping: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopping = stopping.clone();
+    async move {
+        // An error means that the sender is gone, which means the same.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
 }
 
 /// Does `work`, which has no end of its own.

@@ -41,6 +41,7 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("keys.cache_absent_for", old.keys.cache_absent_for != new.keys.cache_absent_for),
         ("keys.follow_every", old.keys.follow_every != new.keys.follow_every),
         ("keys.index_for", old.keys.index_for != new.keys.index_for),
+        ("keys.remember_for", old.keys.remember_for != new.keys.remember_for),
         ("systems.alterlab", old.systems.alterlab != new.systems.alterlab),
         ("systems.azscraper", old.systems.azscraper != new.systems.azscraper),
         ("systems.piloterr", old.systems.piloterr != new.systems.piloterr),

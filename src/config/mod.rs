@@ -324,6 +324,9 @@ pub struct Keys {
     pub follow_every: Duration,
     /// How long the key index in Redis keeps a key that nobody reads from the record; zero is no index.
     pub index_for: Duration,
+    /// With a record on a server: how long after that last confirmed them a gateway that starts without it goes on with
+    /// the keys it knew; zero is never.
+    pub remember_for: Duration,
     /// What new keys are sealed with; `None` keeps digests only.
     pub reveal_key: Option<SealKey>,
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! I/O thread ── SpoolWriter ──> mapped segment files ── Shipper ──> record (rows, cursor: one transaction)
 //!                                    │ keeper: one thread makes segments, one forces them to disk
-//!                                    └ recover(): what an earlier process left, before this one serves
+//!                                    └ recover(): what an earlier process left, before this one ships
 //! record ── Exporter ──> JSON lines in a file or on standard output, where that is configured
 //! ```
 //!
@@ -36,6 +36,7 @@ mod deliver;
 mod export;
 mod frame;
 mod keeper;
+mod left;
 mod line;
 mod mapping;
 mod recovery;
@@ -49,6 +50,7 @@ mod writer;
 
 pub use export::{ExportError, Exporter, Reached};
 pub use frame::Damage;
+pub use left::{Left, left};
 pub use line::Line;
 pub use recovery::{CRASHED_CODE, Recovered, RecoveryError, recover};
 pub use shipper::{Shipper, Undrained};

@@ -9,15 +9,15 @@ use tokio::task::JoinSet;
 use super::support::{Answer, Gateway, Kept, RedisServer, Upstream};
 use super::{burst, flood, start};
 
-const GATEWAYS: usize = 8;
-const CLIENTS: usize = 64;
+pub(super) const GATEWAYS: usize = 8;
+pub(super) const CLIENTS: usize = 64;
 /// Requests in any second, by all gateways together.
-const CAP: usize = 50;
+pub(super) const CAP: usize = 50;
 /// A window later and a cell, nothing counts any more.
-const WINDOW_AND_CELL: Duration = Duration::from_millis(1_060);
+pub(super) const WINDOW_AND_CELL: Duration = Duration::from_millis(1_060);
 
 /// How many windows are looked at; `TOLLGATE_WINDOWS` asks for more. A thousand take twenty minutes.
-fn windows() -> usize {
+pub(super) fn windows() -> usize {
     std::env::var("TOLLGATE_WINDOWS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
@@ -109,143 +109,24 @@ async fn in_no_window_with_gateways_killed_at_random_is_there_more_than_the_cap(
 
 /// Whether a burst that began then took longer than the window, on a machine that is busy: it shows nothing, and is made
 /// again.
-fn is_over(began: Instant, slow: &mut usize) -> bool {
+pub(super) fn is_over(began: Instant, slow: &mut usize) -> bool {
     let is_over = began.elapsed() >= Duration::from_secs(1);
     *slow += usize::from(is_over);
     assert!(*slow <= windows(), "too busy a machine to show anything");
     is_over
 }
 
-/// Who stands still for a moment, as on a machine that is busy with other things.
-#[derive(Clone, Copy, Debug)]
-enum Still {
-    Everybody,
-    OneGateway,
-    Redis,
-}
-
-/// Windows in each of which somebody is stopped in the midst of the burst. Then what gateways hold comes back late, and
-/// others have waited for it longer than they meant to.
-async fn windows_with(still: Still) {
-    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
-    let upstream = Upstream::start(|_| Answer::new(200));
-    let plans = format!("[plans.narrow]\nper_second = {CAP}");
-    let gateways = start(GATEWAYS, upstream.address, &redis, shared.path(), &plans, "narrow").await;
-    let (_, key) = gateways[0].key("acme", "k", &[]).await;
-    burst(&gateways, &key, GATEWAYS, 1).await;
-    let mut dice = Dice(seed());
-    println!("TOLLGATE_SEED={}", dice.0);
-    let (mut window, mut slow, mut short) = (0, 0, Vec::new());
-    while window < windows() {
-        tokio::time::sleep(WINDOW_AND_CELL).await;
-        let (before, began) = (upstream.count(), Instant::now());
-        let stopped = &gateways[dice.below(GATEWAYS as u64) as usize];
-        let after = Duration::from_micros(dice.below(20_000));
-        let pause = Duration::from_micros(20_000 + dice.below(100_000));
-        let signal = |signal| match still {
-            Still::Everybody => gateways.iter().for_each(|gateway| gateway.signal(signal)),
-            Still::OneGateway => stopped.signal(signal),
-            Still::Redis => redis.signal(signal),
-        };
-        let ((admitted, refused), ()) = tokio::join!(burst(&gateways, &key, CLIENTS, 2), async {
-            tokio::time::sleep(after).await;
-            signal(Signal::STOP);
-            tokio::time::sleep(pause).await;
-            signal(Signal::CONT);
-        });
-        if is_over(began, &mut slow) {
-            continue;
-        }
-        window += 1;
-        assert!(refused.iter().all(|code| code == "rate_limited_second"), "{refused:?}");
-        assert_eq!(admitted, upstream.count() - before, "window {window}");
-        assert!(admitted <= CAP, "window {window}: {admitted} of {CAP}");
-        if admitted < CAP {
-            short.push((window, admitted, after, pause));
-        }
-    }
-    println!(
-        "{window} windows, {still:?} stopped for 20 to 120 ms in each: {CAP} admitted in all but {short:?}; {slow} took too long"
-    );
-    assert!(short.is_empty(), "fewer than {CAP}: {short:?}");
-}
-
-#[tokio::test]
-async fn a_machine_that_stands_still_for_a_moment_costs_no_window_anything() {
-    windows_with(Still::Everybody).await;
-}
-
-#[tokio::test]
-async fn a_gateway_that_stands_still_for_a_moment_costs_no_window_anything() {
-    windows_with(Still::OneGateway).await;
-}
-
-#[tokio::test]
-async fn a_redis_that_stands_still_for_a_moment_costs_no_window_anything() {
-    windows_with(Still::Redis).await;
-}
-
-/// A gateway that was busy a moment ago has leased more than it needs, and the others are asked for all that is left and
-/// more, while that one stands still for so long.
-async fn windows_with_leftovers(still: Option<Duration>) {
-    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
-    let upstream = Upstream::start(|_| Answer::new(200));
-    let plans = format!("[plans.narrow]\nper_second = {CAP}");
-    let gateways = start(GATEWAYS, upstream.address, &redis, shared.path(), &plans, "narrow").await;
-    let (_, key) = gateways[0].key("acme", "k", &[]).await;
-    burst(&gateways, &key, GATEWAYS, 1).await;
-    let (mut window, mut slow, mut short) = (0, 0, Vec::new());
-    while window < windows() {
-        tokio::time::sleep(WINDOW_AND_CELL).await;
-        let (before, began) = (upstream.count(), Instant::now());
-        let (busy, others) = gateways.split_at(1);
-        burst(busy, &key, 4, 3).await;
-        let stop = async {
-            if let Some(still) = still {
-                busy[0].signal(Signal::STOP);
-                tokio::time::sleep(still).await;
-                busy[0].signal(Signal::CONT);
-            }
-        };
-        let ((_, refused), ()) = tokio::join!(burst(others, &key, CLIENTS, 1), stop);
-        if is_over(began, &mut slow) {
-            continue;
-        }
-        window += 1;
-        let admitted = upstream.count() - before;
-        assert!(refused.iter().all(|code| code == "rate_limited_second"), "{refused:?}");
-        assert!(admitted <= CAP, "window {window}: {admitted} of {CAP}");
-        if admitted < CAP {
-            short.push((window, admitted));
-        }
-    }
-    println!(
-        "{window} windows, stopped for {still:?} in each: {CAP} admitted in all but {short:?}; {slow} took too long"
-    );
-    assert!(short.is_empty(), "fewer than {CAP}: {short:?}");
-}
-
-#[tokio::test]
-async fn what_one_gateway_has_leased_and_does_not_need_the_others_get() {
-    windows_with_leftovers(None).await;
-}
-
-#[tokio::test]
-async fn what_one_gateway_has_leased_the_others_get_also_where_it_stands_still_for_a_moment() {
-    windows_with_leftovers(Some(Duration::from_millis(120))).await;
-}
-
 /// What chance decides follows from this; `TOLLGATE_SEED` names it.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let named = std::env::var("TOLLGATE_SEED").ok().and_then(|text| text.parse().ok());
     named.unwrap_or(std::process::id().into())
 }
 
 /// Numbers that can be had again: Marsaglia's xorshift64.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

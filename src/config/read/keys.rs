@@ -104,6 +104,9 @@ pub(super) fn keys(section: &Section<'_>) -> Keys {
         index_for: section
             .need("index_for", |field| duration(field, Duration::ZERO..=DAY * 366))
             .unwrap_or_default(),
+        remember_for: section
+            .need("remember_for", |field| duration(field, Duration::ZERO..=DAY))
+            .unwrap_or_default(),
         reveal_key: reveal_key.and_then(|key| seal_key(section, &key)),
     }
 }

@@ -144,6 +144,7 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         cache_absent_for = "1s"
         follow_every = "100ms"
         index_for = "1d"
+        remember_for = "1h"
         [ip_guard]
         addresses_max = 1
         [systems]

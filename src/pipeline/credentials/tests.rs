@@ -28,6 +28,7 @@ fn keys(sources: &str) -> Keys {
         cache_absent_for: Duration::from_secs(1),
         follow_every: Duration::from_secs(1),
         index_for: Duration::ZERO,
+        remember_for: Duration::ZERO,
         reveal_key: None,
     }
 }

@@ -6,6 +6,7 @@
 //! | when | then |
 //! |---|---|
 //! | the process ends | counts are rebuilt from the record and the log: [`MemoryCounters::restore`] |
+//! | the record is away at the start | nobody is admitted until they are: [`Unclaimed::Unavailable`] |
 //! | a new key comes when [`keys_max`](MemoryCounters::new) are counted | [`Unclaimed::Full`], counted; known keys go on |
 //! | more keys are restored than `keys_max` | all are: a bound on memory must not loosen a limit |
 //! | the clock steps back | time stands still for an account until the clock has caught up |
@@ -17,7 +18,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -58,6 +59,8 @@ pub struct MemoryCounters {
     keys: AtomicUsize,
     organizations: AtomicUsize,
     full: AtomicU64,
+    /// Whether counts are still to be restored.
+    is_owed: AtomicBool,
 }
 
 impl MemoryCounters {
@@ -72,7 +75,19 @@ impl MemoryCounters {
             keys: AtomicUsize::new(0),
             organizations: AtomicUsize::new(0),
             full: AtomicU64::new(0),
+            is_owed: AtomicBool::new(false),
         }
+    }
+
+    /// As [`MemoryCounters::new`], of counts that cannot be restored yet: until they are, every claim is
+    /// [`Unclaimed::Unavailable`], as whoever has used up a limit would have all of it again.
+    pub fn unrestored(keys_max: usize) -> Self {
+        Self { is_owed: AtomicBool::new(true), ..Self::new(keys_max) }
+    }
+
+    /// Whether there is nothing left to restore.
+    pub fn is_restored(&self) -> bool {
+        !self.is_owed.load(Ordering::Acquire)
     }
 
     /// As [`Counters::at_once`](super::Counters::at_once), and never later.
@@ -86,6 +101,9 @@ impl MemoryCounters {
         claim: &Claim<'_>,
         now: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
+        if !self.is_restored() {
+            return Err(Unclaimed::Unavailable);
+        }
         let mut accounts = self.shard(org).lock();
         let account = match accounts.get_mut(org) {
             Some(account) => account,
@@ -152,6 +170,7 @@ impl MemoryCounters {
         for (org, _, at) in recent {
             self.restoring(org, |account| account.replay_recent(*at, now));
         }
+        self.is_owed.store(false, Ordering::Release);
     }
 
     /// Gives back the memory of what has gone idle, without loss. Holds no lock for more than about a millisecond;

@@ -137,6 +137,14 @@ impl Counters {
         }
     }
 
+    /// Whether counts are such as claims can be answered by: not where what an earlier process counted is to be restored.
+    pub fn is_restored(&self) -> bool {
+        match self {
+            Self::Memory(memory) => memory.is_restored(),
+            Self::Redis(_) => true,
+        }
+    }
+
     /// Calls made to another process so far.
     pub fn round_trips(&self) -> u64 {
         match self {

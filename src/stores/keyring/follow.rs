@@ -161,11 +161,11 @@ async fn step(
 ///
 /// # Errors
 /// [`RecordError`] where the record could not be asked; [`follow`] will go on trying.
-pub async fn catch_up(keyring: &Keyring, record: &dyn GrantRecord) -> Result<(), RecordError> {
+pub async fn catch_up(keyring: &Keyring) -> Result<(), RecordError> {
     // Nothing is cached from before following began that following will not forget.
     let mut after = keyring.following.sequence();
     loop {
-        let changes = apply(keyring, record, after).await?;
+        let changes = apply(keyring, &*keyring.record, after).await?;
         match changes.last() {
             Some(last) if changes.len() == BATCH => after = last.sequence,
             _ => return Ok(()),

@@ -6,6 +6,7 @@
 //!
 //! | what fails | what happens |
 //! |---|---|
+//! | the record cannot be asked from the start | what an earlier process knew works, for a while: [`remembered`] |
 //! | the record cannot be asked | cached keys keep working, for as long as it takes; others get [`RecordError::Unavailable`], never "unknown", and nothing is remembered of it |
 //! | the record does not answer | as above, after [`RECORD_WAIT_MAX`]; everyone who waits for the same digest learns it together |
 //! | whoever asks for all goes away | the next of those waiting asks |
@@ -25,9 +26,11 @@
 
 mod absent;
 mod cache;
+mod encoding;
 pub mod follow;
 pub mod index;
 mod organizations;
+pub mod remembered;
 
 use std::fmt;
 use std::sync::Arc;
@@ -156,7 +159,8 @@ impl Keyring {
             absent_for: settings.cache_absent_for,
             asked: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
-            imported: AtomicBool::new(false),
+            // Until the record has said that there are none: whoever comes with one is not told that it is no key.
+            imported: AtomicBool::new(true),
             following: Following::default(),
         }
     }

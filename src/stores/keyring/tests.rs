@@ -16,6 +16,7 @@ fn settings(cache_max: usize) -> config::Keys {
         cache_absent_for: Duration::from_secs(10),
         follow_every: Duration::from_millis(5),
         index_for: Duration::ZERO,
+        remember_for: Duration::ZERO,
         reveal_key: None,
     }
 }

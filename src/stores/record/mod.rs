@@ -10,6 +10,7 @@
 //! **Deliberately absent:** rules. What a name, an email or a plan may be is decided a floor up; the record
 //! keeps only what must hold whoever writes: uniqueness, belonging, and that a revoked key stays revoked.
 
+mod away;
 mod cells;
 pub mod migrate;
 pub mod open;

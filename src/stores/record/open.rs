@@ -27,6 +27,21 @@ pub async fn open(settings: &Record) -> Result<Opened, RecordError> {
     })
 }
 
+/// As [`open`], for what can do without for a while: a server that is away is no error, and the record can be asked when
+/// [`Opened::reach`] has succeeded. With the record comes why it cannot be asked yet.
+///
+/// # Errors
+/// As [`open`], where trying again will not help.
+pub async fn begin(settings: &Record) -> Result<(Opened, Option<RecordError>), RecordError> {
+    let RecordUrl::Postgres(url) = &settings.url else { return Ok((open(settings).await?, None)) };
+    let opened = Opened::Postgres(PostgresRecord::new(url, settings)?);
+    match opened.reach().await {
+        Ok(()) => Ok((opened, None)),
+        Err(error) if error.is_away() => Ok((opened, Some(error))),
+        Err(error) => Err(error),
+    }
+}
+
 /// Where a record is, for people: a path, or a URL without what could be secret.
 pub fn place(url: &RecordUrl) -> String {
     match url {
@@ -45,6 +60,17 @@ impl Opened {
         match self {
             Self::Sqlite(record) => Arc::new(record.clone()),
             Self::Postgres(record) => Arc::new(record.clone()),
+        }
+    }
+
+    /// Sees to it that the record can be asked, which one in a file can.
+    ///
+    /// # Errors
+    /// As [`PostgresRecord::reach`].
+    pub async fn reach(&self) -> Result<(), RecordError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(record) => record.reach().await,
         }
     }
 

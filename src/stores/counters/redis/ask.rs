@@ -37,6 +37,8 @@ impl Inner {
             let shard = Arc::clone(&self.link.shard(org));
             let (joining, met, is_adrift) =
                 self.with(org, |org| (org.joining, org.met, org.is_adrift(claim.key, local())));
+            // What its spool told counts against its share, as it did while Redis was away.
+            let met = met || self.has_share.load(Ordering::Relaxed);
             let patience = if met { WAIT_MAX } else { MEET_MAX };
             if joining.is_some() && !met {
                 until = local().plus(2 * self.link.timeout() + WAIT_MAX);
@@ -153,7 +155,7 @@ impl Inner {
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
         let keys = wire::keys(org, call, &self.node);
-        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().0, None);
+        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().count, None);
         let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
     }

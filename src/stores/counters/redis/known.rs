@@ -13,6 +13,22 @@ use crate::domain::time::Timestamp;
 /// How long after a master is back this node's share holds beside its leases.
 const CAREFUL: Duration = Duration::from_secs(2);
 
+/// How many nodes there are, and this one's place among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nodes {
+    /// This one too.
+    pub count: u64,
+    /// From 0.
+    pub place: u64,
+}
+
+/// Alone, as far as is known.
+impl Default for Nodes {
+    fn default() -> Self {
+        Self { count: 1, place: 0 }
+    }
+}
+
 /// What a master's last answers told.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -45,12 +61,13 @@ struct Names {
     emptied: u64,
 }
 
-impl Default for Known {
-    fn default() -> Self {
+impl Known {
+    /// Nothing but how many nodes there were when this one was last there.
+    pub fn from_before(nodes: Nodes) -> Self {
         Self {
             names: Mutex::default(),
-            nodes: 1.into(),
-            place: 0.into(),
+            nodes: nodes.count.into(),
+            place: nodes.place.into(),
             // Until it is asked, its clock is taken to be this machine's.
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
             careful_until: 0.into(),
@@ -60,18 +77,16 @@ impl Default for Known {
             greeted: 0.into(),
         }
     }
-}
 
-impl Known {
     /// Nodes, and the place of this one among them.
-    pub fn nodes(&self) -> (u64, u64) {
-        (self.nodes.load(Ordering::Relaxed).max(1), self.place.load(Ordering::Relaxed))
+    pub fn nodes(&self) -> Nodes {
+        Nodes { count: self.nodes.load(Ordering::Relaxed).max(1), place: self.place.load(Ordering::Relaxed) }
     }
 
     /// Takes over what is known of the master that had its part before.
     pub fn as_of(&self, before: &Self) {
-        let (nodes, place) = before.nodes();
-        self.nodes.store(nodes, Ordering::Relaxed);
+        let Nodes { count, place } = before.nodes();
+        self.nodes.store(count, Ordering::Relaxed);
         self.place.store(place, Ordering::Relaxed);
         self.offset.store(before.offset.load(Ordering::Relaxed), Ordering::Relaxed);
     }

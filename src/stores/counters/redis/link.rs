@@ -19,6 +19,7 @@ use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
 
 use super::cluster::{Cluster, Map};
 use super::door::Door;
+use super::known::Nodes;
 use super::shard::{News, Shard};
 use crate::domain::id::OrgId;
 
@@ -94,7 +95,15 @@ impl Link {
     /// # Errors
     /// Where the URL cannot be read.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, LinkError> {
-        let news = Arc::new(News::default());
+        Self::after(Nodes::default(), url, timeout)
+    }
+
+    /// As [`Link::new`], to where there were so many nodes.
+    ///
+    /// # Errors
+    /// As [`Link::new`].
+    pub fn after(before: Nodes, url: &str, timeout: Duration) -> Result<Self, LinkError> {
+        let news = Arc::new(News::after(before));
         let way = match Cluster::new(url, timeout, &news)? {
             Some(cluster) => Way::Parts(cluster),
             None => Way::Whole(Arc::new(Shard::whole(Door::new(url, timeout)?, timeout, Arc::clone(&news)))),

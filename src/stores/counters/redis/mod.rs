@@ -14,6 +14,7 @@
 //! | Redis has lost an organization or key, or a replica took over | it is rebuilt from the record and from what every node has admitted beside it, before anybody is admitted by it: [`rebuild`] |
 //! | another node was killed, and Redis lost what it had counted | what that node had not shipped is unknown until it is back |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
+//! | this node starts without Redis | there are as many nodes as there were when it was last there ([`RedisSettings::before`]); without the record too, what its spool says it admitted counts against its share ([`RedisCounters::restore_share`]) |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
 //!
@@ -52,6 +53,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
+pub use self::known::Nodes;
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
 pub use self::recovered::{Noting, Recovered};
@@ -68,7 +70,7 @@ use crate::domain::limit::{Caps, Quotas};
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
-use crate::stores::record::UsageRecord;
+use crate::stores::record::{UsageCell, UsageRecord};
 
 /// Locks; a power of two, well above the number of I/O threads.
 const LOCKS: usize = 128;
@@ -88,6 +90,8 @@ pub struct RedisSettings {
     pub keys_max: usize,
     /// The spool that this gateway's log goes through, as the record knows it.
     pub spool: Uuid,
+    /// As many nodes as there were when this one was last there, for as long as Redis does not say how many there are.
+    pub before: Nodes,
 }
 
 /// Counters in Redis.
@@ -104,6 +108,8 @@ struct Inner {
     hasher: RandomState,
     /// Everything that this node admitted.
     own: MemoryCounters,
+    /// Whether what an earlier process admitted is among it, as far as its spool tells.
+    has_share: AtomicBool,
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
@@ -157,13 +163,14 @@ impl RedisCounters {
         let mut name = [0; 8];
         getrandom::fill(&mut name).map_err(|error| LinkError::Connection(error.to_string()))?;
         let inner = Arc::new(Inner {
-            link: Link::new(&settings.url, settings.timeout)?,
+            link: Link::after(settings.before, &settings.url, settings.timeout)?,
             on_outage: settings.on_outage,
             node: format!("{:016x}", u64::from_ne_bytes(name)),
             stopped: false.into(),
             orgs: (0..LOCKS).map(|_| Orgs::default()).collect(),
             hasher: RandomState::new(),
             own: MemoryCounters::new(settings.keys_max),
+            has_share: false.into(),
             record,
             runtime,
             spool: rebuild::spool_name(settings.spool),
@@ -261,6 +268,28 @@ impl RedisCounters {
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
         self.0.link.is_up()
+    }
+
+    /// How many nodes there are, as far as a master has said; `None` where none is known.
+    pub fn nodes(&self) -> Option<Nodes> {
+        self.0.link.shards().iter().map(|shard| shard.known.nodes()).max_by_key(|nodes| nodes.count)
+    }
+
+    /// What an earlier process of this node admitted counts against its share. Before the first claim.
+    pub fn restore_share(
+        &self,
+        usage: &[UsageCell],
+        totals: &[(OrgId, KeyId, u64)],
+        recent: &[(OrgId, Option<KeyId>, Timestamp)],
+        now: Timestamp,
+    ) {
+        self.0.own.restore(usage, totals, recent, now);
+        self.0.has_share.store(true, Ordering::Relaxed);
+    }
+
+    /// The record has got this only now: as with [`RedisCounters::start`].
+    pub fn recovered(&self, recovered: Recovered) {
+        self.0.recovered.lock().extend(recovered);
     }
 
     /// Forgets what has gone idle, without loss.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::known::Nodes;
 use super::shard::Shard;
 use super::{Inner, Unclaimed, local};
 use crate::config::OnOutage;
@@ -50,7 +51,7 @@ impl Inner {
         claim: &Claim<'_>,
         at: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
-        let (nodes, place) = shard.known.nodes();
+        let Nodes { count: nodes, place } = shard.known.nodes();
         let share = Share { nodes, place };
         let (key_limit, org_limit) =
             (claim.key_limit.map(|it| share.limit(it)), claim.org_limit.map(|it| share.limit(it)));

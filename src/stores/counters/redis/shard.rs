@@ -16,7 +16,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind, Valu
 use tokio::sync::Notify;
 
 use super::door::{Door, Held};
-use super::known::Known;
+use super::known::{Known, Nodes};
 use super::link::LinkError;
 
 /// Failures in a row that open the breaker.
@@ -62,6 +62,8 @@ pub(in crate::stores) struct News {
     notify: Notify,
     /// What the server of each calls itself, by the master's address in memory.
     servers: Mutex<BTreeMap<usize, Arc<str>>>,
+    /// As many nodes as there were when this one was last there: until a master says how many there are.
+    before: Nodes,
 }
 
 /// The server that is the master at present.
@@ -112,8 +114,8 @@ impl Shard {
             failures: AtomicU32::new(0),
             open: AtomicBool::new(false),
             tried: Mutex::new(Instant::now()),
+            known: Known::from_before(news.before),
             news,
-            known: Known::default(),
         }
     }
 
@@ -316,6 +318,11 @@ impl Shard {
 }
 
 impl News {
+    /// None, of a Redis to which so many nodes spoke.
+    pub fn after(before: Nodes) -> Self {
+        Self { before, ..Self::default() }
+    }
+
     /// The server of a master calls itself so.
     fn is(&self, place: usize, server: Arc<str>) {
         self.servers.lock().insert(place, server);

@@ -11,11 +11,10 @@
 //! | a key or organization changes | its entry is put out by every gateway that reads the change, and stays out for [`OUT_FOR`], so that nobody who read before can bring it back |
 //! | putting out fails | it is tried again with every look for changes, and nothing of the index is trusted meanwhile |
 //! | an entry is damaged, foreign, or of another version, or older than the last change at this gateway's start | it is not trusted, and counted |
+//! | a gateway starts while the record is away | it believes the index for as long after some gateway last followed changes as `keys.remember_for` says: until then what is in it has not changed |
 //! | nobody asks for a key | its entry ends by itself after `keys.index_for` |
 //!
 //! **Deliberately absent:** unknown keys. That a key does not exist only the record can say.
-
-mod encoding;
 
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -27,14 +26,29 @@ use parking_lot::Mutex;
 use redis::{Script, Value};
 use tokio::runtime::Handle;
 
+use super::encoding::{self, key_name, organization_name};
+use crate::clock;
 use crate::domain::id::OrgId;
 use crate::domain::key::{Grant, Organization};
 use crate::domain::secret::Digest;
+use crate::domain::time::Timestamp;
 use crate::stores::counters::redis::{Link, LinkError};
-use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
+use crate::stores::record::{Change, GrantRecord, RecordError};
 
 static INDEX: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("index.lua")));
 static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('GET', KEYS[1])"));
+
+static FOLLOWS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local number = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, tonumber(ARGV[1]))
+         redis.call('SET', KEYS[1], string.format('%.0f', number), 'EX', ARGV[2]) return 1",
+    )
+});
+
+/// The last change that was put out, by whichever gateway got so far; it ends when none has followed for long.
+const FOLLOWED: &str = "tollgate:keys:followed";
+/// How often a gateway writes down that it follows.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the record is waited for where the index may know.
 const RECORD_WAIT: Duration = Duration::from_millis(1_000);
@@ -62,26 +76,44 @@ pub struct Index {
     seen: AtomicI64,
     /// The last change at the start: what was read before may have changed while nobody followed.
     started_at: AtomicI64,
+    /// Whether that is known: the record was asked.
+    has_started: AtomicBool,
+    /// How long the index is good for gateways that start while nobody can follow.
+    good_for: Duration,
+    /// When this gateway last wrote down that it follows, in microseconds.
+    followed_at: AtomicU64,
     /// What could not be put out yet, with the number of the change; `None` once there was too much.
     owed: Mutex<Option<Vec<(String, i64)>>>,
+    putting_out: tokio::sync::Mutex<()>,
     answered: AtomicU64,
     discarded: AtomicU64,
 }
 
 impl Index {
     /// An index in the Redis at `url`, whose calls are made on `runtime` and take `timeout` at most, and whose entries
-    /// live for `keep_for`.
+    /// live for `keep_for`. A gateway that starts while the record is away believes it for `good_for` after a gateway last
+    /// followed changes.
     ///
     /// # Errors
     /// Where the URL cannot be read.
-    pub fn new(url: &str, timeout: Duration, keep_for: Duration, runtime: Handle) -> Result<Self, LinkError> {
+    pub fn new(
+        url: &str,
+        timeout: Duration,
+        keep_for: Duration,
+        good_for: Duration,
+        runtime: Handle,
+    ) -> Result<Self, LinkError> {
         Ok(Self {
             link: Arc::new(Link::new(url, timeout)?),
             runtime,
             keep_for,
             seen: AtomicI64::new(0),
             started_at: AtomicI64::new(0),
+            has_started: AtomicBool::new(false),
+            good_for,
+            followed_at: AtomicU64::new(0),
             owed: Mutex::new(Some(Vec::new())),
+            putting_out: tokio::sync::Mutex::default(),
             answered: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
         })
@@ -98,7 +130,7 @@ impl Index {
     }
 
     async fn get<T>(&self, name: &str, decode: impl Fn(&str, &str) -> Option<(i64, T)>) -> Option<T> {
-        if self.owed.lock().as_ref().is_none_or(|owed| !owed.is_empty()) {
+        if self.is_owing() || !self.has_started.load(Ordering::Relaxed) && self.followed().await.is_none() {
             return None;
         }
         let (link, names) = (Arc::clone(&self.link), [name.to_owned()]);
@@ -116,6 +148,34 @@ impl Index {
         trusted.map(|(_, value)| value)
     }
 
+    /// Whether something is to be put out that could not be yet.
+    fn is_owing(&self) -> bool {
+        self.owed.lock().as_ref().is_none_or(|owed| !owed.is_empty())
+    }
+
+    /// The last change that some gateway has put out of the index of late; `None` where none has followed changes for
+    /// longer than the index is good for, or Redis does not say.
+    pub async fn followed(&self) -> Option<i64> {
+        let (link, names) = (Arc::clone(&self.link), [FOLLOWED.to_owned()]);
+        let asked = self.runtime.spawn(async move { link.try_run(&LOOK, &names, &[]).await });
+        let Value::BulkString(number) = asked.await.ok()?.ok()? else { return None };
+        std::str::from_utf8(&number).ok()?.parse().ok()
+    }
+
+    /// Writes down, now and then, that all changes so far are put out.
+    fn follows(&self, now: Timestamp) {
+        let at = Timestamp::from_micros(self.followed_at.load(Ordering::Relaxed));
+        if self.good_for.is_zero() || now.since(at) < FOLLOWED_EVERY || self.is_owing() {
+            return;
+        }
+        self.followed_at.store(now.micros(), Ordering::Relaxed);
+        let number = self.seen.load(Ordering::Acquire).to_string();
+        let seconds = (self.good_for + FOLLOWED_EVERY).as_secs().max(1).to_string();
+        let (link, names) = (Arc::clone(&self.link), [FOLLOWED.to_owned()]);
+        // Nobody waits for it; what fails is written with the next.
+        self.runtime.spawn(async move { link.try_run(&FOLLOWS, &names, &[&number, &seconds]).await });
+    }
+
     async fn keep(&self, name: String, seen: i64, entry: String) {
         let seconds = self.keep_for.as_secs().max(1).to_string();
         // What cannot be kept is not known here when it is needed: no worse than without an index.
@@ -130,10 +190,9 @@ impl Index {
 
     /// Puts out what changed, and what could not be put out before.
     async fn put_out_all(&self, changes: &[Change]) {
-        let names = changes.iter().map(|change| match &change.subject {
-            Changed::Secret(digest) => (key_name(digest), change.sequence),
-            Changed::Organization(org) => (organization_name(org), change.sequence),
-        });
+        // What is owed at first is still the same at the end.
+        let _one_at_a_time = self.putting_out.lock().await;
+        let names = changes.iter().map(encoding::changed);
         let owed: Vec<(String, i64)> = {
             let mut owed = self.owed.lock();
             let Some(all) = owed.as_mut() else { return };
@@ -154,7 +213,6 @@ impl Index {
             }
             done += 1;
         }
-        // Only the follower comes here, so the first ones are still the same.
         if let Some(all) = self.owed.lock().as_mut() {
             all.drain(..done.min(all.len()));
         }
@@ -213,18 +271,23 @@ impl GrantRecord for IndexedRecord {
     }
 
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
+        let now = clock::now();
         let changes = self.record.changes_after(sequence, most).await?;
         self.is_down.store(false, Ordering::Relaxed);
         // First, so that what is read from now on is known to be newer.
         let last = changes.last().map_or(sequence, |change| change.sequence);
         self.index.seen.fetch_max(last, Ordering::Release);
         self.index.put_out_all(&changes).await;
+        if changes.len() < most && self.index.has_started.load(Ordering::Relaxed) {
+            self.index.follows(now);
+        }
         Ok(changes)
     }
 
     async fn last_change(&self) -> Result<i64, RecordError> {
         let last = self.record.last_change().await?;
         self.index.started_at.store(last, Ordering::Relaxed);
+        self.index.has_started.store(true, Ordering::Relaxed);
         self.index.seen.fetch_max(last, Ordering::Release);
         Ok(last)
     }
@@ -243,15 +306,6 @@ impl GrantRecord for IndexedRecord {
         })
         .await
     }
-}
-
-fn key_name(digest: &Digest) -> String {
-    let hex: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("tollgate:key:{hex}")
-}
-
-fn organization_name(org: &OrgId) -> String {
-    format!("tollgate:{{{org}}}:a")
 }
 
 #[cfg(test)]

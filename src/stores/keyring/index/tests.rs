@@ -26,7 +26,9 @@ impl Bed {
     async fn node(redis: &RedisServer, record: &Arc<Fake>) -> (Arc<Index>, IndexedRecord) {
         let timeout = Duration::from_millis(400);
         let keep_for = Duration::from_secs(1_000);
-        let index = Arc::new(Index::new(&redis.url(), timeout, keep_for, Handle::current()).unwrap());
+        let index = Arc::new(
+            Index::new(&redis.url(), timeout, keep_for, Duration::from_secs(900), Handle::current()).unwrap(),
+        );
         let indexed = IndexedRecord::new(record.clone(), Arc::clone(&index));
         indexed.last_change().await.unwrap();
         (index, indexed)
@@ -177,7 +179,9 @@ async fn in_a_cluster_every_master_keeps_its_part_and_one_that_falls_is_forgotte
     let mut cluster = RedisCluster::start();
     let record = Arc::new(Fake::default());
     let (timeout, keep_for) = (Duration::from_millis(400), Duration::from_secs(1_000));
-    let index = Arc::new(Index::new(&cluster.url(), timeout, keep_for, Handle::current()).unwrap());
+    let index = Arc::new(
+        Index::new(&cluster.url(), timeout, keep_for, Duration::from_secs(900), Handle::current()).unwrap(),
+    );
     let indexed = IndexedRecord::new(record.clone(), Arc::clone(&index));
     indexed.last_change().await.unwrap();
     let digests: Vec<_> = (1..=24).map(digest).collect();

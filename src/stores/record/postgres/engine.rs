@@ -12,15 +12,16 @@ pub(super) const LAST_CHANGE: &str =
 
 impl Record {
     /// Connections that read.
-    pub(super) const fn readers(&self) -> Result<&PgPool, RecordError> {
-        Ok(&self.pool)
+    pub(super) const fn readers(&self) -> &PgPool {
+        &self.pool
     }
 
-    /// What `work` answers, where it does so in time.
+    /// What `work` answers, where the server was reached and does so in time.
     pub(super) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, RecordError>>,
     ) -> Result<T, RecordError> {
+        self.door.check()?;
         super::within(self.answer_timeout, work).await
     }
 }

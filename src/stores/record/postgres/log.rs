@@ -9,17 +9,19 @@
 //! server forgets it. And the log, which every request adds to, takes no connection from people and keys.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::columns::{int, micros};
+use super::door::Door;
 use super::log_sums::Sums;
 use super::scopes::Known;
-use super::{PostgresRecord, connect, jobs, log_copy, partitions, set_up, within};
+use super::{PostgresRecord, jobs, log_copy, partitions, set_up, within};
 use crate::domain::row::{Admission, Row};
 use crate::stores::record::places::place_of;
 use crate::stores::record::{RecordError, Shipment};
@@ -33,8 +35,7 @@ const SHIPPERS: i64 = 0x746f_6c6c_7368_6970;
 /// The connection that writes the log, made when it is first needed: commands ship nothing.
 #[derive(Debug)]
 pub(super) struct LogWriter {
-    options: PgConnectOptionsMasked,
-    connect_timeout: Duration,
+    door: Arc<Door>,
     writing: tokio::sync::Mutex<Option<Writing>>,
 }
 
@@ -53,17 +54,13 @@ impl PostgresRecord {
 }
 
 impl LogWriter {
-    pub(super) fn new(options: PgConnectOptions, connect_timeout: Duration) -> Self {
-        Self {
-            options: PgConnectOptionsMasked(options),
-            connect_timeout,
-            writing: tokio::sync::Mutex::default(),
-        }
+    pub(super) fn new(door: Arc<Door>) -> Self {
+        Self { door, writing: tokio::sync::Mutex::default() }
     }
 
     /// A connection for what takes its time: without a bound on statements.
     pub(super) async fn another(&self) -> Result<PgConnection, RecordError> {
-        let mut connection = connect(&self.options.0, self.connect_timeout).await?;
+        let mut connection = self.door.connect().await?;
         set_up(&mut connection, Duration::ZERO).await?;
         Ok(connection)
     }
@@ -89,7 +86,7 @@ impl LogWriter {
     }
 
     async fn open(&self) -> Result<Writing, RecordError> {
-        let mut connection = connect(&self.options.0, self.connect_timeout).await?;
+        let mut connection = self.door.connect().await?;
         set_up(&mut connection, SHIP_TIMEOUT).await?;
         sqlx::query("CREATE TEMPORARY TABLE shipping (LIKE requests) ON COMMIT DELETE ROWS")
             .execute(&mut connection)
@@ -238,13 +235,4 @@ async fn carry(tx: &mut PgConnection, spool: Uuid, admissions: &[Admission<'_>])
         .await?;
     }
     Ok(())
-}
-
-/// How the server is reached, the password too: never printed.
-struct PgConnectOptionsMasked(PgConnectOptions);
-
-impl std::fmt::Debug for PgConnectOptionsMasked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(masked)")
-    }
 }

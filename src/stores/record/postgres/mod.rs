@@ -9,6 +9,7 @@
 //! | what fails | what happens |
 //! |---|---|
 //! | the server cannot be reached, or refuses | `open` fails with [`RecordError::Unavailable`]; the password is in no message |
+//! | it cannot be reached when a gateway starts | the gateway starts, and goes on trying: [`door`] |
 //! | several gateways make the tables at once | one does, the others wait and find them made |
 //! | the tables were made by a newer version | `open` fails with [`RecordError::Corrupt`]; nothing is changed |
 //! | the server dies or is restarted | what was under way fails with `Unavailable` and never happened, or had been committed and not yet said so; dead connections are found when they are next needed, and replaced |
@@ -22,6 +23,7 @@
 //! **Deliberately absent:** reading from replicas. One that lags would bring back a key that was just revoked.
 
 mod columns;
+mod door;
 mod engine;
 mod jobs;
 mod log;
@@ -46,11 +48,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, PgTransaction, Row as _};
+use sqlx::{Connection as _, PgTransaction};
 use uuid::Uuid;
 
+use self::door::Door;
 use self::log::LogWriter;
-use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, unmigrated};
+use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord};
 use crate::config;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::row::Admission;
@@ -70,35 +73,21 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The record on a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct PostgresRecord {
+    /// Asked behind the door only: within [`Self::within`] and by [`Self::write`].
     pool: PgPool,
+    door: Arc<Door>,
     answer_timeout: Duration,
     log: Arc<LogWriter>,
 }
 
 impl PostgresRecord {
-    /// Connects to the server at `url` and brings its tables up to date.
+    /// The record on the server at `url`, which nobody has asked yet: until it is [reached](Self::reach), every question
+    /// fails with [`RecordError::Unavailable`]. Must run on a runtime.
     ///
     /// # Errors
-    /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
-    pub async fn open(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
-        Self::make_tables(url, settings).await?;
+    /// Where the URL cannot be read.
+    pub fn new(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
         let options = connect_options(url)?;
-        let mut connection = connect(&options, settings.connect_timeout).await?;
-        let fsync = sqlx::query("SHOW fsync").fetch_one(&mut connection).await?;
-        if fsync.try_get::<String, _>(0)? == "off" {
-            tracing::warn!(
-                "the PostgreSQL server has fsync = off: a power cut would cost what it has confirmed"
-            );
-        }
-        let half =
-            sqlx::query("SELECT 1 FROM migration WHERE NOT whole").fetch_optional(&mut connection).await?;
-        if half.is_some() {
-            return Err(RecordError::Corrupt(
-                "a migration into it has not ended: run `tollgate migrate-record` again, which goes on where it was"
-                    .into(),
-            ));
-        }
-        connection.close().await?;
         let answer_timeout = settings.answer_timeout;
         let pool = PgPoolOptions::new()
             .acquire_timeout(settings.connect_timeout)
@@ -108,8 +97,28 @@ impl PostgresRecord {
             .before_acquire(|connection, _| Box::pin(alive(connection)))
             .after_release(|connection, _| Box::pin(alive(connection)))
             .connect_lazy_with(options.clone());
-        let log = Arc::new(LogWriter::new(options, settings.connect_timeout));
-        Ok(Self { pool, answer_timeout, log })
+        let door = Arc::new(Door::new(options, settings.connect_timeout, answer_timeout));
+        let log = Arc::new(LogWriter::new(Arc::clone(&door)));
+        Ok(Self { pool, door, answer_timeout, log })
+    }
+
+    /// Connects to the server at `url` and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`RecordError::Unavailable`] or [`RecordError::Corrupt`]; see the module.
+    pub async fn open(url: &config::Masked, settings: &config::Record) -> Result<Self, RecordError> {
+        let record = Self::new(url, settings)?;
+        record.door.open().await?;
+        Ok(record)
+    }
+
+    /// Connects to the server and brings its tables up to date, from when on it can be asked. A server that is away is not
+    /// waited for: try again.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn reach(&self) -> Result<(), RecordError> {
+        self.door.try_open().await
     }
 
     /// Brings the tables of the server at `url` up to date, where it is empty from nothing.
@@ -117,16 +126,7 @@ impl PostgresRecord {
         url: &config::Masked,
         settings: &config::Record,
     ) -> Result<(), RecordError> {
-        // Without the bounds of other connections: sqlx lets one of all gateways do it at a time, and the others wait for
-        // that as long as it takes.
-        let making = PgPoolOptions::new()
-            .acquire_timeout(settings.connect_timeout)
-            .max_connections(1)
-            .connect_with(connect_options(url)?)
-            .await?;
-        MIGRATIONS.run(&making).await.map_err(unmigrated)?;
-        making.close().await;
-        Ok(())
+        door::make_tables(&connect_options(url)?, settings.connect_timeout).await
     }
 
     /// A connection for what takes its time: without a bound on statements.
@@ -161,6 +161,7 @@ impl PostgresRecord {
 
     /// A transaction that has its turn to write.
     async fn write(&self) -> Result<PgTransaction<'static>, RecordError> {
+        self.door.check()?;
         let mut tx = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
         Ok(tx)

@@ -6,6 +6,8 @@ mod server;
 
 use std::sync::Arc;
 
+use sqlx::Row as _;
+
 use self::server::Postgres;
 use super::*;
 use crate::config::{Masked, Record, RecordUrl};
@@ -213,10 +215,48 @@ async fn a_wrong_password_is_refused_and_not_told() {
     let server = Postgres::start();
     let url = server.url().replace(server::PASSWORD, "not-the-password");
     let error = PostgresRecord::open(&Masked(url.clone()), &settings(&url)).await.unwrap_err();
-    assert!(matches!(error, RecordError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, RecordError::Unavailable(_)) && !error.is_away(), "{error:?}");
     let told = format!("{error} {error:?} {:?}", settings(&url));
     assert!(told.contains("password authentication failed") && !told.contains("not-the-password"), "{told}");
     assert!(!format!("{:?}", open(&server).await).contains(server::PASSWORD));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_asked_nothing_until_it_is_reached() {
+    let mut server = Postgres::start();
+    let url = server.url();
+    server.kill();
+    let record = PostgresRecord::new(&Masked(url.clone()), &settings(&url)).unwrap();
+    let error = record.reach().await.unwrap_err();
+    assert!(error.is_away(), "{error:?}");
+    let error = record.organization("acme").await.unwrap_err();
+    assert!(error.is_away() && error.to_string().contains("Connection refused"), "{error}");
+    server.start_again();
+    // It is there, and nobody has looked at it yet.
+    let made = Shipment::default();
+    for error in [record.last_change().await.unwrap_err(), record.ship(&made).await.unwrap_err()] {
+        assert!(error.to_string().contains("not reached"), "{error}");
+    }
+    record.reach().await.unwrap();
+    assert_eq!(record.last_change().await.unwrap(), 0);
+    record.ship(&made).await.unwrap();
+    record.reach().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_of_a_newer_version_that_comes_later_is_left_alone() {
+    let server = Postgres::start();
+    let newer = open(&server).await;
+    sqlx::query("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1")
+        .execute(&newer.pool)
+        .await
+        .unwrap();
+    let url = server.url();
+    let record = PostgresRecord::new(&Masked(url.clone()), &settings(&url)).unwrap();
+    let error = record.reach().await.unwrap_err();
+    assert!(!error.is_away() && error.to_string().contains("newer version"), "{error}");
+    let error = record.last_change().await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
 }
 
 #[tokio::test]

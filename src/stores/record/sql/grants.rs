@@ -20,7 +20,7 @@ impl GrantRecord for Record {
                  WHERE s.digest = $1 AND k.revoked_at IS NULL",
             )
             .bind(digest.0.as_slice())
-            .fetch_optional(self.readers()?)
+            .fetch_optional(self.readers())
             .await?;
             row.map(|row| grant(&Columns(&row))).transpose()
         })
@@ -33,13 +33,13 @@ impl GrantRecord for Record {
                 "SELECT 1 FROM key_secrets s JOIN keys k ON k.id = s.key
                  WHERE s.imported AND k.revoked_at IS NULL LIMIT 1",
             );
-            Ok(row.fetch_optional(self.readers()?).await?.is_some())
+            Ok(row.fetch_optional(self.readers()).await?.is_some())
         })
         .await
     }
 
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.within(async { organizations::find(&mut *self.readers()?.acquire().await?, id_or_name).await })
+        self.within(async { organizations::find(&mut *self.readers().acquire().await?, id_or_name).await })
             .await
     }
 
@@ -50,7 +50,7 @@ impl GrantRecord for Record {
             )
             .bind(sequence)
             .bind(int(most as u64))
-            .fetch_all(self.readers()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| change(&Columns(row))).collect()
         })
@@ -59,7 +59,7 @@ impl GrantRecord for Record {
 
     async fn last_change(&self) -> Result<i64, RecordError> {
         self.within(async {
-            let last = sqlx::query(LAST_CHANGE).fetch_one(self.readers()?).await?;
+            let last = sqlx::query(LAST_CHANGE).fetch_one(self.readers()).await?;
             Columns(&last).number("last")
         })
         .await

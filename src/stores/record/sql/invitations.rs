@@ -66,7 +66,7 @@ impl Record {
             .bind(org.as_str())
             .bind(page.after.unwrap_or_default())
             .bind(int(page.most as u64))
-            .fetch_all(self.readers()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| invitation(&Columns(row))).collect()
         })
@@ -74,7 +74,7 @@ impl Record {
     }
 
     pub(super) async fn invitation(&self, digest: &Digest) -> Result<Option<Invitation>, RecordError> {
-        self.within(async { find(&mut *self.readers()?.acquire().await?, digest).await }).await
+        self.within(async { find(&mut *self.readers().acquire().await?, digest).await }).await
     }
 
     pub(super) async fn withdraw_invitation(

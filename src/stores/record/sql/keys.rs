@@ -83,7 +83,7 @@ impl KeyRecord for Record {
                 ))
                 .bind(filter.revoked),
             };
-            let rows = query.fetch_all(self.readers()?).await?;
+            let rows = query.fetch_all(self.readers()).await?;
             rows.iter().map(key).collect()
         })
         .await
@@ -103,7 +103,7 @@ impl KeyRecord for Record {
                 .bind(micros(at))
                 .bind(id.0)
                 .bind(int(page.most as u64))
-                .fetch_all(self.readers()?)
+                .fetch_all(self.readers())
                 .await?;
             rows.iter().map(key).collect()
         })
@@ -111,7 +111,7 @@ impl KeyRecord for Record {
     }
 
     async fn key(&self, id: KeyId) -> Result<Key, RecordError> {
-        self.within(async { find(&mut *self.readers()?.acquire().await?, id).await }).await
+        self.within(async { find(&mut *self.readers().acquire().await?, id).await }).await
     }
 
     async fn key_named(&self, org: &OrgId, name: &str) -> Result<Key, RecordError> {
@@ -121,7 +121,7 @@ impl KeyRecord for Record {
             ))
             .bind(org.as_str())
             .bind(name)
-            .fetch_optional(self.readers()?)
+            .fetch_optional(self.readers())
             .await?;
             row.map_or_else(
                 || Err(RecordError::NotFound(format!("`{org}` has no key named `{name}`"))),
@@ -244,7 +244,7 @@ impl KeyRecord for Record {
                  WHERE k.organization = $1 AND k.revoked_at IS NULL AND s.valid_until IS NULL AND s.sealed IS NULL",
             )
             .bind(org.as_str())
-            .fetch_one(self.readers()?)
+            .fetch_one(self.readers())
             .await?;
             Columns(&row).count("keys")
         })

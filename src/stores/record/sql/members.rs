@@ -23,7 +23,7 @@ impl Record {
             .bind(org.as_str())
             .bind(page.after.map_or(Uuid::nil(), |user| user.0))
             .bind(int(page.most as u64))
-            .fetch_all(self.readers()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| member(&Columns(row))).collect()
         })

@@ -17,7 +17,7 @@ impl NoticeRecord for Record {
             let found = sqlx::query("SELECT 1 FROM notices WHERE user_id = $1 AND notice = $2")
                 .bind(user.0)
                 .bind(notice)
-                .fetch_optional(self.readers()?)
+                .fetch_optional(self.readers())
                 .await?;
             Ok(found.is_some())
         })

@@ -39,7 +39,7 @@ impl OrganizationRecord for Record {
     async fn organizations(&self) -> Result<Vec<Organization>, RecordError> {
         self.within(async {
             let rows =
-                sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(self.readers()?).await?;
+                sqlx::query("SELECT * FROM organizations ORDER BY id").fetch_all(self.readers()).await?;
             rows.iter().map(|row| organization(&Columns(row))).collect()
         })
         .await
@@ -64,7 +64,7 @@ impl OrganizationRecord for Record {
             let rows = query
                 .bind(page.after.as_ref().map_or("", OrgId::as_str))
                 .bind(int(page.most as u64))
-                .fetch_all(self.readers()?)
+                .fetch_all(self.readers())
                 .await?;
             rows.iter().map(|row| organization(&Columns(row))).collect()
         })

@@ -39,7 +39,7 @@ impl PeopleRecord for Record {
     async fn users(&self) -> Result<Vec<User>, RecordError> {
         self.within(async {
             let rows = sqlx::query(select_users!("ORDER BY u.email, m.organization"));
-            all(&rows.fetch_all(self.readers()?).await?)
+            all(&rows.fetch_all(self.readers()).await?)
         })
         .await
     }
@@ -52,7 +52,7 @@ impl PeopleRecord for Record {
             ))
             .bind(page.after.as_deref().unwrap_or_default())
             .bind(int(page.most as u64));
-            all(&rows.fetch_all(self.readers()?).await?)
+            all(&rows.fetch_all(self.readers()).await?)
         })
         .await
     }
@@ -60,7 +60,7 @@ impl PeopleRecord for Record {
     async fn user(&self, email: &str) -> Result<User, RecordError> {
         self.within(async {
             let email = email.to_lowercase();
-            let mut reader = self.readers()?.acquire().await?;
+            let mut reader = self.readers().acquire().await?;
             find(&mut reader, &email).await?.ok_or_else(|| unknown(&email))
         })
         .await
@@ -68,7 +68,7 @@ impl PeopleRecord for Record {
 
     async fn user_by_id(&self, id: UserId) -> Result<User, RecordError> {
         self.within(async {
-            let mut reader = self.readers()?.acquire().await?;
+            let mut reader = self.readers().acquire().await?;
             find_id(&mut reader, id).await?.ok_or_else(|| unknown(&id.to_string()))
         })
         .await
@@ -76,7 +76,7 @@ impl PeopleRecord for Record {
 
     async fn user_of_subject(&self, subject: &str) -> Result<Option<User>, RecordError> {
         self.within(async {
-            let mut reader = self.readers()?.acquire().await?;
+            let mut reader = self.readers().acquire().await?;
             let row = sqlx::query("SELECT id FROM users WHERE subject = $1").bind(subject);
             match row.fetch_optional(&mut *reader).await? {
                 Some(row) => find_id(&mut reader, UserId(Columns(&row).uuid("id")?)).await,
@@ -119,7 +119,7 @@ impl PeopleRecord for Record {
         self.within(async {
             let row = sqlx::query("SELECT id, password FROM users WHERE email = $1")
                 .bind(email.to_lowercase())
-                .fetch_optional(self.readers()?)
+                .fetch_optional(self.readers())
                 .await?;
             row.map(|row| {
                 let row = Columns(&row);

@@ -49,7 +49,7 @@ impl ProjectRecord for Record {
                 "SELECT * FROM projects WHERE $1 IS NULL OR organization = $1 ORDER BY organization, name",
             )
             .bind(org.map(OrgId::as_str))
-            .fetch_all(self.readers()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| project(&Columns(row))).collect()
         })
@@ -64,7 +64,7 @@ impl ProjectRecord for Record {
             .bind(org.as_str())
             .bind(page.after.as_ref().map_or("", ProjectId::as_str))
             .bind(int(page.most as u64))
-            .fetch_all(self.readers()?)
+            .fetch_all(self.readers())
             .await?;
             rows.iter().map(|row| project(&Columns(row))).collect()
         })
@@ -72,7 +72,7 @@ impl ProjectRecord for Record {
     }
 
     async fn project(&self, id: &ProjectId) -> Result<Project, RecordError> {
-        self.within(async { find(&mut *self.readers()?.acquire().await?, id).await }).await
+        self.within(async { find(&mut *self.readers().acquire().await?, id).await }).await
     }
 
     async fn rename_project(

@@ -31,7 +31,7 @@ impl SessionRecord for Record {
 
     async fn session(&self, id: Uuid) -> Result<Option<(Session, User)>, RecordError> {
         self.within(async {
-            let mut reader = self.readers()?.acquire().await?;
+            let mut reader = self.readers().acquire().await?;
             let Some(session) = find(&mut reader, id).await? else { return Ok(None) };
             let user = people::find_id(&mut reader, session.user).await?;
             Ok(user.map(|user| (session, user)))

@@ -89,7 +89,7 @@ impl AuditRecord for Record {
                 .bind(filter.subject.as_deref())
                 .bind(page.after.unwrap_or(i64::MAX))
                 .bind(int(page.most as u64))
-                .fetch_all(self.readers()?)
+                .fetch_all(self.readers())
                 .await?;
             rows.iter().map(|row| entry(&Columns(row))).collect()
         })

@@ -1,7 +1,8 @@
-//! Grants and organizations as Redis holds them: `NUMBER VERSION CHECKSUM JSON`.
+//! Grants and organizations as the key index in Redis and the journal on disk hold them, under a name each:
+//! `NUMBER VERSION CHECKSUM JSON`.
 //!
 //! The checksum is of the version, the name under which it lies, and the content: what was damaged, was written by
-//! another version, or belongs to another name is not read. It keeps out accidents, not those who may write to Redis:
+//! another version, or belongs to another name is not read. It keeps out accidents, not those who may write there:
 //! they could as well reset the limits.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -10,7 +11,9 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::id::{KeyId, OrgId, ProjectId};
 use crate::domain::key::{Grant, Organization, Scopes};
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
+use crate::domain::secret::Digest;
 use crate::domain::time::{Period, Timestamp};
+use crate::stores::record::{Change, Changed};
 
 /// To be raised with every change of the structures below.
 const VERSION: u32 = 1;
@@ -56,14 +59,39 @@ fn encode<T: Serialize>(name: &str, seen: i64, content: &T) -> Option<String> {
 
 /// What `name` holds, and the number it was read at. `None` where it must not be trusted.
 fn decode<T: DeserializeOwned>(name: &str, entry: &str) -> Option<(i64, T)> {
+    let seen = number_of(name, entry)?;
+    Some((seen, serde_json::from_str(entry.splitn(4, ' ').nth(3)?).ok()?))
+}
+
+/// The number of an entry that is whole, whatever it holds.
+pub(super) fn number_of(name: &str, entry: &str) -> Option<i64> {
     let mut parts = entry.splitn(4, ' ');
     let seen = parts.next()?.parse().ok()?;
     let (version, sum, json) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_whole = version.parse() == Ok(VERSION) && sum == checksum(name, json);
-    Some((seen, is_whole.then(|| serde_json::from_str(json).ok()).flatten()?))
+    (version.parse() == Ok(VERSION) && sum == checksum(name, json)).then_some(seen)
 }
 
-fn checksum(name: &str, json: &str) -> String {
+/// The name of a key.
+pub(super) fn key_name(digest: &Digest) -> String {
+    let hex: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("tollgate:key:{hex}")
+}
+
+/// The name of an organization.
+pub(super) fn organization_name(org: &OrgId) -> String {
+    format!("tollgate:{{{org}}}:a")
+}
+
+/// What a change is about, and its number.
+pub(super) fn changed(change: &Change) -> (String, i64) {
+    let name = match &change.subject {
+        Changed::Secret(digest) => key_name(digest),
+        Changed::Organization(org) => organization_name(org),
+    };
+    (name, change.sequence)
+}
+
+pub(super) fn checksum(name: &str, json: &str) -> String {
     let hash = Sha256::new().chain_update(VERSION.to_be_bytes()).chain_update(name).chain_update([0]);
     let sum = hash.chain_update(json).finalize();
     sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect()

@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use tokio::task::JoinSet;
 
 use super::support::{Answer, Gateway, Kept, RedisServer, Upstream};
 use super::{burst, flood, start};

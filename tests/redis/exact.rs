@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 
 use super::support::{Answer, Gateway, Kept, RedisServer, Upstream};
 use super::{burst, flood, start};

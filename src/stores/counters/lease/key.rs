@@ -20,6 +20,9 @@ const SLOTS_BELIEVED: Duration = Duration::from_millis(20);
 const RETURNING: Duration = Duration::from_millis(15);
 /// With less time left than this a lease is not worth adding to.
 const ENDING: Duration = Duration::from_millis(8);
+/// From this many requests per cell on, allowances that ran out of time are followed by others without a request that
+/// waits for them.
+const STEADY: u64 = 8;
 
 /// Allowances at hand, all counted in one cell.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +74,13 @@ pub(super) struct KeyState {
     /// Since when there is something.
     pub owed_since: Option<Local>,
     pub pool: Option<Pool>,
+    /// Whether the last allowances ran out of time, and no call has asked for others since.
+    pub is_over: bool,
     pub waiting: u64,
     pub demand: Demand,
     pub refused: Option<Refused>,
+    /// When it will be looked at what is owed.
+    look: Option<Local>,
     /// As the last claim named them.
     pub terms: Terms,
     /// What the store said last, and for how long it may be told.
@@ -97,11 +104,37 @@ impl Pool {
 }
 
 impl KeyState {
+    /// Whether there is something to tell the store.
+    pub const fn owes(&self) -> bool {
+        !self.entries.is_empty() || !self.unacked.is_empty() || self.acked != self.seq
+    }
+
     /// Gives up allowances whose time is over: they go back to where they were counted.
     pub fn roll(&mut self, now: Local) {
         if let Some(pool) = self.pool.take_if(|pool| now >= pool.ends) {
+            self.is_over = true;
             self.owe(Entry { at: pool.at, requests: -(pool.left as i64), microcents: -pool.money });
         }
+    }
+
+    /// How many allowances to ask for ahead, though nobody waits: where so many were asked for that some of the next
+    /// requests would.
+    pub fn renewal(&mut self, now: Local) -> u64 {
+        let is_refused = self.refused.is_some();
+        if !self.is_over || is_refused {
+            return 0;
+        }
+        Some(self.demand.per_cell(now)).filter(|expected| *expected >= STEADY).unwrap_or(0)
+    }
+
+    /// Plans a look; `None` where one is planned as early.
+    pub fn plan(&mut self, at: Local) -> Option<Local> {
+        self.look.is_none_or(|planned| at < planned).then(|| *self.look.insert(at))
+    }
+
+    /// Takes a look that was planned; not where a sooner one has taken its place.
+    pub fn take_look(&mut self, planned: Local) -> bool {
+        self.look.take_if(|look| *look == planned).is_some()
     }
 
     /// Spends an allowance; when it was admitted on the store's clock, and whether it is time to ask for more.

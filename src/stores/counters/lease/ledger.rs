@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use ahash::AHashMap;
 
+use super::demand::Demand;
 use super::join::Report;
 use super::key::{KeyState, Refused, Sent};
 use super::slots::Slots;
@@ -51,7 +52,7 @@ pub(in crate::stores::counters) struct Ledger {
     slots: Slots,
     refused: Option<Refused>,
     /// The plan's second and minute, and in flight elsewhere.
-    plan: ([Count; 2], u64),
+    plan: Plan,
     /// The last use of any key.
     used: Local,
     /// What was admitted of late and the record may not have.
@@ -66,6 +67,9 @@ pub(in crate::stores::counters) struct Ledger {
     pub(super) report: Option<Report>,
 }
 
+/// The trailing second and minute, and how many requests are in flight at other nodes.
+type Plan = ([Count; 2], u64);
+
 /// What one batch brought to the record.
 #[derive(Clone, Debug)]
 pub(super) struct Shipped {
@@ -79,7 +83,10 @@ impl Ledger {
     pub fn claim(&mut self, claim: &Claim<'_>, first: bool, now: Local) -> Answer {
         let terms = Terms::of(claim);
         self.used = now;
-        let key = self.keys.entry(claim.key).or_default();
+        let key = match self.keys.get_mut(&claim.key) {
+            Some(key) => key,
+            None => self.keys.entry(claim.key).or_default(),
+        };
         if first {
             key.demand.note(now);
         }
@@ -91,7 +98,8 @@ impl Ledger {
             key.unshipped.add(at, terms.estimate);
             self.recent.add(at);
             let claimed = Claimed { key: claim.key, at, estimate: claim.estimate };
-            return Answer::Granted { claimed, standing: self.standing(claim.key, &terms), more };
+            let standing = standing(Some(key), &self.slots, &self.plan, &terms);
+            return Answer::Granted { claimed, standing, more };
         }
         for refused in [&mut self.refused, &mut key.refused].into_iter().flatten() {
             if !refused.holds(&terms, now) {
@@ -135,13 +143,14 @@ impl Ledger {
         let left = key.pool.map_or(0, |pool| pool.left);
         let waiting = key.waiting.saturating_sub(left);
         let asks = key.waiting > 0 || key.pool.is_some();
-        let rate = if asks { key.demand.per_cell(now) } else { 0 };
+        let renewal = if self.refused.is_none() { key.renewal(now) } else { 0 };
+        let rate = if asks { key.demand.per_cell(now) } else { renewal };
         let capped = key.terms.caps.concurrency.is_some();
         let tells = capped && self.slots.tell_within(now).is_some();
-        if !asks && key.entries.is_empty() && key.unacked.is_empty() && key.acked == key.seq && !tells {
+        if !asks && rate == 0 && !key.owes() && !tells {
             return None;
         }
-        key.owed_since = None;
+        (key.owed_since, key.is_over) = (None, false);
         if key.seq == 0 {
             // The store may remember this node's calls from before the key was forgotten here, all of them answered.
             key.acked = now.0;
@@ -189,7 +198,7 @@ impl Ledger {
             self.slots.answered(slots, sent.at, done.slots);
         }
         let refused = done.refused.map(|(limit, retry_at)| {
-            let standing = self.standing(key, &sent.terms);
+            let standing = standing(self.keys.get(&key), &self.slots, &self.plan, &sent.terms);
             Refused::new(Denial { limit, retry_at, standing }, sent.terms, &done, now)
         });
         let Some(state) = self.keys.get_mut(&key) else { return };
@@ -275,8 +284,8 @@ impl Ledger {
         key.owe(Entry { at: claimed.at, requests: 1, microcents: claimed.estimate.microcents as i64 });
     }
 
-    /// Ends an admitted request. By when the store should hear of something, if it should.
-    pub fn settle(&mut self, claimed: &Claimed, actual: Cost, now: Local) -> Option<Duration> {
+    /// Ends an admitted request. When to look what the store should hear of, where no look is planned as early.
+    pub fn settle(&mut self, claimed: &Claimed, actual: Cost, now: Local) -> Option<Local> {
         self.slots.give_back();
         let key = self.keys.entry(claimed.key).or_default();
         let microcents = actual.microcents as i64 - claimed.estimate.microcents as i64;
@@ -285,18 +294,29 @@ impl Ledger {
         let soon = if key.terms.has_budget() { SETTLE_SOON } else { SETTLE_LATER };
         let owes = (microcents != 0).then(|| key.owed_since.get_or_insert(now).plus(soon).since(now));
         let slots = key.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
-        owes.into_iter().chain(slots).min()
+        let soon = owes.into_iter().chain(slots).min()?;
+        key.plan(now.plus(soon))
     }
 
-    /// Undoes an admission of which nothing came.
-    pub fn release(&mut self, claimed: &Claimed, now: Local) -> Option<Duration> {
+    /// Undoes an admission of which nothing came; as [`Ledger::settle`].
+    pub fn release(&mut self, claimed: &Claimed, now: Local) -> Option<Local> {
         self.slots.give_back();
         self.refused = None;
         self.recent.take(claimed.at);
         let key = self.keys.entry(claimed.key).or_default();
         key.unshipped.take(claimed.at, claimed.estimate.microcents);
         key.put_back(claimed.at, claimed.estimate, now);
-        Some(SETTLE_SOON)
+        key.plan(now.plus(SETTLE_SOON))
+    }
+
+    /// Plans a look at `key` by `at`; `None` where one is planned as early.
+    pub fn plan(&mut self, key: Option<KeyId>, at: Local) -> Option<Local> {
+        self.keys.get_mut(&key)?.plan(at)
+    }
+
+    /// Whether a look at `key` that was planned for `planned` is to be taken: no sooner one has taken its place.
+    pub fn take_look(&mut self, key: Option<KeyId>, planned: Local) -> bool {
+        self.keys.get_mut(&key).is_some_and(|key| key.take_look(planned))
     }
 
     /// How long until `key` has something to tell by itself: allowances that are over, a cost, slots.
@@ -309,7 +329,10 @@ impl Ledger {
         if let Some(pool) = &state.pool {
             return Some(pool.ends.since(now));
         }
-        let owes = !state.entries.is_empty() || !state.unacked.is_empty() || state.acked != state.seq;
+        if self.refused.is_none() && state.renewal(now) > 0 {
+            return Some(Duration::ZERO);
+        }
+        let owes = state.owes();
         let slots = state.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
         let soon = if state.entries.iter().any(|entry| entry.requests != 0) || state.terms.has_budget() {
             Duration::ZERO
@@ -322,9 +345,7 @@ impl Ledger {
 
     /// Keys that owe the store something.
     pub fn owing(&self) -> Vec<Option<KeyId>> {
-        let owes =
-            |key: &KeyState| !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq;
-        self.keys.iter().filter(|(_, key)| owes(key) || key.pool.is_some()).map(|(id, _)| *id).collect()
+        self.keys.iter().filter(|(_, key)| key.owes() || key.pool.is_some()).map(|(id, _)| *id).collect()
     }
 
     /// Gives up every allowance, so that the next calls give them back: for the end of the process.
@@ -334,6 +355,7 @@ impl Ledger {
                 pool.ends = now;
             }
             key.roll(now);
+            key.demand = Demand::default();
         }
     }
 
@@ -346,37 +368,35 @@ impl Ledger {
         }
         self.keys.retain(|_, key| {
             key.roll(now);
-            let owes = !key.entries.is_empty() || !key.unacked.is_empty() || key.acked != key.seq;
-            key.call.is_some() || owes || !key.unshipped.is_empty()
+            key.call.is_some() || key.owes() || !key.unshipped.is_empty()
         });
         let is_told = self.report.is_none() && self.shipped.is_empty();
         self.keys.is_empty() && self.slots.in_flight == 0 && is_told
     }
+}
 
-    /// Where the limits stand, as the store said last, what is at hand being free.
-    fn standing(&self, key: Option<KeyId>, terms: &Terms) -> Standing {
-        let key = self.keys.get(&key);
-        let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
-        let gauge = |cap: Option<u64>, count: Count| {
-            let cap = cap?;
-            let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
-            Some(Gauge { cap, remaining, resets_at: count.next_expiry })
-        };
-        let ([second, minute], elsewhere) = self.plan;
-        let counts = key.and_then(|key| key.seen).map_or_else(Default::default, |seen| seen.counts);
-        let quotas = terms.quotas;
-        Standing {
-            in_flight: self.slots.in_flight + elsewhere,
-            concurrency: terms.caps.concurrency,
-            second: gauge(terms.caps.per_second, second),
-            minute: gauge(terms.caps.per_minute, minute),
-            quotas: [
-                gauge(quotas.total, counts[2]),
-                gauge(quotas.daily, counts[3]),
-                gauge(quotas.weekly, counts[4]),
-                gauge(quotas.monthly, counts[5]),
-            ],
-        }
+/// Where the limits stand, as the store said last, what is at hand being free.
+fn standing(key: Option<&KeyState>, slots: &Slots, plan: &Plan, terms: &Terms) -> Standing {
+    let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
+    let gauge = |cap: Option<u64>, count: Count| {
+        let cap = cap?;
+        let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
+        Some(Gauge { cap, remaining, resets_at: count.next_expiry })
+    };
+    let ([second, minute], elsewhere) = *plan;
+    let counts = key.and_then(|key| key.seen).map_or_else(Default::default, |seen| seen.counts);
+    let quotas = terms.quotas;
+    Standing {
+        in_flight: slots.in_flight + elsewhere,
+        concurrency: terms.caps.concurrency,
+        second: gauge(terms.caps.per_second, second),
+        minute: gauge(terms.caps.per_minute, minute),
+        quotas: [
+            gauge(quotas.total, counts[2]),
+            gauge(quotas.daily, counts[3]),
+            gauge(quotas.weekly, counts[4]),
+            gauge(quotas.monthly, counts[5]),
+        ],
     }
 }
 

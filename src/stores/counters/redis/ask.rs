@@ -113,8 +113,15 @@ impl Inner {
         self.runtime.spawn(async move { inner.carry(&org, &call).await });
     }
 
-    /// Makes a call, and tells the ledger and those who wait what came of it.
-    pub(super) async fn carry(self: &Arc<Self>, id: &OrgId, call: &Call) {
+    /// Makes a call, and sees to what is due then.
+    async fn carry(self: &Arc<Self>, id: &OrgId, call: &Call) {
+        if let Some(planned) = self.carry_out(id, call).await {
+            self.attend(id, call.key, planned).await;
+        }
+    }
+
+    /// Makes a call, and tells the ledger and those who wait what came of it; when to look at it again.
+    async fn carry_out(self: &Arc<Self>, id: &OrgId, call: &Call) -> Option<Local> {
         let key = call.key;
         let sent = local();
         let reply = self.call(id, call).await;
@@ -124,7 +131,7 @@ impl Inner {
         if matches!(reply, Ok(Reply::Missing | Reply::OtherEpoch)) {
             self.join(id);
         }
-        let due = self.with(id, |org| {
+        self.with(id, |org| {
             let now = local();
             match &reply {
                 Err(LinkError::Moving) => drop(org.moving.entry(key).or_insert(sent)),
@@ -144,11 +151,9 @@ impl Inner {
             if let Some(notify) = org.flights.remove(&key) {
                 notify.notify_waiters();
             }
-            org.ledger.due(key, now)
-        });
-        if let Some(due) = due.filter(|_| !self.link.shard(id).is_open()) {
-            self.look_after(id, key, due);
-        }
+            let due = org.ledger.due(key, now).filter(|_| !self.link.shard(id).is_open())?;
+            org.ledger.plan(key, now.plus(due))
+        })
     }
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
@@ -160,49 +165,53 @@ impl Inner {
 
     /// Looks within `soon` whether `key` owes something, and tells it.
     pub(super) fn look_after(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, soon: Duration) {
-        let at = local().plus(soon);
-        let is_new = self.with(id, |org| {
-            let planned = org.looks.entry(key).or_insert(Local(u64::MAX));
-            let sooner = at < *planned;
-            if sooner {
-                *planned = at;
-            }
-            sooner
-        });
-        if is_new && !self.stopped.load(Ordering::Relaxed) {
-            let (inner, id) = (Arc::clone(self), id.clone());
-            self.runtime.spawn(async move {
-                tokio::time::sleep(soon).await;
-                inner.look(&id, key, at);
-            });
+        if let Some(planned) = self.with(id, |org| org.ledger.plan(key, local().plus(soon))) {
+            self.look_at(id, key, planned);
         }
     }
 
-    fn look(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
-        let is_open = self.link.shard(id).is_open();
-        let (call, due) = self.with(id, |org| {
-            // A sooner look has taken the place of this one.
-            if org.looks.get(&key) != Some(&planned) {
-                return (None, None);
+    /// Takes the look at `key` that is planned.
+    pub(super) fn look_at(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
+        if !self.is_stopped() {
+            let (inner, id) = (Arc::clone(self), id.clone());
+            self.runtime.spawn(async move { inner.attend(&id, key, planned).await });
+        }
+    }
+
+    /// Looks at `key` when it is planned, and tells what is owed, for as long as there is something to look at. A key in
+    /// use is attended by one task from cell to cell.
+    async fn attend(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, mut planned: Local) {
+        loop {
+            tokio::time::sleep(planned.since(local())).await;
+            let next = match self.look(id, key, planned) {
+                Look::Tell(call) => self.carry_out(id, &call).await,
+                Look::At(next) => Some(next),
+                Look::Never => None,
+            };
+            match next {
+                Some(next) if !self.is_stopped() => planned = next,
+                _ => return,
             }
-            org.looks.remove(&key);
+        }
+    }
+
+    fn look(&self, id: &OrgId, key: Option<KeyId>, planned: Local) -> Look {
+        let is_open = self.link.shard(id).is_open();
+        self.with(id, |org| {
             // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
             // must be made.
-            if is_open || org.joining.is_some() {
-                return (None, None);
+            if !org.ledger.take_look(key, planned) || is_open || org.joining.is_some() {
+                return Look::Never;
             }
             let now = local();
             match org.ledger.due(key, now) {
-                Some(due) if due > AT_ONCE => (None, Some(due)),
-                Some(_) => (org.ledger.call(key, now), None),
-                None => (None, None),
+                Some(due) if due > AT_ONCE => {
+                    org.ledger.plan(key, now.plus(due)).map_or(Look::Never, Look::At)
+                }
+                Some(_) => org.ledger.call(key, now).map_or(Look::Never, Look::Tell),
+                None => Look::Never,
             }
-        });
-        if let Some(call) = call {
-            self.make(id, call);
-        } else if let Some(due) = due {
-            self.look_after(id, key, due);
-        }
+        })
     }
 
     /// Tells Redis everything that is owed for some organizations, a few keys at a time.
@@ -223,7 +232,11 @@ impl Inner {
                 }
                 let Some(call) = self.with(&id, |org| org.ledger.call(key, local())) else { continue };
                 let inner = Arc::clone(self);
-                telling.spawn(async move { inner.carry(&id, &call).await });
+                telling.spawn(async move {
+                    if let Some(planned) = inner.carry_out(&id, &call).await {
+                        inner.look_at(&id, key, planned);
+                    }
+                });
             }
         }
         while telling.join_next().await.is_some() {}
@@ -244,6 +257,14 @@ impl Org {
     fn is_adrift(&self, key: Option<KeyId>, now: Local) -> bool {
         self.moving.get(&key).is_some_and(|since| now.since(*since) >= MOVING_FOR)
     }
+}
+
+/// What a look at a key comes to.
+enum Look {
+    Tell(Call),
+    /// To be looked at again, as is planned.
+    At(Local),
+    Never,
 }
 
 /// A place among those who wait for a call; left when dropped.

@@ -89,15 +89,20 @@ impl Known {
 
     /// An instant of its clock on the clock that showed `now` a moment ago, as clients and headers know it.
     pub fn here(&self, at: Timestamp, now: Timestamp) -> Timestamp {
-        let ahead = self.now(local()).micros() as i64 - now.micros() as i64;
-        Timestamp::from_micros(at.micros().saturating_add_signed(-ahead))
+        back(at, self.ahead(now))
+    }
+
+    /// How far its clock is ahead of the one that showed `now` a moment ago, in microseconds.
+    fn ahead(&self, now: Timestamp) -> i64 {
+        self.now(local()).micros() as i64 - now.micros() as i64
     }
 
     /// As [`Known::here`], for every instant of a standing.
     pub fn as_seen_here(&self, standing: &mut Standing, now: Timestamp) {
+        let ahead = self.ahead(now);
         let move_over = |gauge: &mut Option<Gauge>| {
             if let Some(at) = gauge.as_mut().and_then(|gauge| gauge.resets_at.as_mut()) {
-                *at = self.here(*at, now);
+                *at = back(*at, ahead);
             }
         };
         let Standing { second, minute, quotas, .. } = standing;
@@ -169,4 +174,8 @@ impl Known {
     pub fn was_emptied_within(&self, ago: Duration) -> bool {
         self.emptied_ago().is_some_and(|since| since < ago)
     }
+}
+
+const fn back(at: Timestamp, micros: i64) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_add_signed(-micros))
 }

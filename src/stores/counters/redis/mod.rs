@@ -130,8 +130,6 @@ struct Org {
     ledger: Ledger,
     /// Who waits for the call under way.
     flights: AHashMap<Option<KeyId>, Arc<Notify>>,
-    /// When a task will look after a key.
-    looks: AHashMap<Option<KeyId>, Local>,
     /// Since when it is seen to that this node is counted by what Redis holds.
     joining: Option<Local>,
     /// Whether this process has ever been told what is counted: one that has not cannot tell what of its share is left.
@@ -210,9 +208,9 @@ impl RedisCounters {
     pub fn settle(&self, org: &OrgId, claimed: &Claimed, actual: Cost) {
         let inner = &self.0;
         inner.own.settle(org, claimed, actual);
-        let soon = inner.with(org, |org| org.ledger.settle(claimed, actual, local()));
-        if let Some(soon) = soon {
-            inner.look_after(org, claimed.key, soon);
+        let planned = inner.with(org, |org| org.ledger.settle(claimed, actual, local()));
+        if let Some(planned) = planned {
+            inner.look_at(org, claimed.key, planned);
         }
     }
 
@@ -220,9 +218,9 @@ impl RedisCounters {
     pub fn release(&self, org: &OrgId, claimed: &Claimed) {
         let inner = &self.0;
         inner.own.release(org, claimed);
-        let soon = inner.with(org, |org| org.ledger.release(claimed, local()));
-        if let Some(soon) = soon {
-            inner.look_after(org, claimed.key, soon);
+        let planned = inner.with(org, |org| org.ledger.release(claimed, local()));
+        if let Some(planned) = planned {
+            inner.look_at(org, claimed.key, planned);
         }
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::link::LinkError;
 use super::script::CLAIM;
+use super::shard::Shard;
 use super::{Inner, Local, Org, Unclaimed, local, wire};
 use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
-use crate::stores::counters::lease::{Answer, Call, Reply};
+use crate::stores::counters::lease::{AT_ONCE, Answer, Call, Reply};
 
 /// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
 /// an organization into a Redis that was found empty.
@@ -21,8 +22,6 @@ const WAIT_MAX: Duration = Duration::from_millis(900);
 const MEET_MAX: Duration = Duration::from_secs(5);
 /// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
 const MOVING_FOR: Duration = Duration::from_millis(500);
-/// A look that is due so soon is taken at once.
-const AT_ONCE: Duration = Duration::from_micros(500);
 
 impl Inner {
     /// Waits until the ledger can answer a claim.
@@ -52,8 +51,8 @@ impl Inner {
                 self.more(org, claim.key);
                 return concluded;
             }
-            let (answer, seat) = self.claim_or_wait(org, claim);
-            if let Some(concluded) = self.conclude(&shard, org, claim, &answer, now) {
+            let (answer, seat) = self.claim_or_wait(&shard, org, claim)?;
+            if let Some(concluded) = self.conclude(&shard, org, claim.key, &answer, now) {
                 return concluded;
             }
             let later = if let Answer::Later(later) = answer { Some(later) } else { None };
@@ -75,22 +74,23 @@ impl Inner {
     /// Claims once more; where Redis has to be asked, takes a seat among those who wait and sees to the call.
     fn claim_or_wait<'a>(
         self: &'a Arc<Self>,
+        shard: &Shard,
         id: &'a OrgId,
         claim: &Claim<'_>,
-    ) -> (Answer, Option<Seat<'a>>) {
+    ) -> Result<(Answer, Option<Seat<'a>>), Unclaimed> {
         let key = claim.key;
         let (answer, notify, call, joins) = self.with(id, |org| {
             let now = local();
-            let answer = org.ledger.claim(claim, false, now);
+            let answer = self.claim_of(org, shard, claim, false, now)?;
             if !matches!(answer, Answer::Ask) {
-                return (answer, None, None, false);
+                return Ok((answer, None, None, false));
             }
             org.ledger.wait(key);
             let notify = Arc::clone(org.flights.entry(key).or_default());
             // Where it is being rebuilt, or that was interrupted, the end of that is what is waited for.
             let call = if org.joining.is_none() { org.ledger.call(key, now) } else { None };
-            (answer, Some(notify), call, org.ledger.is_reporting())
-        });
+            Ok((answer, Some(notify), call, org.ledger.is_reporting()))
+        })?;
         if joins {
             self.join(id);
         }
@@ -98,7 +98,7 @@ impl Inner {
         if let Some(call) = call {
             self.make(id, call);
         }
-        (answer, seat)
+        Ok((answer, seat))
     }
 
     /// Asks for more, with nobody waiting.
@@ -125,9 +125,14 @@ impl Inner {
         let key = call.key;
         let sent = local();
         let reply = self.call(id, call).await;
-        if let Ok(Reply::Done(done)) = &reply {
-            self.link.shard(id).known.showed(done.now, sent);
-        }
+        let next = match &reply {
+            Ok(Reply::Done(done)) => {
+                let shard = self.link.shard(id);
+                shard.known.showed(done.now, sent);
+                shard.known.local(done.cell_end)
+            }
+            _ => sent,
+        };
         if matches!(reply, Ok(Reply::Missing | Reply::OtherEpoch)) {
             self.join(id);
         }
@@ -140,7 +145,7 @@ impl Inner {
             match &reply {
                 Ok(reply) => {
                     org.met |= matches!(reply, Reply::Done(_));
-                    org.ledger.answered(key, call.seq, reply, now);
+                    org.ledger.answered(key, call.seq, reply, next, now);
                 }
                 Err(_) => org.ledger.lost(key, call.seq),
             }
@@ -158,7 +163,7 @@ impl Inner {
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
         let keys = wire::keys(org, call, &self.node);
-        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().0, None);
+        let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().all, None);
         let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
     }
@@ -200,7 +205,12 @@ impl Inner {
         self.with(id, |org| {
             // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
             // must be made.
-            if !org.ledger.take_look(key, planned) || is_open || org.joining.is_some() {
+            if !org.ledger.take_look(key, planned) || org.joining.is_some() {
+                return Look::Never;
+            }
+            if is_open {
+                // Who waited for this look is served without.
+                org.flights.remove(&key).into_iter().for_each(|notify| notify.notify_waiters());
                 return Look::Never;
             }
             let now = local();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::super::lease::Nodes;
 use super::{Local, local};
 use crate::clock;
 use crate::domain::account::{Gauge, Standing};
@@ -12,6 +13,8 @@ use crate::domain::time::Timestamp;
 
 /// How long after a master is back this node's share holds beside its leases.
 const CAREFUL: Duration = Duration::from_secs(2);
+/// For how long its clock is known by one quick answer: clocks part by some 0.2 ms meanwhile.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// What a master's last answers told.
 #[derive(Debug)]
@@ -21,8 +24,11 @@ pub(super) struct Known {
     /// Nodes that were there when it was last asked, and this one's place among them.
     nodes: AtomicU64,
     place: AtomicU64,
-    /// Its clock less the local one, in microseconds.
+    /// Its clock less the local one, in microseconds; by the quickest of its last answers, how long that took, and until
+    /// when that is held to be the best.
     offset: AtomicI64,
+    took: AtomicU64,
+    believed_until: AtomicU64,
     /// The local instant until which this node's share holds beside leases, in microseconds.
     careful_until: AtomicU64,
     /// Whether something may have been counted without it that it was not told yet.
@@ -43,6 +49,8 @@ impl Default for Known {
             place: 0.into(),
             // Until it is asked, its clock is taken to be this machine's.
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
+            took: 0.into(),
+            believed_until: 0.into(),
             careful_until: 0.into(),
             is_owed: false.into(),
             emptied_at: 0.into(),
@@ -54,14 +62,15 @@ impl Default for Known {
 
 impl Known {
     /// Nodes, and the place of this one among them.
-    pub fn nodes(&self) -> (u64, u64) {
-        (self.nodes.load(Ordering::Relaxed).max(1), self.place.load(Ordering::Relaxed))
+    pub fn nodes(&self) -> Nodes {
+        let all = self.nodes.load(Ordering::Relaxed).max(1);
+        Nodes { all, place: self.place.load(Ordering::Relaxed) }
     }
 
     /// Takes over what is known of the master that had its part before.
     pub fn as_of(&self, before: &Self) {
-        let (nodes, place) = before.nodes();
-        self.nodes.store(nodes, Ordering::Relaxed);
+        let Nodes { all, place } = before.nodes();
+        self.nodes.store(all, Ordering::Relaxed);
         self.place.store(place, Ordering::Relaxed);
         self.offset.store(before.offset.load(Ordering::Relaxed), Ordering::Relaxed);
     }
@@ -78,8 +87,20 @@ impl Known {
 
     /// Its clock showed `clock` at some instant between `sent` and now.
     pub fn showed(&self, clock: Timestamp, sent: Local) {
-        let between = (sent.0 + local().0) / 2;
-        self.offset.store(clock.micros() as i64 - between as i64, Ordering::Relaxed);
+        let now = local();
+        let took = now.since(sent).as_micros() as u64;
+        let is_better = took <= self.took.load(Ordering::Relaxed);
+        if is_better || now.0 >= self.believed_until.load(Ordering::Relaxed) {
+            let between = sent.0 + took / 2;
+            self.offset.store(clock.micros() as i64 - between as i64, Ordering::Relaxed);
+            self.took.store(took, Ordering::Relaxed);
+            self.believed_until.store(now.plus(BELIEVED).0, Ordering::Relaxed);
+        }
+    }
+
+    /// The local instant at which it shows `clock`, as far as it is known here.
+    pub fn local(&self, clock: Timestamp) -> Local {
+        Local(clock.micros().saturating_add_signed(-self.offset.load(Ordering::Relaxed)))
     }
 
     /// Its clock, as far as it is known here.

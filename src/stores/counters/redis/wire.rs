@@ -4,7 +4,7 @@
 use redis::Value;
 use serde_json::json;
 
-use super::super::lease::{Call, Count, Done, Joining, Reply, Said, SlotsReply};
+use super::super::lease::{Call, Count, Done, Joining, Reply, Said, SlotsReply, Spent};
 use super::redis_key;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Limit, SpendLimit};
@@ -132,7 +132,8 @@ pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
                 elsewhere,
                 slots: (held != u64::MAX).then_some(SlotsReply { held, free }),
                 in_flight,
-                counts: read_counts(counts)?,
+                counts: read_counts(counts.get(..11)?)?,
+                spent: read_spent(counts.get(11..)?)?,
             })))
         }
         _ => None,
@@ -192,6 +193,15 @@ fn read_counts(numbers: &[u64]) -> Option<[Count; 6]> {
         count(week, w),
         count(month, o),
     ])
+}
+
+fn read_spent(numbers: &[u64]) -> Option<[[Spent; 3]; 2]> {
+    let mut numbers = numbers.iter().copied();
+    let mut spent = [[Spent::default(); 3]; 2];
+    for spent in spent.as_flattened_mut() {
+        *spent = Spent { requests: numbers.next()?, microcents: numbers.next()? };
+    }
+    numbers.next().is_none().then_some(spent)
 }
 
 fn known(at: u64) -> Option<Timestamp> {

@@ -439,7 +439,11 @@ impl Simulation {
             Event::Answered { node, life, key, seq, reply } => {
                 if self.lives(node, life) {
                     let at = self.local(node);
-                    self.nodes[node].ledger.answered(key, seq, &reply, at);
+                    let next = match &*reply {
+                        Reply::Done(done) => at.plus(done.cell_end.since(done.now)),
+                        _ => at,
+                    };
+                    self.nodes[node].ledger.answered(key, seq, &reply, next, at);
                     if matches!(*reply, Reply::Missing | Reply::OtherEpoch) {
                         self.join(node);
                     }

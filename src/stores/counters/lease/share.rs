@@ -6,8 +6,9 @@
 //! its part of the cap. A second and a minute keep to that part, too.
 //!
 //! **What follows.** Parts of one number never add up to more than that. So all nodes together admit no more than the
-//! cap where all have seen the same; a node that saw less counted than another may admit too much by its part of the
-//! difference, which is what others have been granted since it last asked for that key.
+//! cap where all have seen the same, and no fewer than that less one a node. A node that saw less counted than the last
+//! of them may admit too much by its part of the difference: of what others have been granted since it last asked for
+//! that key. Parts of what was left are rounded down, so that a difference of one or two a node does no harm.
 //!
 //! Everything a node admits is counted against its share from the first request that is served by it, also by leases,
 //! until [`Ledger::end_share`](super::Ledger::end_share).
@@ -58,7 +59,7 @@ struct KeyShare {
 }
 
 impl Nodes {
-    /// This node's part of `n`; the remainder goes to the first nodes, so that all parts together are `n`.
+    /// This node's part of a cap; the remainder goes to the first nodes, so that all parts together are the cap.
     const fn part(self, n: u64) -> u64 {
         n / self.all + (self.place < n % self.all) as u64
     }
@@ -68,7 +69,7 @@ impl Nodes {
     fn may(self, cap: u64, seen: Option<u64>, untold: i64) -> u64 {
         let Some(seen) = seen else { return self.part(cap) };
         match cap.checked_sub(seen) {
-            Some(left) => self.part(left).saturating_add_signed(untold.saturating_neg()),
+            Some(left) => (left / self.all).saturating_add_signed(untold.saturating_neg()),
             // A cap that was lowered: first what is held makes up for what is too much.
             None => 0_u64.saturating_add_signed(untold.saturating_neg()).saturating_sub(seen - cap),
         }

@@ -15,12 +15,12 @@ fn a_node_may_admit_its_part_of_what_was_left() {
         1/0   100  never     0  100   nobody else is there
         4/0    10  never     0    3   its part of the cap, and the remainder goes to the first
         4/3    10  never     0    2
-        4/0   100    90      0    3   its part of what was left
+        4/0   100    90      0    2   its part of what was left
         4/2   100    90      0    2
         4/0   100   100      0    0
-        4/0   100    90      1    2   one was admitted that the store did not count
+        4/0   100    90      1    1   one was admitted that the store did not count
         4/0   100    90      5    0
-        4/0   100    90     -4    7   four are counted that this node holds
+        4/0   100    90     -4    6   four are counted that this node holds
         4/0   100   100     -4    4
         4/0   100   103     -4    1   the cap was lowered: first that is made up for
         4/0   100   110     -4    0
@@ -224,8 +224,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Nodes ask, hold, give back and release as they like; then each has seen the last state, and the store goes away.
-    /// However much is asked for then, of each node, all together admit no more than every limit allows; and where no
-    /// node held anything, they admit all of it.
+    /// However much is asked for then, of each node, all together admit no more than every limit allows; and fewer by
+    /// less than one a node.
     #[test]
     fn all_nodes_together_keep_to_the_limits_without_the_store(
         limits in limits(),
@@ -284,7 +284,7 @@ proptest! {
             // A budget may leave each node less than one request costs, and a minute is no more than a part of its cap.
             let budgets = [limits.key_limit, limits.org_limit].into_iter().flatten();
             if limits.caps.per_minute.is_none() && budgets.flat_map(|limit| limit.microcents).count() == 0 {
-                prop_assert_eq!(bed.admitted, limits.most());
+                prop_assert!(bed.admitted + all as u64 > limits.most(), "{} of {}", bed.admitted, limits.most());
             }
         }
     }

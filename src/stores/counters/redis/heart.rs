@@ -109,13 +109,17 @@ impl Inner {
     }
 
     fn sweep_ledgers(&self) {
+        let mut keys = 0;
         for orgs in &self.orgs {
             let now = local();
             orgs.0.lock().retain(|id, org| {
                 // What is remembered of a Redis that is away is what it must be told when it is back.
                 let is_away = org.joining.is_some() || self.link.shard(id).is_open();
-                is_away || !org.ledger.sweep(now) || !org.flights.is_empty()
+                let is_kept = is_away || !org.ledger.sweep(now) || !org.flights.is_empty();
+                keys += org.ledger.keys();
+                is_kept || org.ledger.keys() > 0
             });
         }
+        self.keys.store(keys, Ordering::Relaxed);
     }
 }

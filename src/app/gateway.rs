@@ -52,7 +52,7 @@ use super::{control as listener, listen};
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
 
-/// How long Redis may take to be told of what this gateway has leased and not used.
+/// How long Redis may take to be told of what this gateway has leased and not used, and that it is gone.
 const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
 /// How long blocking work of the second runtime may take before the process ends all the same.
 const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
@@ -263,6 +263,7 @@ impl Gateway {
             if let Some(delivery) = self.delivery {
                 delivery.end().await;
             }
+            drop(tokio::time::timeout(LEASES_AT_EXIT, counters.leave()).await);
         });
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::script::HELLO;
+use super::script::{GOODBYE, HELLO};
 use super::shard::{News, Shard};
 use super::{Inner, LinkError, local};
 use crate::domain::id::OrgId;
@@ -68,6 +68,9 @@ impl Inner {
         } else if !shard.known.take_greeting(EVERY) {
             return;
         }
+        if self.is_stopped() {
+            return;
+        }
         let Ok(rebuilt) = self.hello(&shard, None).await else { return };
         rebuilt.iter().for_each(|org| self.join(org));
         self.tell_recovered(&shard).await;
@@ -96,7 +99,7 @@ impl Inner {
         shard.known.showed(clock, sent);
         let place = names.iter().position(|name| *name == self.node).unwrap_or(0);
         let nodes = names.len() as u64;
-        shard.known.names_are(names, (emptied > 0).then(|| clock.since(Timestamp::from_micros(emptied))));
+        shard.known.names_are(names, emptied, clock);
         shard.known.heard_of(nodes, place as u64, local());
         if announced.is_some() {
             // What else is new is for the next beat.
@@ -106,6 +109,21 @@ impl Inner {
         let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
         shard.known.knows_rebuilt_until(last.map_or(now, |(_, at)| *at as u64));
         Ok(rebuilt.into_iter().filter_map(|(org, _)| OrgId::parse(&org).ok()).collect())
+    }
+
+    /// Says that this node is gone, so that no rebuild waits for its report: where the record has all that it would hold.
+    pub(super) async fn goodbye(&self) {
+        let is_unshipped =
+            |orgs: &super::Orgs| orgs.0.lock().values().any(|org| !org.ledger.is_all_shipped());
+        if self.orgs.iter().any(is_unshipped) {
+            return;
+        }
+        let shards = self.link.shards().into_iter().filter(|shard| !shard.is_open());
+        let goodbyes = shards.map(async |shard| {
+            let [nodes, _] = shard.nodes_keys();
+            drop(shard.call(&GOODBYE, &[nodes], &[&self.node], false).await);
+        });
+        join_all(goodbyes).await;
     }
 
     fn sweep_ledgers(&self) {

@@ -308,6 +308,11 @@ impl RedisCounters {
     pub async fn close(&self) {
         self.0.close().await;
     }
+
+    /// Says goodbye, where nothing is left that only this process knows: after the log has been shipped.
+    pub async fn leave(&self) {
+        self.0.goodbye().await;
+    }
 }
 
 impl Inner {

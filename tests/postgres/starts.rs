@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
 use super::support::{
     Answer, Gateway, Kept, PASSWORD, Postgres, RedisServer, SOON, Upstream, get, metrics, post, run, sum,
     wait_until,
@@ -200,6 +203,30 @@ async fn limits_counted_in_memory_admit_nobody_until_they_are_restored() {
         assert_eq!(ask(&gateway, &key).await, (expected.0, expected.1.to_owned()), "after {admitted}");
     }
     assert!(ready < RECOVERY + SLACK, "{ready:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_a_newer_version_that_comes_later_is_said_and_left_alone() {
+    let upstream = Upstream::start(|_| Answer::new(200).body("page"));
+    let mut server = Postgres::start_with(&[]);
+    let (mut gateway, _, key) = start(&server, upstream.address, "[keys]\nremember_for = \"0s\"").await;
+    gateway.kill().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', true, '', 0)";
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::query(newer).execute(&mut connection).await.unwrap();
+    drop(connection);
+    server.kill();
+    gateway.start_again().await;
+    server.start_again();
+    wait_until("it is said", SOON, async || gateway.stderr().contains("newer version of tollgate")).await;
+    assert_eq!(ask(&gateway, &key).await, no_store());
+    assert!(!is_ready(&gateway).await);
+    // Set right by somebody, it is used.
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 9999").execute(&mut connection).await.unwrap();
+    wait_until("it is ready", SOON, async || is_ready(&gateway).await).await;
+    assert_eq!(ask(&gateway, &key).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -77,7 +77,7 @@ def rss_kib(pid):
 
 class Bench:
     def __init__(self, tollgate, dir):
-        self.tollgate, self.dir, self.children = tollgate, dir, []
+        self.tollgate, self.dir, self.children, self.control = tollgate, dir, [], {}
 
     def spawn(self, core, *argv, **kw):
         child = subprocess.Popen(["taskset", "-c", core, *argv], stdin=subprocess.DEVNULL, **kw)
@@ -161,7 +161,7 @@ backend b
         wait_port(port, "Redis")
         return f"redis://127.0.0.1:{port}"
 
-    def gateway(self, upstream, name="memory", counters="memory"):
+    def gateway(self, upstream, name="memory", counters="memory", serve="serve"):
         config = self.write(f"{name}.toml", f"""
 [counters]
 url = "{counters}"
@@ -193,9 +193,10 @@ upstream = "scraper"
         cli("org", "create", "bench", "--plan", "bench")
         quotas = [x for q in ("total", "daily", "weekly", "monthly") for x in (f"--{q}", "1000000000")]
         keys = [cli("key", "create", "--org", "bench", "--name", f"k{i}", *quotas)["key"] for i in range(KEYS)]
-        child = self.spawn(PROXY_CORE, self.tollgate, "serve", "--config", config, "--json",
+        child = self.spawn(PROXY_CORE, self.tollgate, serve, "--config", config, "--json",
                            stdout=subprocess.PIPE, text=True, stderr=open(f"{self.dir}/{name}.err", "w"))
         ready = json.loads(child.stdout.readline())
+        self.control[child.pid] = int(ready["control_addr"].rsplit(":", 1)[1])
         return child.pid, int(ready["data_addr"].rsplit(":", 1)[1]), keys
 
     def wrk(self, port, path, seconds, keys, connections=64):

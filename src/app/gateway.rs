@@ -78,7 +78,7 @@ pub struct Gateway {
     drain: watch::Sender<Drain>,
     /// Told to the tasks of the second runtime.
     stop: watch::Sender<bool>,
-    delivery: Delivery,
+    delivery: Option<Delivery>,
 }
 
 /// Makes a [`Config`] anew for a reload, or says what is wrong with it.
@@ -91,6 +91,19 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
     pub fn start(config: Config) -> Result<Self> {
+        Self::start_with(config, true)
+    }
+
+    /// The same without a request log: nothing is written down and nothing shipped. What the log costs is measured
+    /// against this (`benches/log.rs`); no command and no setting leads here, as the log is a promise.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_without_log(config: Config) -> Result<Self> {
+        Self::start_with(config, false)
+    }
+
+    fn start_with(config: Config, logs: bool) -> Result<Self> {
         let background = background_runtime()?;
         let stores = background.block_on(Stores::open(&config))?;
         let (record, is_without_record) = (stores.record.clone(), stores.is_away);
@@ -129,6 +142,7 @@ impl Gateway {
             }),
             metrics: Arc::clone(&metrics),
             spool: Arc::clone(&spool),
+            logs,
             connections: 0.into(),
             log_full_at: 0.into(),
         });
@@ -143,7 +157,8 @@ impl Gateway {
         background.spawn(upkeep::share_blocks(Arc::clone(&shared), upkeep::told(&stopping)));
         let counters = Arc::clone(&shared.gate.counters);
         let arrears = Arrears { stores, spool, counters, config: Arc::clone(&config), metrics };
-        let delivery = Delivery::start(background.handle(), &shared, arrears, exporter, stopping.clone());
+        let delivery =
+            logs.then(|| Delivery::start(background.handle(), &shared, arrears, exporter, stopping.clone()));
         let router = control_router(&shared, &status, systems.control);
         background.spawn(serve_control(control, router, config, upkeep::told(&stopping)));
         let threads = start_threads(listeners, &shared, tls.as_ref(), &draining)?;
@@ -249,7 +264,9 @@ impl Gateway {
                     "Redis was not told in time what this gateway had leased; it counts until its windows end"
                 );
             }
-            self.delivery.end().await;
+            if let Some(delivery) = self.delivery {
+                delivery.end().await;
+            }
         });
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended

@@ -7,14 +7,17 @@ use std::path::PathBuf;
 
 use ahash::AHashMap;
 
-use super::codec::{self, Entry};
-use super::frame::{self, ROW_FRAME_MAX, Step};
+use super::codec::{self, Entry, Owners};
+use super::frame::{self, Step};
 use crate::domain::id::RequestId;
 use crate::domain::row::{Admission, Row};
 
 /// Bytes read at a time: what a reader of the spool needs of memory.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
-const _: () = assert!(READ_BYTES as usize >= ROW_FRAME_MAX);
+const _: () = assert!(READ_BYTES as usize >= frame::frame_bytes(codec::PAYLOAD_BYTES_MAX));
+
+/// Rows that room is kept for from one batch to the next: 16 MiB and some.
+const KEPT_ROWS: usize = 40_000;
 
 /// What stands in a piece of a segment.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Batch<'a> {
     pub opened: AHashMap<RequestId, Admission<'a>>,
     /// Rows whose admissions are not in this piece.
     pub ended: Vec<RequestId>,
+    /// Payloads of owners that got a number in this piece, one behind the other: what pieces behind it need.
+    pub defined: Vec<u8>,
     /// The offset behind the last whole frame.
     pub next: u64,
     /// Why it ends there.
@@ -47,20 +52,35 @@ pub(super) enum Stop {
 }
 
 impl<'a> Batch<'a> {
-    /// Reads `bytes`, which stand at `offset`, until there are `most` rows.
-    pub fn read(bytes: &'a [u8], offset: u64, most: usize) -> Self {
+    /// Reads `bytes`, which stand at `offset` of a segment that has given numbers to owners by `definitions` before, until
+    /// there are `most` rows.
+    pub fn read(bytes: &'a [u8], offset: u64, most: usize, definitions: &'a [u8]) -> Self {
+        Self::read_into(Vec::new(), bytes, offset, most, definitions)
+    }
+
+    /// The same, with its rows in a vector that is there already.
+    pub fn read_into(
+        rows: Vec<Row<'a>>,
+        bytes: &'a [u8],
+        offset: u64,
+        most: usize,
+        definitions: &'a [u8],
+    ) -> Self {
         let mut batch = Self {
-            rows: Vec::new(),
+            rows,
             ends: Vec::new(),
             opened: AHashMap::new(),
             ended: Vec::new(),
+            defined: Vec::new(),
             next: offset,
             stop: Stop::Full,
         };
         let mut opened = AHashMap::new();
-        batch.stop = batch.fill(bytes, most, &mut opened);
+        // Without those that are missing, what names them is no payload.
+        let mut owners = Owners::of(definitions).unwrap_or_default();
+        batch.stop = batch.fill(bytes, most, &mut opened, &mut owners);
         for (id, payload) in opened {
-            match codec::admission(payload) {
+            match codec::admission(payload, &owners) {
                 Some(admission) => drop(batch.opened.insert(id, admission)),
                 None => {
                     batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
@@ -71,17 +91,30 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes entries; why it ended.
-    fn fill(&mut self, mut bytes: &'a [u8], most: usize, opened: &mut AHashMap<RequestId, &'a [u8]>) -> Stop {
+    fn fill(
+        &mut self,
+        mut bytes: &'a [u8],
+        most: usize,
+        opened: &mut AHashMap<RequestId, &'a [u8]>,
+        owners: &mut Owners<'a>,
+    ) -> Stop {
         while self.rows.len() < most {
-            let (entry, frame) = match frame::step(bytes) {
+            let (entry, frame) = match frame::step(bytes, owners) {
                 Step::Entry(entry, frame) => (entry, frame),
                 Step::Damaged(reason) => return Stop::Damaged(reason),
                 Step::End | Step::Closed => return Stop::End,
                 Step::Partial => return Stop::Cut,
             };
+            if let Entry::Owner(payload) = entry {
+                if owners.define(payload).is_none() {
+                    return Stop::Damaged("an owner is not the next of its segment");
+                }
+                self.defined.extend_from_slice(payload);
+            }
             bytes = bytes.get(frame..).unwrap_or_default();
             self.next += frame as u64;
             match entry {
+                Entry::Owner(_) => {}
                 Entry::Admitted(id, payload) => drop(opened.insert(id, payload)),
                 Entry::Finished(row) => {
                     if opened.remove(&row.id).is_none() {
@@ -94,6 +127,17 @@ impl<'a> Batch<'a> {
         }
         Stop::Full
     }
+}
+
+/// Makes room for other rows where some were. A batch is some megabytes: memory that is given back and asked for again is
+/// cleared by the kernel every time, which cost a row more than all that is done with it.
+pub(super) fn emptied<'b>(mut rows: Vec<Row<'_>>) -> Vec<Row<'b>> {
+    if rows.capacity() > KEPT_ROWS {
+        return Vec::new();
+    }
+    rows.clear();
+    // In place: the same type, but for what its texts may be borrowed from.
+    rows.into_iter().filter_map(|_| None).collect()
 }
 
 /// Reads at most [`READ_BYTES`] of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.

@@ -1,8 +1,15 @@
-//! What a frame of the spool holds: one [`Admission`] or one [`Row`], in few bytes.
+//! What a frame of the spool holds: one [`Admission`], one [`Row`], or an [`Owner`] that these name, in few bytes.
 //!
-//! A payload is a kind, a version and the fields in the order of the type: numbers as LEB128 or fixed
-//! little-endian, texts with a 16-bit length, options as bits of one flag field. Texts are cut to their bound
-//! as they are written, so a payload never exceeds [`ADMISSION_BYTES_MAX`] or [`ROW_BYTES_MAX`].
+//! A payload is a kind and the fields in the order of the type: numbers as LEB128 or fixed little-endian, an instant as
+//! its distance from that in the id, texts behind their length, options as bits of one flag field. Texts are cut to
+//! their bound as they are written, so a payload never exceeds [`ADMISSION_BYTES_MAX`] or [`ROW_BYTES_MAX`].
+//!
+//! **Owners.** Most of a row's bytes would say whose it is, as thousands before it did: key, organization, project. So a
+//! segment gives them a number where it meets them first, and every later payload of it says the number. A segment
+//! still needs no other one to be read.
+//!
+//! **Versions.** Segments that an earlier version of this program left have payloads of its form, which are still read:
+//! kinds of their own, every owner written out, instants and lengths of fixed size.
 //!
 //! **Invariant:** reading never panics, whatever the bytes; and borrows its texts from them.
 
@@ -16,26 +23,43 @@ use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
 use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
 
-const ADMISSION: u8 = 1;
-const ROW: u8 = 2;
-const VERSION: u8 = 1;
+/// Kinds of the first version; the version itself follows.
+const FIRST_ADMISSION: u8 = 1;
+const FIRST_ROW: u8 = 2;
+const FIRST_VERSION: u8 = 1;
+
+const OWNER: u8 = 16;
+const ADMISSION: u8 = 17;
+const ROW: u8 = 18;
+
+/// Owners with a number in one segment; those beyond are written out in every payload.
+pub(super) const OWNERS_MAX: usize = 4_096;
+/// In the place of a number: the owner is written out.
+const WRITTEN_OUT: u64 = 0;
 
 /// Longest method and code that are kept, in bytes.
 const WORD_BYTES_MAX: usize = 64;
 const VARINT_BYTES_MAX: usize = 10;
-const HEAD_BYTES: usize = 2 + 16 + 8;
+/// Kind, id, and how far its instant is from that in the id.
+const HEAD_BYTES_MAX: usize = 1 + 16 + VARINT_BYTES_MAX;
 const COST_BYTES_MAX: usize = 2 * VARINT_BYTES_MAX;
+/// Key, organization, project.
+const OWNER_FIELDS_BYTES_MAX: usize = 16 + 2 * (1 + SLUG_BYTES_MAX);
 
-/// Longest payload of an admission: head, flags, key, organization, project, estimate.
-pub(super) const ADMISSION_BYTES_MAX: usize = HEAD_BYTES + 1 + 16 + 2 * (2 + SLUG_BYTES_MAX) + COST_BYTES_MAX;
+/// Longest payload that gives an owner its number: kind, number, flags, fields.
+pub(super) const OWNER_BYTES_MAX: usize = 1 + 2 + 2 + OWNER_FIELDS_BYTES_MAX;
 
-/// Longest payload of a row: head, flags, key, organization, project, method, code, path, status, outcome,
-/// source, times and sizes, address, cost, and five more texts.
-pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES
+/// Longest payload of an admission: head, flags, owner written out, estimate.
+pub(super) const ADMISSION_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + 2 + 1 + OWNER_FIELDS_BYTES_MAX + COST_BYTES_MAX;
+
+/// Longest payload of a row: head, flags, owner written out, method, code, path, status, outcome, source, times and
+/// sizes, address, cost, and five more texts.
+pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES_MAX
     + 2
-    + 16
-    + 2 * (2 + SLUG_BYTES_MAX)
-    + 2 * (2 + WORD_BYTES_MAX)
+    + 1
+    + OWNER_FIELDS_BYTES_MAX
+    + 2 * (1 + WORD_BYTES_MAX)
     + (2 + TEXT_BYTES_MAX)
     + 2
     + 2
@@ -43,6 +67,11 @@ pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES
     + 16
     + COST_BYTES_MAX
     + 5 * (2 + TEXT_BYTES_MAX);
+/// As is reckoned above, the lengths of these take one byte.
+const _: () = assert!(SLUG_BYTES_MAX < 0x80 && WORD_BYTES_MAX < 0x80 && OWNERS_MAX < 1 << 14);
+
+/// Longest payload there is: a row of the first version, with fixed lengths, may be some bytes longer.
+pub(super) const PAYLOAD_BYTES_MAX: usize = ROW_BYTES_MAX + 8;
 
 const HAS_KEY: u16 = 1;
 const HAS_ORGANIZATION: u16 = 1 << 1;
@@ -55,35 +84,57 @@ const HAS_DOMAIN: u16 = 1 << 7;
 const HAS_TARGET: u16 = 1 << 8;
 const HAS_USER_AGENT: u16 = 1 << 9;
 const HAS_JOB: u16 = 1 << 10;
-const ADMISSION_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
+const OWNER_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
 const ROW_FLAGS: u16 = (1 << 11) - 1;
+
+/// Whose a request is: what payloads say by a number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Owner<'a> {
+    pub key: Option<KeyId>,
+    pub organization: Option<Cow<'a, str>>,
+    pub project: Option<Cow<'a, str>>,
+}
+
+/// Owners that a segment has numbers for, up to the place that is read: the first has number one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Owners<'a>(Vec<Owner<'a>>);
 
 /// One payload, read: an admission only as far as has to be known where its row follows, as it mostly does.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Entry<'a> {
+    /// An owner has a number from here on; the payload is for [`Owners::define`].
+    Owner(&'a [u8]),
     /// A request was admitted; the payload is for [`admission`] to read.
     Admitted(RequestId, &'a [u8]),
     /// A request ended.
     Finished(Row<'a>),
 }
 
-/// Appends the payload of an admission to `out`.
-pub(super) fn put_admission(out: &mut Vec<u8>, admission: &Admission<'_>) {
+/// Appends the payload that gives the owner of an admission its number, from 1 to [`OWNERS_MAX`].
+pub(super) fn put_owner(out: &mut Vec<u8>, number: u32, of: &Admission<'_>) {
+    out.push(OWNER);
+    put_varint(out, number.into());
+    out.extend_from_slice(&owner_flags(of.key, &of.organization, &of.project).to_le_bytes());
+    put_owner_fields(out, of.key, &of.organization, &of.project);
+}
+
+/// Appends the payload of an admission to `out`, with the number of its owner where that has one.
+pub(super) fn put_admission(out: &mut Vec<u8>, admission: &Admission<'_>, owner: Option<u32>) {
+    let Admission { key, organization, project, .. } = admission;
     put_head(out, ADMISSION, admission.id, admission.at);
-    let flags = flag(HAS_KEY, admission.key.is_some())
-        | flag(HAS_ORGANIZATION, admission.organization.is_some())
-        | flag(HAS_PROJECT, admission.project.is_some());
-    out.push(flags as u8);
-    put_owner(out, admission.key, &admission.organization, &admission.project);
+    let flags = if owner.is_some() { 0 } else { owner_flags(*key, organization, project) };
+    out.extend_from_slice(&flags.to_le_bytes());
+    put_varint(out, owner.map_or(WRITTEN_OUT, u64::from));
+    if owner.is_none() {
+        put_owner_fields(out, *key, organization, project);
+    }
     put_cost(out, admission.estimate);
 }
 
-/// Appends the payload of a row to `out`.
-pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
+/// Appends the payload of a row to `out`, with the number of its owner where that has one.
+pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>, owner: Option<u32>) {
     put_head(out, ROW, row.id, row.at);
-    let flags = flag(HAS_KEY, row.key.is_some())
-        | flag(HAS_ORGANIZATION, row.organization.is_some())
-        | flag(HAS_PROJECT, row.project.is_some())
+    let flags = if owner.is_some() { 0 } else { owner_flags(row.key, &row.organization, &row.project) }
         | flag(IS_ADMITTED, row.admitted)
         | flag(HAS_OUTCOME, row.outcome.is_some())
         | flag(IS_IPV6, row.address.is_ipv6())
@@ -93,7 +144,10 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
         | flag(HAS_USER_AGENT, row.user_agent.is_some())
         | flag(HAS_JOB, row.job.is_some());
     out.extend_from_slice(&flags.to_le_bytes());
-    put_owner(out, row.key, &row.organization, &row.project);
+    put_varint(out, owner.map_or(WRITTEN_OUT, u64::from));
+    if owner.is_none() {
+        put_owner_fields(out, row.key, &row.organization, &row.project);
+    }
     put_text(out, &row.method, WORD_BYTES_MAX);
     put_text(out, &row.path, TEXT_BYTES_MAX);
     out.extend_from_slice(&row.status.to_le_bytes());
@@ -116,41 +170,80 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
     }
 }
 
-/// Reads a payload; `None` where the bytes are not one that this version of the program writes.
+/// Reads a payload; `None` where the bytes are not one that this program writes or wrote, or name an owner that is not
+/// among `owners`.
 #[inline]
-pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
-    let mut bytes = Bytes(payload);
-    match (bytes.byte()?, bytes.byte()?) {
-        (ADMISSION, VERSION) => Some(Entry::Admitted(bytes.head()?.0, payload)),
-        (ROW, VERSION) => {
-            let row = read_row(&mut bytes)?;
-            bytes.0.is_empty().then_some(Entry::Finished(row))
+pub(super) fn read<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Entry<'a>> {
+    let (kind, mut bytes) = opened(payload)?;
+    match kind {
+        OWNER => Some(Entry::Owner(payload)),
+        ADMISSION => Some(Entry::Admitted(bytes.head()?.0, payload)),
+        ROW => {
+            let row = read_row(&mut bytes, owners)?;
+            bytes.left.is_empty().then_some(Entry::Finished(row))
         }
         _ => None,
     }
 }
 
 /// Reads the payload of an admission.
-pub(super) fn admission(payload: &[u8]) -> Option<Admission<'_>> {
-    let mut bytes = Bytes(payload.strip_prefix(&[ADMISSION, VERSION])?);
-    let admission = read_admission(&mut bytes)?;
-    bytes.0.is_empty().then_some(admission)
+pub(super) fn admission<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Admission<'a>> {
+    let (ADMISSION, mut bytes) = opened(payload)? else { return None };
+    let (id, at) = bytes.head()?;
+    let flags = if bytes.is_first { u16::from(bytes.byte()?) } else { u16::from_le_bytes(bytes.array()?) };
+    let Owner { key, organization, project } = bytes.owner(known(flags, OWNER_FLAGS)?, owners)?;
+    let admission = Admission { id, at, key, organization, project, estimate: bytes.cost()? };
+    bytes.left.is_empty().then_some(admission)
 }
 
-fn read_admission<'a>(bytes: &mut Bytes<'a>) -> Option<Admission<'a>> {
-    let (id, at) = bytes.head()?;
-    let flags = known(u16::from(bytes.byte()?), ADMISSION_FLAGS)?;
-    let (key, organization, project) = bytes.owner(flags)?;
-    Some(Admission { id, at, key, organization, project, estimate: bytes.cost()? })
+impl<'a> Owners<'a> {
+    /// Those that `definitions` gave numbers to: payloads of owners, one behind the other.
+    pub fn of(definitions: &'a [u8]) -> Option<Self> {
+        let mut owners = Self::default();
+        let mut bytes = Bytes { left: definitions, is_first: false };
+        while !bytes.left.is_empty() {
+            owners.read(&mut bytes)?;
+        }
+        Some(owners)
+    }
+
+    /// Takes the owner in `payload`; `None` where it is none, or its number is not the next.
+    pub fn define(&mut self, payload: &'a [u8]) -> Option<()> {
+        let mut bytes = Bytes { left: payload, is_first: false };
+        self.read(&mut bytes)?;
+        bytes.left.is_empty().then_some(())
+    }
+
+    fn read(&mut self, bytes: &mut Bytes<'a>) -> Option<()> {
+        let (OWNER, number) = (bytes.byte()?, bytes.varint()?) else { return None };
+        let flags = known(u16::from_le_bytes(bytes.array()?), OWNER_FLAGS)?;
+        let owner = bytes.owner_fields(flags)?;
+        (number == self.0.len() as u64 + 1 && self.0.len() < OWNERS_MAX).then(|| self.0.push(owner))
+    }
+
+    fn get(&self, number: u64) -> Option<&Owner<'a>> {
+        self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    }
+}
+
+/// The kind of a payload, and what follows.
+#[inline]
+fn opened(payload: &[u8]) -> Option<(u8, Bytes<'_>)> {
+    match payload {
+        [FIRST_ADMISSION, FIRST_VERSION, left @ ..] => Some((ADMISSION, Bytes { left, is_first: true })),
+        [FIRST_ROW, FIRST_VERSION, left @ ..] => Some((ROW, Bytes { left, is_first: true })),
+        [kind @ (OWNER | ADMISSION | ROW), left @ ..] => Some((*kind, Bytes { left, is_first: false })),
+        _ => None,
+    }
 }
 
 /// The fields in the order in which [`put_row`] wrote them; a struct literal evaluates them in this order.
 #[inline]
-fn read_row<'a>(bytes: &mut Bytes<'a>) -> Option<Row<'a>> {
+fn read_row<'a>(bytes: &mut Bytes<'a>, owners: &Owners<'a>) -> Option<Row<'a>> {
     let (id, at) = bytes.head()?;
     let flags = known(u16::from_le_bytes(bytes.array()?), ROW_FLAGS)?;
     let has = |bit| flags & bit != 0;
-    let (key, organization, project) = bytes.owner(flags)?;
+    let Owner { key, organization, project } = bytes.owner(flags, owners)?;
     Some(Row {
         id,
         at,
@@ -204,13 +297,29 @@ fn known(flags: u16, mask: u16) -> Option<u16> {
     (flags & !mask == 0).then_some(flags)
 }
 
-fn put_head(out: &mut Vec<u8>, kind: u8, id: RequestId, at: Timestamp) {
-    out.extend_from_slice(&[kind, VERSION]);
-    out.extend_from_slice(id.0.as_bytes());
-    out.extend_from_slice(&at.micros().to_le_bytes());
+fn owner_flags(
+    key: Option<KeyId>,
+    organization: &Option<Cow<'_, str>>,
+    project: &Option<Cow<'_, str>>,
+) -> u16 {
+    flag(HAS_KEY, key.is_some())
+        | flag(HAS_ORGANIZATION, organization.is_some())
+        | flag(HAS_PROJECT, project.is_some())
 }
 
-fn put_owner(
+fn put_head(out: &mut Vec<u8>, kind: u8, id: RequestId, at: Timestamp) {
+    out.push(kind);
+    out.extend_from_slice(id.0.as_bytes());
+    let further = at.micros().wrapping_sub(instant_of(id)) as i64;
+    put_varint(out, (further << 1 ^ further >> 63) as u64);
+}
+
+/// The microseconds of Unix time that an id of version 7 says; any number for another one.
+fn instant_of(id: RequestId) -> u64 {
+    ((id.0.as_u128() >> 80) as u64).wrapping_mul(1_000)
+}
+
+fn put_owner_fields(
     out: &mut Vec<u8>,
     key: Option<KeyId>,
     organization: &Option<Cow<'_, str>>,
@@ -232,7 +341,7 @@ fn put_cost(out: &mut Vec<u8>, cost: Cost) {
 /// Writes at most `most` bytes of `text`, whole characters, behind their number.
 fn put_text(out: &mut Vec<u8>, text: &str, most: usize) {
     let text = &text[..text.floor_char_boundary(most)];
-    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -244,13 +353,17 @@ fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// What is left to read.
-struct Bytes<'a>(&'a [u8]);
+/// What is left to read of a payload.
+struct Bytes<'a> {
+    left: &'a [u8],
+    /// Whether it has the form of the first version.
+    is_first: bool,
+}
 
 impl<'a> Bytes<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (array, rest) = self.left.split_first_chunk()?;
+        self.left = rest;
         Some(*array)
     }
 
@@ -275,9 +388,13 @@ impl<'a> Bytes<'a> {
     }
 
     fn text(&mut self) -> Option<Cow<'a, str>> {
-        let length = usize::from(u16::from_le_bytes(self.array()?));
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
+        let length = if self.is_first {
+            usize::from(u16::from_le_bytes(self.array()?))
+        } else {
+            usize::try_from(self.varint()?).ok()?
+        };
+        let (text, rest) = self.left.split_at_checked(length)?;
+        self.left = rest;
         std::str::from_utf8(text).ok().map(Cow::Borrowed)
     }
 
@@ -286,16 +403,32 @@ impl<'a> Bytes<'a> {
     }
 
     fn head(&mut self) -> Option<(RequestId, Timestamp)> {
-        Some((RequestId(self.uuid()?), Timestamp::from_micros(u64::from_le_bytes(self.array()?))))
+        let id = RequestId(self.uuid()?);
+        if self.is_first {
+            return Some((id, Timestamp::from_micros(u64::from_le_bytes(self.array()?))));
+        }
+        let further = self.varint()?;
+        let further = (further >> 1) as i64 ^ -((further & 1) as i64);
+        Some((id, Timestamp::from_micros(instant_of(id).wrapping_add_signed(further))))
     }
 
-    #[expect(clippy::type_complexity, reason = "three fields that stand together in both types")]
-    fn owner(&mut self, flags: u16) -> Option<(Option<KeyId>, Option<Cow<'a, str>>, Option<Cow<'a, str>>)> {
-        Some((
-            self.optional(flags & HAS_KEY != 0, |bytes| bytes.uuid().map(KeyId))?,
-            self.optional(flags & HAS_ORGANIZATION != 0, Self::text)?,
-            self.optional(flags & HAS_PROJECT != 0, Self::text)?,
-        ))
+    fn owner(&mut self, flags: u16, owners: &Owners<'a>) -> Option<Owner<'a>> {
+        if self.is_first {
+            return self.owner_fields(flags);
+        }
+        match self.varint()? {
+            WRITTEN_OUT => self.owner_fields(flags),
+            // Of one with a number, nothing else is said.
+            number => owners.get(number).filter(|_| flags & OWNER_FLAGS == 0).cloned(),
+        }
+    }
+
+    fn owner_fields(&mut self, flags: u16) -> Option<Owner<'a>> {
+        Some(Owner {
+            key: self.optional(flags & HAS_KEY != 0, |bytes| bytes.uuid().map(KeyId))?,
+            organization: self.optional(flags & HAS_ORGANIZATION != 0, Self::text)?,
+            project: self.optional(flags & HAS_PROJECT != 0, Self::text)?,
+        })
     }
 
     fn cost(&mut self) -> Option<Cost> {

@@ -8,8 +8,8 @@ use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// Ships a batch; how many of its rows the record refused. Where it fails otherwise, part of it may have been taken:
 /// send it again.
-pub(super) async fn deliver(record: &dyn LogRecord, mut shipment: Shipment<'_>) -> Result<u64, RecordError> {
-    match record.ship(&shipment).await {
+pub(super) async fn deliver(record: &dyn LogRecord, shipment: &mut Shipment<'_>) -> Result<u64, RecordError> {
+    match record.ship(shipment).await {
         Err(RecordError::Refused(_)) if !shipment.rows.is_empty() => {}
         shipped => return shipped.map(|()| 0),
     }
@@ -36,7 +36,7 @@ pub(super) async fn deliver(record: &dyn LogRecord, mut shipment: Shipment<'_>) 
         }
     }
     // Only now: until here it may all have to be sent again.
-    record.ship(&shipment).await?;
+    record.ship(shipment).await?;
     if let Some((request, reason)) = first {
         tracing::error!(lost, first = %request, reason, "rows of the request log are lost: the record refuses them");
     }

@@ -9,10 +9,12 @@
 
 use std::fmt;
 
-use super::codec::{self, Entry};
+use super::codec::{self, Entry, Owners};
 
 /// The first bytes of a segment: the format and its version.
-pub(super) const MAGIC: [u8; 8] = *b"TOLLSPL1";
+pub(super) const MAGIC: [u8; 8] = *b"TOLLSPL2";
+/// Those of the first version, in which every payload says whose it is: still read, never written.
+const FIRST_MAGIC: [u8; 8] = *b"TOLLSPL1";
 /// Where the first frame begins.
 pub(super) const FIRST: u64 = 16;
 /// In the place of a length: nothing follows.
@@ -24,8 +26,9 @@ pub(super) const HEAD_BYTES: usize = 8;
 const ALIGNMENT: usize = 8;
 /// The longest frame: a row with every text at its bound.
 pub(super) const ROW_FRAME_MAX: usize = frame_bytes(codec::ROW_BYTES_MAX);
-/// The longest frame of an admission.
-pub(super) const ADMISSION_FRAME_MAX: usize = frame_bytes(codec::ADMISSION_BYTES_MAX);
+/// The longest frame of an admission, and one before it that gives its owner a number.
+pub(super) const ADMISSION_FRAMES_MAX: usize =
+    frame_bytes(codec::OWNER_BYTES_MAX) + frame_bytes(codec::ADMISSION_BYTES_MAX);
 
 /// The bytes that a frame with `payload` bytes of payload takes.
 pub(super) const fn frame_bytes(payload: usize) -> usize {
@@ -64,16 +67,16 @@ pub(super) enum Step<'a> {
     Damaged(&'static str),
 }
 
-/// Reads what `bytes` begin with.
+/// Reads what `bytes` begin with, in a segment that has given numbers to `owners` so far.
 #[inline]
-pub(super) fn step(bytes: &[u8]) -> Step<'_> {
+pub(super) fn step<'a>(bytes: &'a [u8], owners: &Owners<'a>) -> Step<'a> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Step::Partial };
     let length = match u32::from_le_bytes(*length) {
         0 => return Step::End,
         CLOSED => return Step::Closed,
         length => length as usize,
     };
-    if length > codec::ROW_BYTES_MAX {
+    if length > codec::PAYLOAD_BYTES_MAX {
         return Step::Damaged("the length of a frame is longer than any frame");
     }
     let frame = frame_bytes(length);
@@ -85,7 +88,7 @@ pub(super) fn step(bytes: &[u8]) -> Step<'_> {
     if crc32fast::hash(payload) != u32::from_le_bytes(*crc) {
         return Step::Damaged("the checksum of a frame does not match it");
     }
-    codec::read(payload).map_or(
+    codec::read(payload, owners).map_or(
         Step::Damaged("a frame is whole, but of a kind or version that this program does not know"),
         |entry| Step::Entry(entry, frame),
     )
@@ -96,7 +99,7 @@ pub(super) fn check_header(header: &[u8]) -> Result<bool, &'static str> {
     if header.iter().all(|byte| *byte == 0) {
         return Ok(false);
     }
-    if header.len() == FIRST as usize && header.starts_with(&MAGIC) {
+    if header.len() == FIRST as usize && (header.starts_with(&MAGIC) || header.starts_with(&FIRST_MAGIC)) {
         return Ok(true);
     }
     Err("the file is not a segment of this format")

@@ -44,7 +44,7 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
     let mut buffer = Vec::new();
     for path in segments {
         let length = fs::metadata(&path)?.len();
-        let mut at = frame::FIRST;
+        let (mut at, mut definitions) = (frame::FIRST, Vec::new());
         let header =
             read_piece(path.clone(), 0, length.min(frame::FIRST), std::mem::take(&mut buffer)).await?;
         if !matches!(frame::check_header(&header), Ok(true)) {
@@ -52,8 +52,8 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
         }
         while at < length {
             let bytes = read_piece(path.clone(), at, length, std::mem::take(&mut buffer)).await?;
-            let batch = Batch::read(&bytes, at, spool.shared.batch_rows_max);
-            let (next, stop) = (batch.next, batch.stop);
+            let mut batch = Batch::read(&bytes, at, spool.shared.batch_rows_max, &definitions);
+            let (next, stop, defined) = (batch.next, batch.stop, std::mem::take(&mut batch.defined));
             for row in batch.rows.iter().filter(|row| row.admitted) {
                 sums.add(organization(row.organization.as_deref()), row.key, row.at, row.cost, recent);
             }
@@ -64,6 +64,7 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
             if !matches!(stop, Stop::Full | Stop::Cut) || next == at {
                 break;
             }
+            definitions.extend_from_slice(&defined);
             at = next;
             buffer = bytes;
         }

@@ -128,12 +128,13 @@ impl Work<'_> {
             Ok(false) => return Ok(None),
             Err(reason) => return damage(0, reason),
         }
-        let mut at = frame::FIRST;
+        let (mut at, mut definitions) = (frame::FIRST, Vec::new());
         while at < length {
             let bytes = self.piece(path, at, length).await?;
-            let batch = Batch::read(&bytes, at, self.spool.shared.batch_rows_max);
-            let (next, stop) = (batch.next, batch.stop);
+            let mut batch = Batch::read(&bytes, at, self.spool.shared.batch_rows_max, &definitions);
+            let (next, stop, defined) = (batch.next, batch.stop, std::mem::take(&mut batch.defined));
             self.send(&name, shipped, batch).await?;
+            definitions.extend_from_slice(&defined);
             self.buffer = bytes;
             match stop {
                 Stop::End => return Ok(None),
@@ -199,9 +200,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn ship(&mut self, shipment: Shipment<'_>) -> Result<(), RecordError> {
+    async fn ship(&mut self, mut shipment: Shipment<'_>) -> Result<(), RecordError> {
         let rows = shipment.rows.len() as u64;
-        let lost = deliver(self.record, shipment).await?;
+        let lost = deliver(self.record, &mut shipment).await?;
         self.found.rows += rows;
         let accounts = &self.spool.shared.accounts;
         accounts.recovered.fetch_add(rows, Ordering::Release);

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Stop, read_piece};
+use super::batch::{self, Batch, Stop, read_piece};
 use super::codec;
 use super::deliver::deliver;
 use super::frame::{self, Damage};
 use super::segment::{self, Place, Segment};
 use super::spool::Spool;
 use crate::domain::id::RequestId;
-use crate::domain::row::Admission;
+use crate::domain::row::{Admission, Row};
 use crate::stores::counters::Counters;
 use crate::stores::record::{LogRecord, RecordError, Shipment};
 
@@ -52,6 +52,8 @@ pub struct Shipper {
     /// Admissions that the record carries.
     carried: HashSet<RequestId>,
     buffer: Vec<u8>,
+    /// Room for the rows of a batch.
+    rows: Vec<Row<'static>>,
     failing: Option<Failing>,
     /// The segment with the batch that the record may or may not have taken.
     unsure: Option<Place>,
@@ -80,6 +82,8 @@ impl std::fmt::Debug for RecordOf {
 struct Progress {
     offset: u64,
     rows: u64,
+    /// Payloads that gave owners their numbers, one behind the other, up to there.
+    definitions: Arc<Vec<u8>>,
     damage: Option<Damage>,
 }
 
@@ -108,6 +112,7 @@ impl Shipper {
             open: HashMap::new(),
             carried: HashSet::new(),
             buffer: Vec::new(),
+            rows: Vec::new(),
             failing: None,
             unsure: None,
             told: Instant::now(),
@@ -233,9 +238,10 @@ impl Shipper {
         let progress = self.progress.entry(segment.place).or_insert(Progress {
             offset: frame::FIRST,
             rows: 0,
+            definitions: Arc::default(),
             damage: None,
         });
-        let from = progress.offset;
+        let (from, definitions) = (progress.offset, Arc::clone(&progress.definitions));
         if progress.damage.is_some() || from >= target {
             return Ok(false);
         }
@@ -248,12 +254,18 @@ impl Shipper {
             }
             Err(error) => return Err(ShipError::Read(segment.path.display().to_string(), error)),
         };
-        let batch = Batch::read(&bytes, from, self.spool.shared.batch_rows_max);
+        let (room, most) = (std::mem::take(&mut self.rows), self.spool.shared.batch_rows_max);
+        let mut batch = Batch::read_into(room, &bytes, from, most, &definitions);
         let (next, stop, rows) = (batch.next, batch.stop, batch.rows.len() as u64);
+        let defined = std::mem::take(&mut batch.defined);
         let lost = self.send(segment, batch).await?;
+        drop(definitions);
         if let Some(progress) = self.progress.get_mut(&segment.place) {
             progress.offset = next;
             progress.rows += rows;
+            if !defined.is_empty() {
+                Arc::make_mut(&mut progress.definitions).extend_from_slice(&defined);
+            }
         }
         let accounts = &self.spool.shared.accounts;
         accounts.refused.fetch_add(lost, Ordering::Release);
@@ -275,7 +287,7 @@ impl Shipper {
         if !batch.rows.is_empty() {
             let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
             let number = self.spool.shared.next_batch();
-            let shipment = Shipment {
+            let mut shipment = Shipment {
                 spool: self.spool.shared.id,
                 rows: batch.rows,
                 finished,
@@ -287,7 +299,8 @@ impl Shipper {
             if let Some(counters) = &self.counters {
                 counters.shipping(number, &shipment.rows);
             }
-            lost = deliver(&*self.record.0, shipment).await?;
+            lost = deliver(&*self.record.0, &mut shipment).await?;
+            self.rows = batch::emptied(shipment.rows);
             self.unsure = None;
             if let Some(counters) = &self.counters {
                 counters.shipped();

@@ -3,7 +3,7 @@
 //! **Invariant:** a [`Core`] never leaves its thread. Whatever crosses threads is in [`Shared`], and none of
 //! it makes a request wait for another thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -49,6 +49,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The request log.
     pub spool: Arc<Spool>,
+    /// Whether it is kept: false only where its cost is measured (`benches/log.rs`).
+    pub logs: bool,
     /// Open client connections.
     pub connections: AtomicUsize,
     /// When a request was last refused because the log had no room, in microseconds of Unix time; 0 is never.
@@ -64,7 +66,7 @@ pub struct Core {
     pub pool: Pool,
     /// Coarse timeouts.
     pub deadlines: Deadlines,
-    spool: RefCell<SpoolWriter>,
+    log: Option<RefCell<SpoolWriter>>,
     ids: RefCell<RequestIds>,
     tally: RefCell<AHashMap<(usize, usize, u16), IntCounter>>,
     tally_generation: Cell<u64>,
@@ -82,7 +84,7 @@ impl Core {
         deadlines: Deadlines,
     ) -> std::io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
-            spool: RefCell::new(shared.spool.writer(thread)?),
+            log: shared.logs.then(|| shared.spool.writer(thread)).transpose()?.map(RefCell::new),
             ids: RefCell::new(RequestIds::new().map_err(std::io::Error::other)?),
             tally: RefCell::default(),
             tally_generation: Cell::new(0),
@@ -97,9 +99,9 @@ impl Core {
         self.ids.borrow_mut().next(now)
     }
 
-    /// This thread's writer of the request log.
-    pub const fn spool(&self) -> &RefCell<SpoolWriter> {
-        &self.spool
+    /// This thread's writer of the request log; none where no log is kept, see [`Shared::logs`].
+    pub fn log(&self) -> Option<RefMut<'_, SpoolWriter>> {
+        self.log.as_ref().map(RefCell::borrow_mut)
     }
 
     /// Counts one answer. The counter behind the three labels is looked up once per thread and reload.

@@ -112,7 +112,7 @@ impl Exchange {
             project: caller.map(|caller| Cow::Borrowed(caller.key.grant.project.as_str())),
             estimate: claim.claimed().estimate,
         };
-        let written = self.core.spool().borrow_mut().admitted(&admission);
+        let written = self.core.log().map_or(Ok(()), |mut log| log.admitted(&admission));
         if written.is_err() && self.live.config.logs.when_full == crate::config::WhenFull::Refuse {
             return Err(Refusal::Overloaded);
         }
@@ -225,6 +225,7 @@ impl Exchange {
         if let Some((caller, job)) = made {
             self.core.shared.gate.jobs.made(job, &caller.key.grant.project);
         }
+        let Some(mut log) = self.core.log() else { return };
         let row = Row {
             id: self.id,
             at: admitted_at,
@@ -255,7 +256,7 @@ impl Exchange {
             job: made.map(|(_, job)| Cow::Borrowed(job)),
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
-        let _ = self.core.spool().borrow_mut().finished(&row);
+        let _ = log.finished(&row);
     }
 
     /// The site that the request is about, by its query or else by its body. Nothing else of a target is kept.

@@ -84,7 +84,8 @@ pub async fn serve(
 
 /// A full log refuses before anything is asked or claimed, where the configuration wants every row.
 fn must_refuse_all(core: &Core, config: &Config, now: Timestamp) -> bool {
-    let refuse = config.logs.when_full == WhenFull::Refuse && !core.spool().borrow_mut().has_room();
+    let refuse =
+        config.logs.when_full == WhenFull::Refuse && core.log().is_some_and(|mut log| !log.has_room());
     if refuse {
         core.shared.log_full_at.store(now.micros(), Ordering::Relaxed);
     }

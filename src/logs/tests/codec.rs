@@ -10,7 +10,7 @@ use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
 use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
-use crate::logs::codec::{self, Entry};
+use crate::logs::codec::{self, Entry, Owners};
 use crate::logs::frame::{self, Step};
 
 fn text(most: usize) -> impl Strategy<Value = Cow<'static, str>> {
@@ -75,7 +75,19 @@ fn cut_row(mut row: Row<'static>) -> Row<'static> {
 
 fn encoded(row: &Row<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::put_row(&mut out, row);
+    codec::put_row(&mut out, row, None);
+    out
+}
+
+/// Reads a payload of a segment in which no owner has a number.
+fn read(payload: &[u8]) -> Option<Entry<'_>> {
+    codec::read(payload, &Owners::default())
+}
+
+/// The payload that gives the owner of an admission number `number`.
+fn definition(admission: &Admission<'_>, number: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    codec::put_owner(&mut out, number, admission);
     out
 }
 
@@ -83,35 +95,62 @@ proptest! {
     #[test]
     fn an_admission_is_read_as_it_was_written(admission in admissions()) {
         let mut out = Vec::new();
-        codec::put_admission(&mut out, &admission);
+        codec::put_admission(&mut out, &admission, None);
         prop_assert!(out.len() <= codec::ADMISSION_BYTES_MAX);
-        prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(admission.id, &out)));
-        prop_assert_eq!(codec::admission(&out), Some(cut_admission(admission)));
+        prop_assert_eq!(read(&out), Some(Entry::Admitted(admission.id, &out)));
+        prop_assert_eq!(codec::admission(&out, &Owners::default()), Some(cut_admission(admission)));
+    }
+
+    #[test]
+    fn what_names_its_owner_by_number_is_read_as_if_it_said_it(
+        admissions in prop::collection::vec(admissions(), 1..5), row in rows(), at: prop::sample::Index,
+    ) {
+        let definitions: Vec<_> = admissions.iter().zip(1..).map(|(admission, number)| {
+            let payload = definition(admission, number);
+            assert!(payload.len() <= codec::OWNER_BYTES_MAX);
+            payload
+        }).collect();
+        let all = definitions.concat();
+        let mut owners = Owners::default();
+        definitions.iter().for_each(|payload| owners.define(payload).unwrap());
+        prop_assert_eq!(Owners::of(&all), Some(owners.clone()));
+
+        let number = at.index(admissions.len());
+        let owner = &admissions[number];
+        let mut out = Vec::new();
+        codec::put_admission(&mut out, owner, Some(number as u32 + 1));
+        prop_assert_eq!(codec::admission(&out, &owners), Some(cut_admission(owner.clone())));
+        prop_assert_eq!(codec::admission(&out, &Owners::default()), None);
+        let row = Row { key: owner.key, organization: owner.organization.clone(), project: owner.project.clone(), ..row };
+        out.clear();
+        codec::put_row(&mut out, &row, Some(number as u32 + 1));
+        prop_assert_eq!(codec::read(&out, &owners), Some(Entry::Finished(cut_row(row))));
+        prop_assert_eq!(read(&out), None);
     }
 
     #[test]
     fn a_row_is_read_as_it_was_written(row in rows()) {
         let out = encoded(&row);
         prop_assert!(out.len() <= codec::ROW_BYTES_MAX);
-        prop_assert_eq!(codec::read(&out), Some(Entry::Finished(cut_row(row))));
+        prop_assert_eq!(read(&out), Some(Entry::Finished(cut_row(row))));
     }
 
     #[test]
     fn a_payload_cut_short_or_with_more_behind_it_is_none(row in rows(), at: prop::sample::Index) {
         let mut out = encoded(&row);
-        prop_assert_eq!(codec::read(&out[..at.index(out.len())]), None);
+        prop_assert_eq!(read(&out[..at.index(out.len())]), None);
         out.push(0);
-        prop_assert_eq!(codec::read(&out), None);
+        prop_assert_eq!(read(&out), None);
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..4) {
-        let _ = codec::read(&bytes);
-        let _ = frame::step(&bytes);
+    fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..20) {
+        let _ = read(&bytes);
+        let _ = frame::step(&bytes, &Owners::default());
         if let [first, second, ..] = bytes.as_mut_slice() {
             (*first, *second) = (kind, 1);
         }
-        let _ = (codec::read(&bytes), codec::admission(&bytes));
+        let _ = (read(&bytes), codec::admission(&bytes, &Owners::default()), Owners::of(&bytes));
     }
 
     #[test]
@@ -122,10 +161,10 @@ proptest! {
         bytes.extend_from_slice(&payload);
         bytes.resize(frame::frame_bytes(payload.len()), 0);
         let whole = Step::Entry(Entry::Finished(cut_row(row)), bytes.len());
-        prop_assert_eq!(frame::step(&bytes), whole);
+        prop_assert_eq!(frame::step(&bytes, &Owners::default()), whole);
         let at = at.index(frame::HEAD_BYTES + payload.len());
         bytes[at] ^= change;
-        prop_assert!(!matches!(frame::step(&bytes), Step::Entry(..)), "byte {at}");
+        prop_assert!(!matches!(frame::step(&bytes, &Owners::default()), Step::Entry(..)), "byte {at}");
     }
 }
 
@@ -133,16 +172,20 @@ proptest! {
 fn the_longest_row_and_admission_are_as_long_as_is_said() {
     let long = |bytes: usize| Cow::<'static, str>::Owned("x".repeat(bytes + 1));
     let admission = Admission {
+        // As far from what the id says as can be.
+        at: Timestamp::from_micros(u64::MAX / 2),
         organization: Some(long(SLUG_BYTES_MAX)),
         project: Some(long(SLUG_BYTES_MAX)),
         estimate: Cost { credits: u64::MAX, microcents: u64::MAX },
         ..admission(id(u128::MAX))
     };
     let mut out = Vec::new();
-    codec::put_admission(&mut out, &admission);
+    codec::put_admission(&mut out, &admission, None);
     assert_eq!(out.len(), codec::ADMISSION_BYTES_MAX);
+    assert_eq!(definition(&admission, codec::OWNERS_MAX as u32).len(), codec::OWNER_BYTES_MAX);
     let some = || Some(long(1 << 20));
     let row = Row {
+        at: admission.at,
         organization: admission.organization,
         project: admission.project,
         method: long(1 << 20),
@@ -175,8 +218,25 @@ fn every_outcome_and_source_has_its_own_byte() {
 }
 
 #[test]
+fn numbers_of_owners_are_given_in_order_and_to_a_bound() {
+    let admission = admission(id(1));
+    let (first, second) = (definition(&admission, 1), definition(&admission, 2));
+    let mut owners = Owners::default();
+    assert_eq!(owners.define(&second), None, "not the first");
+    assert_eq!(owners.define(&first), Some(()));
+    assert_eq!(owners.define(&first), None, "given already");
+    assert_eq!(owners.define(&second[..second.len() - 1]), None, "cut short");
+    assert_eq!(owners.define(&second), Some(()));
+    for number in 3..=codec::OWNERS_MAX as u32 {
+        assert_eq!(Owners::of(&definition(&admission, number)), None);
+    }
+}
+
+#[test]
 fn another_version_is_not_guessed_at() {
     let mut out = encoded(&row(id(1)));
-    out[1] = 2;
-    assert_eq!(codec::read(&out), None);
+    out[0] = 19;
+    assert_eq!(read(&out), None);
+    // Of the first version, in its second byte.
+    assert_eq!(read(&[2, 2]), None);
 }

@@ -38,7 +38,7 @@ impl Fields {
     }
 
     /// How many there are.
-    pub const fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.lines.len()
     }
 
@@ -101,7 +101,7 @@ impl Fields {
         let pair = |(name, value): (&str, &[u8])| {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
         };
-        let mut map = HeaderMap::with_capacity(self.len());
+        let mut map = HeaderMap::with_capacity(self.count());
         for (name, value) in self.iter().filter_map(pair) {
             map.append(name, value);
         }
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(fields.all("set-cookie").collect::<Vec<_>>(), [b"a", b"b"]);
         fields.remove_where(|name| name == "set-cookie");
         assert!(!fields.has("set-cookie") && fields.has("y"));
-        assert_eq!((fields.len(), written(&fields).as_str()), (2, "x: \u{e9}\r\ny: \r\n"));
+        assert_eq!((fields.count(), written(&fields).as_str()), (2, "x: \u{e9}\r\ny: \r\n"));
         fields.set("x", b"1");
         assert_eq!((fields.text("x"), written(&fields).as_str()), (Some("1"), "y: \r\nx: 1\r\n"));
     }

@@ -74,7 +74,7 @@ pub fn read(head: &[u8], limits: &HeadLimits, bodiless: bool) -> Result<AnswerHe
     loop {
         match next_line(&mut rest)? {
             Line::Field(field) => {
-                if all.len() >= limits.headers_max {
+                if all.count() >= limits.headers_max {
                     return Err(Violation::HeadTooLarge);
                 }
                 let repeats = match field.special()? {

@@ -28,7 +28,7 @@ use super::SqliteRecord;
 use super::columns::{int, micros};
 use super::jobs::{self, Job};
 use super::log_rows::Rows;
-use super::log_take::{Counted, logged_of, take_rows};
+use super::log_take::{Counted, Room, logged_of, take_rows};
 use super::names::Names;
 use super::old_log;
 use crate::domain::id::RequestId;
@@ -51,6 +51,8 @@ pub(super) struct LogWriter {
     path: PathBuf,
     busy_timeout: Duration,
     connection: Mutex<Option<Writer>>,
+    /// Room for the rows of a batch.
+    rows: Mutex<Rows>,
     /// What moves the write-ahead log to the file.
     mover: Mutex<Option<Connection>>,
 }
@@ -59,6 +61,7 @@ pub(super) struct LogWriter {
 struct Writer {
     db: Connection,
     names: Names,
+    room: Room,
 }
 
 /// What a shipment is when it goes to the thread that writes it.
@@ -78,9 +81,11 @@ type Carried = (RequestId, i64, Option<[u8; 16]>, Option<String>, Option<String>
 
 impl SqliteRecord {
     pub(super) async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+        let mut rows = std::mem::take(&mut *self.log.rows.lock());
+        rows.pack(&shipment.rows);
         let parcel = Parcel {
             spool: shipment.spool,
-            rows: Rows::pack(&shipment.rows),
+            rows,
             jobs: shipment.rows.iter().filter_map(jobs::of).collect(),
             carried: shipment.carried.iter().map(carried).collect(),
             finished: shipment.finished.iter().copied().map(RequestId).collect(),
@@ -88,7 +93,15 @@ impl SqliteRecord {
             number: shipment.number.map(int),
             forgotten: shipment.forgotten.clone(),
         };
-        self.write_log(move |writer| writer.take(&parcel)).await
+        let log = Arc::clone(&self.log);
+        let take = move |writer: &mut Writer| {
+            let taken = writer.take(&parcel);
+            if parcel.rows.is_small() {
+                *log.rows.lock() = parcel.rows;
+            }
+            taken
+        };
+        self.write_log(take).await
     }
 
     /// Brings the rows of a file from an older version into sheets.
@@ -135,7 +148,13 @@ impl SqliteRecord {
 
 impl LogWriter {
     pub(super) fn new(path: PathBuf, busy_timeout: Duration) -> Self {
-        Self { path, busy_timeout, connection: Mutex::new(None), mover: Mutex::new(None) }
+        Self {
+            path,
+            busy_timeout,
+            connection: Mutex::new(None),
+            rows: Mutex::default(),
+            mover: Mutex::new(None),
+        }
     }
 
     /// Ends the connections.
@@ -171,7 +190,7 @@ impl LogWriter {
             none => {
                 let db = self.open()?;
                 let names = Names::load(&db)?;
-                none.insert(Writer { db, names })
+                none.insert(Writer { db, names, room: Room::default() })
             }
         })
     }
@@ -213,7 +232,7 @@ fn checkpoint(db: &mut Connection) -> rusqlite::Result<()> {
 impl Writer {
     fn take(&mut self, parcel: &Parcel) -> Result<(), RecordError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        take_rows(&tx, &mut self.names, &parcel.rows, Counted::Now)?;
+        take_rows(&tx, &mut self.names, &parcel.rows, &mut self.room, Counted::Now)?;
         jobs::take(&tx, &parcel.jobs)?;
         carry(&tx, parcel.spool, &parcel.carried)?;
         tx.execute(

@@ -1,5 +1,6 @@
 //! Rows on their way to the thread that writes them, and into the table.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use rusqlite::Connection;
@@ -13,19 +14,29 @@ use crate::domain::time::Timestamp;
 pub(super) use crate::stores::record::places::{first_place, place_of, time_of};
 
 /// Rows that own what they hold, so that they can go to another thread: texts in one allocation, not one each.
+#[derive(Default)]
 pub(super) struct Rows {
     rows: Vec<Packed>,
     texts: String,
+    /// Places, and whose they are: of use while it is filled.
+    order: Vec<(i64, usize)>,
 }
 
+/// Rows that room is kept for from one batch to the next: 16 MiB and some.
+const KEPT_ROWS: usize = 40_000;
+/// The same of their texts, in bytes.
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
+
 const TEXTS: usize = 9;
+const NO_TEXT: u32 = u32::MAX;
 
 struct Packed {
     place: i64,
     facts: Facts,
     /// Where its first text begins.
     texts: usize,
-    lengths: [Option<usize>; TEXTS],
+    /// Their lengths in bytes; [`NO_TEXT`] where there is none.
+    lengths: [u32; TEXTS],
 }
 
 /// What of a row is no text.
@@ -109,16 +120,32 @@ impl<'a> Named<'a> {
     }
 }
 
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("rows", &self.rows.len()).finish_non_exhaustive()
+    }
+}
+
 impl Rows {
-    /// Packs rows in the order of their places: so they are appended, whatever order they ended in.
-    pub fn pack(rows: &[row::Row<'_>]) -> Self {
-        let mut order: Vec<_> = rows.iter().map(|row| (place_of(row.id), row)).collect();
+    /// Packs rows in the order of their places: so they are appended, whatever order they ended in. They take the place of
+    /// those that were there; memory is used again, as the kernel clears what is new.
+    pub fn pack(&mut self, rows: &[row::Row<'_>]) {
+        self.rows.clear();
+        self.texts.clear();
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        order.extend(rows.iter().map(|row| place_of(row.id)).zip(0..));
         order.sort_by_key(|(place, _)| *place);
-        let mut packed = Self { rows: Vec::with_capacity(rows.len()), texts: String::new() };
-        for (place, row) in order {
-            packed.push(place, row);
+        self.rows.reserve(rows.len());
+        for (place, at) in &order {
+            self.push(*place, &rows[*at]);
         }
-        packed
+        self.order = order;
+    }
+
+    /// Whether it is small enough to be kept for the next batch.
+    pub const fn is_small(&self) -> bool {
+        self.rows.capacity() <= KEPT_ROWS && self.texts.capacity() <= KEPT_BYTES
     }
 
     fn push(&mut self, place: i64, row: &row::Row<'_>) {
@@ -151,7 +178,7 @@ impl Rows {
                 address: row.address,
             },
             texts: self.texts.len(),
-            lengths: texts.map(|text| text.map(str::len)),
+            lengths: texts.map(|text| text.map_or(NO_TEXT, |text| text.len() as u32)),
         });
         texts.into_iter().flatten().for_each(|text| self.texts.push_str(text));
     }
@@ -171,7 +198,7 @@ impl Rows {
         let row = self.rows.get(at)?;
         let mut rest = self.texts.get(row.texts..).unwrap_or_default();
         let [organization, texts @ ..] = row.lengths.map(|length| {
-            let (text, behind) = rest.split_at_checked(length?)?;
+            let (text, behind) = rest.split_at_checked(length as usize).filter(|_| length != NO_TEXT)?;
             rest = behind;
             Some(text)
         });

@@ -26,30 +26,42 @@ pub(super) enum Counted {
     Before,
 }
 
+/// What is of use while a batch is taken: kept for the next, as is [`Rows`].
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    entries: Vec<(Scopes, Entry)>,
+    run: Vec<Entry>,
+}
+
 /// Takes the rows that are not there yet.
 pub(super) fn take_rows(
     db: &Connection,
     names: &mut Names,
     rows: &Rows,
+    room: &mut Room,
     counted: Counted,
 ) -> Result<(), RecordError> {
     let mut blocks = Blocks::prepare(db)?;
     let placed = places(db, &mut blocks, rows)?;
     let mut writer = Writer::begin(db)?;
     let mut sums = Sums::default();
-    let mut entries = Vec::with_capacity(placed.len());
+    room.entries.clear();
     for (place, at) in placed {
         let Some(row) = rows.get(at) else { continue };
         let row = Named::new(place, &row, names, db)?;
         let number = writer.push(&row)?;
-        entries.push((row.scopes, row.entry(number)));
+        room.entries.push((row.scopes, row.entry(number)));
         if counted == Counted::Now {
             sums.add(&row);
         }
     }
     writer.finish()?;
-    list(&mut blocks, entries)?;
-    Ok(sums.write(db)?)
+    list(&mut blocks, room)?;
+    sums.write(db)?;
+    if !rows.is_small() {
+        *room = Room::default();
+    }
+    Ok(())
 }
 
 /// Which rows are new, and where each stands: in the order of their places.
@@ -101,9 +113,10 @@ fn places(db: &Connection, blocks: &mut Blocks<'_>, rows: &Rows) -> Result<Vec<(
 }
 
 /// Lists rows, which are in the order of their places, in the blocks of their scopes.
-fn list(blocks: &mut Blocks<'_>, mut entries: Vec<(Scopes, Entry)>) -> rusqlite::Result<()> {
-    let mut run: Vec<_> = entries.iter().map(|(_, entry)| *entry).collect();
-    blocks.add(EVERYTHING, WIDE_ROWS, &run)?;
+fn list(blocks: &mut Blocks<'_>, Room { entries, run }: &mut Room) -> rusqlite::Result<()> {
+    run.clear();
+    run.extend(entries.iter().map(|(_, entry)| *entry));
+    blocks.add(EVERYTHING, WIDE_ROWS, run)?;
     let organization = |scopes: &Scopes| scopes.organization;
     let own = |scopes: &Scopes| Some(scopes.own);
     for (of, most) in [(organization as fn(&Scopes) -> Option<u32>, WIDE_ROWS), (own, OWN_ROWS)] {
@@ -113,7 +126,7 @@ fn list(blocks: &mut Blocks<'_>, mut entries: Vec<(Scopes, Entry)>) -> rusqlite:
             let Some(scope) = same.first().and_then(|(scopes, _)| of(scopes)) else { continue };
             run.clear();
             run.extend(same.iter().map(|(_, entry)| *entry));
-            blocks.add(scope, most, &run)?;
+            blocks.add(scope, most, run)?;
         }
     }
     Ok(())

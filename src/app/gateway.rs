@@ -150,11 +150,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        let following = Arc::clone(&grants.record);
-        background.spawn(upkeep::follow_changes(Arc::clone(&shared), following, upkeep::told(&stopping)));
-        background.spawn(upkeep::remember(Arc::clone(&shared), grants, upkeep::told(&stopping)));
-        background.spawn(upkeep::housekeeping(Arc::clone(&shared), upkeep::told(&stopping)));
-        background.spawn(upkeep::share_blocks(Arc::clone(&shared), upkeep::told(&stopping)));
+        upkeep::start(background.handle(), &shared, grants, &stopping);
         let counters = Arc::clone(&shared.gate.counters);
         let arrears = Arrears { stores, spool, counters, config: Arc::clone(&config), metrics };
         let delivery =

@@ -67,7 +67,7 @@ async fn a_first_start_without_a_record_says_so_and_is_ready_when_it_comes() {
     assert!(lacks(&gateway, "counters").await.contains("not restored"));
     let never = format!("sk_live_{}", "a".repeat(32));
     assert_eq!(ask(&gateway, &never).await, no_store(), "nobody knows that it is no key");
-    assert_eq!(sum(&metrics(gateway.control).await, "tollgate_dependency_up{name=\"record\"}"), 0.0);
+    assert!(sum(&metrics(gateway.control).await, "tollgate_dependency_up{name=\"record\"}") < 1.0);
     let login = post(
         gateway.control,
         "/v1/session",
@@ -153,7 +153,7 @@ async fn what_changed_while_it_was_down_is_in_force_soon_after_the_record_is_bac
 async fn after_its_time_nothing_is_known_any_more_and_what_is_damaged_never_was() {
     let upstream = Upstream::start(|_| Answer::new(200).body("page"));
     let (mut server, redis) = (Postgres::start_with(&[]), RedisServer::start());
-    let more = format!("{}\n[keys]\nremember_for = \"6s\"\nindex_for = \"0s\"", counters(&redis));
+    let more = format!("{}\n[keys]\nremember_for = \"3s\"\nindex_for = \"0s\"", counters(&redis));
     let (mut gateway, _, key) = start(&server, upstream.address, &more).await;
     learn(&gateway, &key).await;
     gateway.kill().await;

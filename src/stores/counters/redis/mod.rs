@@ -110,6 +110,8 @@ struct Inner {
     own: MemoryCounters,
     /// Whether what an earlier process admitted is among it, as far as its spool tells.
     has_share: AtomicBool,
+    /// Whether Redis was away at the start, and so may not have been told what an earlier process admitted.
+    began_alone: AtomicBool,
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
@@ -171,6 +173,7 @@ impl RedisCounters {
             hasher: RandomState::new(),
             own: MemoryCounters::new(settings.keys_max),
             has_share: false.into(),
+            began_alone: false.into(),
             record,
             runtime,
             spool: rebuild::spool_name(settings.spool),
@@ -179,7 +182,9 @@ impl RedisCounters {
             recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
         });
-        inner.first_word().await;
+        if !inner.first_word().await {
+            inner.began_alone.store(true, Ordering::Relaxed);
+        }
         inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }

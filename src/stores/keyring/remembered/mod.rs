@@ -55,6 +55,9 @@ use crate::stores::record::{Change, GrantRecord, RecordError};
 
 /// How often it is written down that the record confirms what is known.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// How much longer than `keys.remember_for` is lent: the record may have been there for so long after that was last
+/// written down.
+const LATE: Duration = Duration::from_secs(5);
 /// How long a change waits for the disk before it is in force all the same.
 const WRITE_WAIT: Duration = Duration::from_millis(100);
 /// Changes read at once while catching up.
@@ -158,7 +161,7 @@ impl Remembered {
     pub async fn lends(&self, now: Timestamp) -> bool {
         let Some(book) = self.book.load_full() else { return false };
         let Some((at, number)) = book.confirmed.filter(|_| book.len() > 0) else { return false };
-        if now.since(at) > self.remember_for {
+        if now.since(at) > self.remember_for + LATE {
             return false;
         }
         match &self.index {

@@ -142,7 +142,7 @@ async fn it_is_lent_for_its_time_and_no_longer() {
     bed.start().learn().await;
     bed.down(true);
     let process = bed.start();
-    let end = process.confirmed_at().plus(FOR);
+    let end = process.confirmed_at().plus(FOR + LATE);
     let past = end.plus(Duration::from_micros(1));
     assert!(process.remembered.lends(end).await && !process.remembered.lends(past).await);
     let lend = async |now| process.remembered.lend(key_name(&digest(1)), now, encoding::decode_grant).await;

@@ -43,15 +43,14 @@ pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
 }
 
 impl Inner {
-    /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
-    pub(super) async fn first_word(self: &Arc<Self>) {
+    /// The first beat of all, after which it is known whether Redis is there, and how many nodes. Whether all of it is.
+    pub(super) async fn first_word(self: &Arc<Self>) -> bool {
         self.link.look_around().await;
         let greetings = self.link.shards().into_iter().map(async |shard| {
-            if self.hello(&shard, None).await.is_err() {
-                drop(self.hello(&shard, None).await);
-            }
+            self.hello(&shard, None).await.is_ok() || self.hello(&shard, None).await.is_ok()
         });
-        join_all(greetings).await;
+        let answered = join_all(greetings).await;
+        !answered.is_empty() && answered.into_iter().all(|answered| answered)
     }
 
     async fn beat_once(self: &Arc<Self>) {

@@ -131,7 +131,7 @@ impl<'a> Batch<'a> {
 }
 
 /// Makes room for other rows where some were. A batch is some megabytes: memory that is given back and asked for again is
-/// cleared by the kernel every time, which cost a row more than all that is done with it.
+/// cleared by the kernel every time, which was two fifths of what shipping a row cost.
 pub(super) fn emptied<'b>(mut rows: Vec<Row<'_>>) -> Vec<Row<'b>> {
     if rows.capacity() > KEPT_ROWS {
         return Vec::new();

@@ -174,10 +174,10 @@ impl Account {
         }
     }
 
-    /// Counts one request admitted at `at` in the plan's windows, as [`Account::replay`] does elsewhere.
-    pub fn replay_recent(&mut self, at: Timestamp, now: Timestamp) {
+    /// Counts `n` requests admitted at `at` in the plan's windows, as [`Account::replay`] does elsewhere.
+    pub fn replay_recent(&mut self, at: Timestamp, n: u64, now: Timestamp) {
         let at = at.min(self.advance(now));
-        self.plan.replay(at);
+        self.plan.replay(at, n);
     }
 
     /// Sets what `key` has used in all time: kept apart from [`Account::replay`], as the log forgets and a total

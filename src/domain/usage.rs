@@ -67,9 +67,9 @@ impl PlanUsage {
         self.minute.take_back(Window::MINUTE, at);
     }
 
-    pub(super) fn replay(&mut self, at: Timestamp) {
-        self.second.add(Window::SECOND, at, 1);
-        self.minute.add(Window::MINUTE, at, 1);
+    pub(super) fn replay(&mut self, at: Timestamp, n: u64) {
+        self.second.add(Window::SECOND, at, n);
+        self.minute.add(Window::MINUTE, at, n);
     }
 
     pub(super) fn is_idle(&mut self, now: Timestamp) -> bool {

@@ -247,7 +247,7 @@ impl Trial {
             account.replay_total(key(number).unwrap(), total);
         }
         for past in self.log.iter().filter(|past| self.now.since(past.claimed.at) < Duration::from_secs(63)) {
-            account.replay_recent(past.claimed.at, self.now);
+            account.replay_recent(past.claimed.at, 1, self.now);
         }
         account
     }
@@ -520,7 +520,7 @@ fn what_the_log_dates_in_the_future_counts_from_now() {
     let mut account = Account::default();
     let (now, future) = (at("2026-11-21T12:00:00Z"), at("2030-01-01"));
     account.replay(key(1), future, 1, money(0), now);
-    account.replay_recent(future, now);
+    account.replay_recent(future, 1, now);
     let denied = account.claim(&limits.claim(1, 0), now).unwrap_err();
     assert_eq!((denied.limit, denied.retry_at), (Limit::Minute, Some(at("2026-11-21T12:01:03Z"))));
     let denied = account.claim(&limits.claim(1, 0), at("2026-11-22T12:04:59Z")).unwrap_err();

@@ -168,7 +168,7 @@ impl MemoryCounters {
             self.restoring(org, |account| account.replay_total(*key, *total));
         }
         for (org, _, at) in recent {
-            self.restoring(org, |account| account.replay_recent(*at, now));
+            self.restoring(org, |account| account.replay_recent(*at, 1, now));
         }
         self.is_owed.store(false, Ordering::Release);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::demand::Demand;
+use super::sight::{Sight, Untold};
 use super::unshipped::Unshipped;
 use super::{DRIFT, Done, Entry, Local, Terms, cell_of};
 use crate::domain::account::Denial;
@@ -23,6 +24,9 @@ const RETURNING: Duration = Duration::from_millis(15);
 const SPENT: Duration = Duration::from_millis(5);
 /// With less time left than this a lease is not worth adding to.
 const ENDING: Duration = Duration::from_millis(8);
+/// From this many requests per cell on, allowances that ran out of time are followed by others without a request that
+/// waits for them.
+const STEADY: u64 = 8;
 
 /// Allowances at hand, all counted in one cell.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,8 @@ pub(super) struct Pool {
     from: Local,
     /// From then on they must not be spent.
     pub ends: Local,
+    /// About when their cell ends: not much earlier is a call counted in the next one.
+    next: Local,
     /// At so few it is time to ask for more; 0 is never.
     low: u64,
 }
@@ -75,13 +81,18 @@ pub(super) struct KeyState {
     /// Since when there is something.
     pub owed_since: Option<Local>,
     pub pool: Option<Pool>,
+    /// Where the last allowances ran out of time, and no call has asked for others since: about when the cell ends that
+    /// they were counted in.
+    pub is_over: Option<Local>,
     pub waiting: u64,
     pub demand: Demand,
     pub refused: Option<Refused>,
+    /// When it will be looked at what is owed.
+    look: Option<Local>,
     /// As the last claim named them.
     pub terms: Terms,
-    /// What the store said last, and for how long it may be told.
-    pub seen: Option<Done>,
+    /// What the store said last.
+    pub seen: Option<Sight<4>>,
     /// From when on the store should hear that allowances are gone which it believes to be at hand.
     pub spent_at: Option<Local>,
     /// What was admitted and the record may not have.
@@ -103,11 +114,65 @@ impl Pool {
 }
 
 impl KeyState {
+    /// A key of which nothing is known but what was seen counted.
+    pub fn seen(seen: Option<Sight<4>>) -> Self {
+        Self { seen, ..Self::default() }
+    }
+
+    /// What the store has not been told, or has and did not answer.
+    pub fn untold(&self) -> impl Iterator<Item = &Entry> {
+        self.unacked.iter().map(|(_, entry)| entry).chain(&self.entries)
+    }
+
+    /// All that is untold is, from now on, told.
+    pub fn is_told(&mut self) -> Untold {
+        let untold = Untold::of(self.untold());
+        if let Some(seen) = &mut self.seen {
+            seen.is_told(untold);
+        }
+        self.unacked.clear();
+        self.entries.clear();
+        untold
+    }
+
     /// Gives up allowances whose time is over: they go back to where they were counted.
     pub fn roll(&mut self, now: Local) {
         if let Some(pool) = self.pool.take_if(|pool| now >= pool.ends) {
+            self.is_over = Some(pool.next);
             self.owe(Entry { at: pool.at, requests: -(pool.left as i64), microcents: -pool.money });
         }
+    }
+
+    /// How many allowances to ask for ahead though nobody waits, and from when on: where so many were asked for that
+    /// some of the next requests would.
+    pub fn renewal(&mut self, now: Local) -> Option<(u64, Local)> {
+        let from = self.is_over.filter(|_| self.refused.is_none())?;
+        Some(self.demand.per_cell(now)).filter(|expected| *expected >= STEADY).map(|rate| (rate, from))
+    }
+
+    /// When what is at hand ends, or the cell after it begins where that is asked for ahead.
+    pub fn ends(&mut self, now: Local) -> Option<Local> {
+        let Pool { ends, next, .. } = self.pool?;
+        let is_steady = self.demand.per_cell(now) >= STEADY;
+        Some(if is_steady { ends.max(next) } else { ends })
+    }
+
+    /// Plans a look; `None` where one is planned as early.
+    pub fn plan(&mut self, at: Local) -> Option<Local> {
+        self.look.is_none_or(|planned| at < planned).then(|| *self.look.insert(at))
+    }
+
+    /// Takes a look that was planned; not where a sooner one has taken its place.
+    pub fn take_look(&mut self, planned: Local) -> bool {
+        self.look.take_if(|look| *look == planned).is_some()
+    }
+
+    /// Gives up allowances before their time.
+    pub fn give_up(&mut self, now: Local) {
+        if let Some(pool) = &mut self.pool {
+            pool.ends = now;
+        }
+        self.roll(now);
     }
 
     /// Spends an allowance; when it was admitted on the store's clock, and whether it is time to ask for more.
@@ -170,8 +235,8 @@ impl KeyState {
         }
     }
 
-    /// Takes what was granted to a call.
-    pub fn granted(&mut self, sent: &Sent, done: &Done, now: Local) {
+    /// Takes what was granted to a call, counted in a cell that ends about at `next`.
+    pub fn granted(&mut self, sent: &Sent, done: &Done, next: Local, now: Local) {
         self.roll(now);
         let good_for = done.cell_end.since(done.now).as_micros() as u64;
         let ends = sent.at.plus(Duration::from_micros(good_for - good_for / DRIFT - 1));
@@ -186,6 +251,7 @@ impl KeyState {
             at: done.now,
             from: sent.at,
             ends,
+            next,
             low: done.granted.saturating_sub(sent.waiting) / 4,
         };
         if let Some(pool) = &mut self.pool {

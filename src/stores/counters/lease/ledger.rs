@@ -6,20 +6,26 @@ use std::collections::VecDeque;
 
 use ahash::AHashMap;
 
+use super::demand::Demand;
 use super::join::Report;
 use super::key::{KeyState, Refused, Sent};
+use super::share::{Nodes, PLAN, QUOTAS, Share};
+use super::sight::{Sight, Untold};
 use super::slots::Slots;
 use super::unshipped::{Recent, Tally};
 use super::{Call, Count, Entry, Local, Reply, Terms};
-use crate::domain::account::{Claim, Claimed, Denial, Gauge, Standing};
+use crate::domain::account::{Account, Claim, Claimed, Denial, Gauge, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::KeyId;
 use crate::domain::limit::Limit;
 use crate::domain::time::Timestamp;
+use crate::domain::used::{InUse, KeyUsed};
 
 /// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
 const SETTLE_SOON: Duration = Duration::from_millis(5);
 const SETTLE_LATER: Duration = Duration::from_secs(1);
+/// What is due so soon is done at once.
+pub(in crate::stores::counters) const AT_ONCE: Duration = Duration::from_micros(500);
 /// How long after a call that was not answered the next one is made where nobody waits for it: what the lost one was
 /// granted and gave back others may be waiting for.
 const AFTER_LOSS: Duration = Duration::from_millis(20);
@@ -53,8 +59,16 @@ pub(in crate::stores::counters) struct Ledger {
     pub(super) keys: AHashMap<Option<KeyId>, KeyState>,
     slots: Slots,
     refused: Option<Refused>,
-    /// The plan's second and minute, and in flight elsewhere.
-    plan: ([Count; 2], u64),
+    /// What the store said last of the plan's second and minute.
+    seen: Option<Sight<2>>,
+    /// Requests in flight at other nodes, as it said last.
+    elsewhere: u64,
+    /// What it said of keys that have been idle since.
+    idle: AHashMap<Option<KeyId>, Sight<4>>,
+    /// What this node may admit by itself, where the store is away.
+    share: Option<Box<Share>>,
+    /// What an earlier process admitted of an organization that the store has said nothing of to this one.
+    before: Option<Box<Account>>,
     /// The last use of any key.
     used: Local,
     /// What was admitted of late and the record may not have.
@@ -82,7 +96,10 @@ impl Ledger {
     pub fn claim(&mut self, claim: &Claim<'_>, first: bool, now: Local) -> Answer {
         let terms = Terms::of(claim);
         self.used = now;
-        let key = self.keys.entry(claim.key).or_default();
+        let key = match self.keys.get_mut(&claim.key) {
+            Some(key) => key,
+            None => Self::meet(&mut self.keys, &mut self.idle, claim.key),
+        };
         if first {
             key.demand.note(now);
         }
@@ -94,7 +111,9 @@ impl Ledger {
             key.unshipped.add(at, terms.estimate);
             self.recent.add(at);
             let claimed = Claimed { key: claim.key, at, estimate: claim.estimate };
-            return Answer::Granted { claimed, standing: self.standing(claim.key, &terms), more };
+            let in_flight = self.slots.in_flight + self.elsewhere;
+            let standing = standing(Some(key), self.seen.as_ref(), in_flight, &terms);
+            return Answer::Granted { claimed, standing, more };
         }
         for refused in [&mut self.refused, &mut key.refused].into_iter().flatten() {
             if !refused.holds(&terms, now) {
@@ -112,6 +131,122 @@ impl Ledger {
             return Answer::Denied(refused.denial);
         }
         Answer::Ask
+    }
+
+    fn meet<'a>(
+        keys: &'a mut AHashMap<Option<KeyId>, KeyState>,
+        idle: &mut AHashMap<Option<KeyId>, Sight<4>>,
+        key: Option<KeyId>,
+    ) -> &'a mut KeyState {
+        let seen = idle.remove(&key);
+        keys.entry(key).or_insert_with(|| KeyState::seen(seen))
+    }
+
+    /// Admits a request within this node's share, or refuses it, while the store is away and its clock shows about
+    /// `at`.
+    #[allow(clippy::result_large_err, reason = "as the claim itself")]
+    pub fn claim_share(
+        &mut self,
+        claim: &Claim<'_>,
+        nodes: Nodes,
+        at: Timestamp,
+        now: Local,
+    ) -> Result<(Claimed, Standing), Denial> {
+        let in_flight = self.slots.in_flight;
+        let admitted = self.share(claim.key, at, now).claim(claim, nodes, in_flight, at)?;
+        self.counted(&admitted.0, now);
+        Ok(admitted)
+    }
+
+    /// As [`Ledger::claim`], within this node's share, too: while the store may lack what others admitted without it.
+    pub fn claim_within_share(
+        &mut self,
+        claim: &Claim<'_>,
+        first: bool,
+        nodes: Nodes,
+        at: Timestamp,
+        now: Local,
+    ) -> Answer {
+        let in_flight = self.slots.in_flight;
+        let share = self.share(claim.key, at, now);
+        let within = match share.claim(claim, nodes, in_flight, at) {
+            Ok((within, _)) => within,
+            Err(denial) => return Answer::Denied(denial),
+        };
+        let answer = self.claim(claim, first, now);
+        if let (false, Some(share)) = (matches!(answer, Answer::Granted { .. }), &mut self.share) {
+            share.release(&within);
+        }
+        answer
+    }
+
+    /// What an earlier process of this node admitted counts against its share, for as long as the store says nothing.
+    pub fn restore(&mut self, before: Account) {
+        self.before = Some(Box::new(before));
+    }
+
+    /// Whether what is admitted is counted against this node's share.
+    pub const fn is_sharing(&self) -> bool {
+        self.share.is_some()
+    }
+
+    /// The store is back, and counts what was admitted without it.
+    pub fn end_share(&mut self) {
+        self.share = None;
+    }
+
+    fn share(&mut self, key: Option<KeyId>, at: Timestamp, now: Local) -> &mut Share {
+        if self.share.is_none() {
+            // From now on they are what this node may admit by itself.
+            self.keys.values_mut().for_each(|key| key.give_up(now));
+        }
+        let entries = self.keys.values().flat_map(KeyState::untold);
+        let before = &mut self.before;
+        let share = self.share.get_or_insert_with(|| {
+            let before = before.take().filter(|_| self.seen.is_none());
+            Box::new(Share::new(at, self.seen, entries, before.map_or_else(Account::default, |before| *before)))
+        });
+        if !share.knows(key) {
+            let state = Self::meet(&mut self.keys, &mut self.idle, key);
+            state.give_up(now);
+            share.meet(key, state.seen, Untold::of(state.untold()));
+        }
+        share
+    }
+
+    /// What is used of all limits, as far as this node knows.
+    pub fn in_use(&self, key: KeyId, at: Timestamp) -> InUse {
+        let known = self.keys.get(&Some(key));
+        let of_key = known.map_or_else(Untold::default, |key| Untold::of(key.untold()));
+        let of_all = Untold::of(self.keys.values().flat_map(KeyState::untold));
+        let seen = known.and_then(|key| key.seen).or_else(|| self.idle.get(&Some(key)).copied());
+        let (seen, plan) = (seen.unwrap_or_default(), self.seen.unwrap_or_default());
+        let [second, minute] = [0, 1].map(|place| plan.used(place, PLAN[place], of_all, at));
+        let [total, daily, weekly, monthly] =
+            [0, 1, 2, 3].map(|place| seen.used(place, QUOTAS[place], of_key, at));
+        let spent = seen.periods(of_key, at);
+        InUse {
+            in_flight: self.slots.in_flight,
+            second,
+            minute,
+            key: KeyUsed { total: total.count, daily, weekly, monthly, spent },
+            organization: plan.periods(of_all, at),
+        }
+    }
+
+    /// Whether anything is known of `key`.
+    pub fn knows(&self, key: Option<KeyId>) -> bool {
+        self.keys.contains_key(&key) || self.idle.contains_key(&key)
+    }
+
+    /// Keys of which something is known.
+    pub fn keys(&self) -> usize {
+        self.keys.len() + self.idle.len()
+    }
+
+    /// Forgets a key of which nothing is known but a claim that was not admitted.
+    pub fn forget(&mut self, key: Option<KeyId>) {
+        self.keys.remove(&key);
     }
 
     /// One more request waits for an allowance of `key`.
@@ -139,14 +274,18 @@ impl Ledger {
         let left = key.pool.map_or(0, |pool| pool.left);
         let waiting = key.waiting.saturating_sub(left);
         let asks = key.waiting > 0 || key.pool.is_some();
-        let rate = if asks { key.demand.per_cell(now) } else { 0 };
-        let capped = key.terms.caps.concurrency.is_some();
-        let tells = capped && self.slots.tell_within(now).is_some();
-        if !asks && !key.owes() && !tells {
+        let renewal = if self.refused.is_none() { key.renewal(now) } else { None };
+        if renewal.is_some_and(|(_, from)| from.since(now) > AT_ONCE) {
+            // Whoever waits does so for the allowances of the next cell, which a look will ask for.
             return None;
         }
-        key.spent_at = None;
-        key.owed_since = None;
+        let rate = if asks { key.demand.per_cell(now) } else { renewal.map_or(0, |(rate, _)| rate) };
+        let capped = key.terms.caps.concurrency.is_some();
+        let tells = capped && self.slots.tell_within(now).is_some();
+        if !asks && rate == 0 && !key.owes() && !tells {
+            return None;
+        }
+        (key.owed_since, key.is_over, key.spent_at) = (None, None, None);
         if key.seq == 0 {
             // The store may remember this node's calls from before the key was forgotten here, all of them answered.
             key.acked = now.0;
@@ -174,8 +313,9 @@ impl Ledger {
         })
     }
 
-    /// The answer to call `seq` for `key`, which has arrived at `now`.
-    pub fn answered(&mut self, key: Option<KeyId>, seq: u64, reply: &Reply, now: Local) {
+    /// The answer to call `seq` for `key`, which has arrived at `now`. `next`: about when the cell ends that it was
+    /// counted in.
+    pub fn answered(&mut self, key: Option<KeyId>, seq: u64, reply: &Reply, next: Local, now: Local) {
         // Granted by counts that have been lost since: it is counted nowhere, and so it must not be spent.
         let done = match reply {
             Reply::Done(done) if self.epoch == 0 || self.epoch == done.epoch => **done,
@@ -187,14 +327,15 @@ impl Ledger {
         state.unacked.clear();
         self.epoch = done.epoch;
         self.untold_since = None;
-        state.granted(&sent, &done, now);
-        state.seen = Some(done);
-        self.plan = ([done.counts[0], done.counts[1]], done.in_flight);
+        state.granted(&sent, &done, next, now);
+        state.seen = Some(Sight::of_key(&done));
+        (self.seen, self.elsewhere) = (Some(Sight::of_organization(&done)), done.in_flight);
         if let Some(slots) = sent.slots {
             self.slots.answered(slots, sent.at, done.slots);
         }
         let refused = done.refused.map(|(limit, retry_at)| {
-            let standing = self.standing(key, &sent.terms);
+            let in_flight = self.slots.in_flight + self.elsewhere;
+            let standing = standing(self.keys.get(&key), self.seen.as_ref(), in_flight, &sent.terms);
             Refused::new(Denial { limit, retry_at, standing }, sent.terms, &done, now)
         });
         let Some(state) = self.keys.get_mut(&key) else { return };
@@ -239,8 +380,10 @@ impl Ledger {
         self.untold_since = None;
         for key in self.keys.values_mut() {
             (key.pool, key.refused, key.spent_at) = (None, None, None);
-            key.unacked.clear();
-            key.entries.clear();
+            let untold = key.is_told();
+            if let Some(seen) = &mut self.seen {
+                seen.is_told(untold);
+            }
             key.acked = key.seq;
         }
         self.refused = None;
@@ -274,34 +417,54 @@ impl Ledger {
         if self.epoch == 0 {
             self.untold_since.get_or_insert(claimed.at);
         }
-        let key = self.keys.entry(claimed.key).or_default();
+        let key = Self::meet(&mut self.keys, &mut self.idle, claimed.key);
         key.unshipped.add(claimed.at, claimed.estimate.microcents);
         self.recent.add(claimed.at);
         key.owe(Entry { at: claimed.at, requests: 1, microcents: claimed.estimate.microcents as i64 });
     }
 
-    /// Ends an admitted request. By when the store should hear of something, if it should.
-    pub fn settle(&mut self, claimed: &Claimed, actual: Cost, now: Local) -> Option<Duration> {
+    /// Ends an admitted request. When to look what the store should hear of, where no look is planned as early.
+    pub fn settle(&mut self, claimed: &Claimed, actual: Cost, now: Local) -> Option<Local> {
         self.slots.give_back();
-        let key = self.keys.entry(claimed.key).or_default();
+        if let Some(share) = &mut self.share {
+            share.settle(claimed, actual);
+        }
+        let key = match self.keys.get_mut(&claimed.key) {
+            Some(key) => key,
+            None => Self::meet(&mut self.keys, &mut self.idle, claimed.key),
+        };
         let microcents = actual.microcents as i64 - claimed.estimate.microcents as i64;
         key.unshipped.cost(claimed.at, microcents);
         key.owe(Entry { at: claimed.at, requests: 0, microcents });
         let soon = if key.terms.has_budget() { SETTLE_SOON } else { SETTLE_LATER };
         let owes = (microcents != 0).then(|| key.owed_since.get_or_insert(now).plus(soon).since(now));
         let slots = key.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
-        owes.into_iter().chain(slots).min()
+        let soon = owes.into_iter().chain(slots).min()?;
+        key.plan(now.plus(soon))
     }
 
-    /// Undoes an admission of which nothing came.
-    pub fn release(&mut self, claimed: &Claimed, now: Local) -> Option<Duration> {
+    /// Undoes an admission of which nothing came; as [`Ledger::settle`].
+    pub fn release(&mut self, claimed: &Claimed, now: Local) -> Option<Local> {
         self.slots.give_back();
         self.refused = None;
         self.recent.take(claimed.at);
-        let key = self.keys.entry(claimed.key).or_default();
+        if let Some(share) = &mut self.share {
+            share.release(claimed);
+        }
+        let key = Self::meet(&mut self.keys, &mut self.idle, claimed.key);
         key.unshipped.take(claimed.at, claimed.estimate.microcents);
         key.put_back(claimed.at, claimed.estimate, now);
-        Some(SETTLE_SOON)
+        key.plan(now.plus(SETTLE_SOON))
+    }
+
+    /// Plans a look at `key` by `at`; `None` where one is planned as early.
+    pub fn plan(&mut self, key: Option<KeyId>, at: Local) -> Option<Local> {
+        self.keys.get_mut(&key)?.plan(at)
+    }
+
+    /// Whether a look at `key` that was planned for `planned` is to be taken: no sooner one has taken its place.
+    pub fn take_look(&mut self, key: Option<KeyId>, planned: Local) -> bool {
+        self.keys.get_mut(&key).is_some_and(|key| key.take_look(planned))
     }
 
     /// How long until `key` has something to tell by itself: allowances that are over, a cost, slots.
@@ -311,8 +474,11 @@ impl Ledger {
             return None;
         }
         state.roll(now);
-        if let Some(pool) = &state.pool {
-            return Some(pool.ends.since(now));
+        if let Some(ends) = state.ends(now) {
+            return Some(ends.since(now));
+        }
+        if let Some((_, from)) = state.renewal(now).filter(|_| self.refused.is_none()) {
+            return Some(from.since(now));
         }
         let is_lost = state.acked != state.seq;
         let owes = !state.entries.is_empty() || !state.unacked.is_empty() || is_lost;
@@ -342,52 +508,55 @@ impl Ledger {
     /// Gives up every allowance, so that the next calls give them back: for the end of the process.
     pub fn close(&mut self, now: Local) {
         for key in self.keys.values_mut() {
-            if let Some(pool) = &mut key.pool {
-                pool.ends = now;
-            }
-            key.roll(now);
+            key.give_up(now);
+            key.demand = Demand::default();
         }
     }
 
-    /// Forgets keys that have been idle, and owe nothing. Whether nothing at all is left. Numbers of calls are never
+    /// Forgets keys that have been idle, and owe nothing, but for what was seen of them. Whether nothing else is left.
+    /// Numbers of calls are never
     /// below the clock, so that they go on rising when a key comes back.
     pub fn sweep(&mut self, now: Local) -> bool {
         self.forget_shipped(now);
         if now.since(self.used) < IDLE {
             return false;
         }
-        self.keys.retain(|_, key| {
+        self.keys.retain(|id, key| {
             key.roll(now);
-            key.call.is_some() || key.owes() || !key.unshipped.is_empty()
+            let is_kept = key.call.is_some() || key.owes() || !key.unshipped.is_empty();
+            if let (false, Some(seen)) = (is_kept, key.seen) {
+                self.idle.insert(*id, seen);
+            }
+            is_kept
         });
         let is_told = self.report.is_none() && self.shipped.is_empty();
         self.keys.is_empty() && self.slots.in_flight == 0 && is_told
     }
+}
 
-    /// Where the limits stand, as the store said last, what is at hand being free.
-    fn standing(&self, key: Option<KeyId>, terms: &Terms) -> Standing {
-        let key = self.keys.get(&key);
-        let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
-        let gauge = |cap: Option<u64>, count: Count| {
-            let cap = cap?;
-            let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
-            Some(Gauge { cap, remaining, resets_at: count.next_expiry })
-        };
-        let ([second, minute], elsewhere) = self.plan;
-        let counts = key.and_then(|key| key.seen).map_or_else(Default::default, |seen| seen.counts);
-        let quotas = terms.quotas;
-        Standing {
-            in_flight: self.slots.in_flight + elsewhere,
-            concurrency: terms.caps.concurrency,
-            second: gauge(terms.caps.per_second, second),
-            minute: gauge(terms.caps.per_minute, minute),
-            quotas: [
-                gauge(quotas.total, counts[2]),
-                gauge(quotas.daily, counts[3]),
-                gauge(quotas.weekly, counts[4]),
-                gauge(quotas.monthly, counts[5]),
-            ],
-        }
+/// Where the limits stand, as the store said last, what is at hand being free.
+fn standing(key: Option<&KeyState>, plan: Option<&Sight<2>>, in_flight: u64, terms: &Terms) -> Standing {
+    let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
+    let gauge = |cap: Option<u64>, count: Count| {
+        let cap = cap?;
+        let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
+        Some(Gauge { cap, remaining, resets_at: count.next_expiry })
+    };
+    let [second, minute] = plan.map_or_else(Default::default, |seen| seen.rings);
+    let [total, daily, weekly, monthly] =
+        key.and_then(|key| key.seen.as_ref()).map_or_else(Default::default, |seen| seen.rings);
+    let quotas = terms.quotas;
+    Standing {
+        in_flight,
+        concurrency: terms.caps.concurrency,
+        second: gauge(terms.caps.per_second, second),
+        minute: gauge(terms.caps.per_minute, minute),
+        quotas: [
+            gauge(quotas.total, total),
+            gauge(quotas.daily, daily),
+            gauge(quotas.weekly, weekly),
+            gauge(quotas.monthly, monthly),
+        ],
     }
 }
 

@@ -27,7 +27,9 @@ mod demand;
 mod join;
 mod key;
 mod ledger;
+mod share;
 mod shipments;
+mod sight;
 mod slots;
 mod unshipped;
 
@@ -36,8 +38,10 @@ use std::time::Duration;
 #[cfg(test)]
 pub(super) use self::join::Part;
 pub(super) use self::join::{Joining, Said, Step};
-pub(super) use self::ledger::{Answer, Ledger};
+pub(super) use self::ledger::{AT_ONCE, Answer, Ledger};
+pub use self::share::Nodes;
 pub(super) use self::shipments::{Shipments, batch};
+pub(super) use self::sight::Spent;
 pub(super) use self::unshipped::Sum;
 #[cfg(test)]
 pub(super) use self::unshipped::Tally;
@@ -192,6 +196,8 @@ pub(super) struct Done {
     pub in_flight: u64,
     /// What counts in the trailing second, minute, and the key's quotas: total, daily, weekly, monthly.
     pub counts: [Count; 6],
+    /// What the present day, week and month of the key have cost, and those of the organization.
+    pub spent: [[Spent; 3]; 2],
 }
 
 /// How many count, and when the next will no longer.

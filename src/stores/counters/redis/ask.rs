@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::link::LinkError;
 use super::script::CLAIM;
+use super::shard::Shard;
 use super::{Inner, Local, Org, Unclaimed, local, wire};
 use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
-use crate::stores::counters::lease::{Answer, Call, Reply};
+use crate::stores::counters::lease::{AT_ONCE, Answer, Call, Reply};
 
 /// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
 /// an organization into a Redis that was found empty.
@@ -21,8 +22,6 @@ const WAIT_MAX: Duration = Duration::from_millis(900);
 const MEET_MAX: Duration = Duration::from_secs(5);
 /// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
 const MOVING_FOR: Duration = Duration::from_millis(500);
-/// A look that is due so soon is taken at once.
-const AT_ONCE: Duration = Duration::from_micros(500);
 
 impl Inner {
     /// Waits until the ledger can answer a claim.
@@ -54,8 +53,8 @@ impl Inner {
                 self.more(org, claim.key);
                 return concluded;
             }
-            let (answer, seat) = self.claim_or_wait(org, claim);
-            if let Some(concluded) = self.conclude(&shard, org, claim, &answer, now) {
+            let (answer, seat) = self.claim_or_wait(&shard, org, claim)?;
+            if let Some(concluded) = self.conclude(&shard, org, claim.key, &answer, now) {
                 return concluded;
             }
             let later = if let Answer::Later(later) = answer { Some(later) } else { None };
@@ -77,22 +76,23 @@ impl Inner {
     /// Claims once more; where Redis has to be asked, takes a seat among those who wait and sees to the call.
     fn claim_or_wait<'a>(
         self: &'a Arc<Self>,
+        shard: &Shard,
         id: &'a OrgId,
         claim: &Claim<'_>,
-    ) -> (Answer, Option<Seat<'a>>) {
+    ) -> Result<(Answer, Option<Seat<'a>>), Unclaimed> {
         let key = claim.key;
         let (answer, notify, call, joins) = self.with(id, |org| {
             let now = local();
-            let answer = org.ledger.claim(claim, false, now);
+            let answer = self.claim_of(org, shard, claim, false, now)?;
             if !matches!(answer, Answer::Ask) {
-                return (answer, None, None, false);
+                return Ok((answer, None, None, false));
             }
             org.ledger.wait(key);
             let notify = Arc::clone(org.flights.entry(key).or_default());
             // Where it is being rebuilt, or that was interrupted, the end of that is what is waited for.
             let call = if org.joining.is_none() { org.ledger.call(key, now) } else { None };
-            (answer, Some(notify), call, org.ledger.is_reporting())
-        });
+            Ok((answer, Some(notify), call, org.ledger.is_reporting()))
+        })?;
         if joins {
             self.join(id);
         }
@@ -100,7 +100,7 @@ impl Inner {
         if let Some(call) = call {
             self.make(id, call);
         }
-        (answer, seat)
+        Ok((answer, seat))
     }
 
     /// Asks for more, with nobody waiting.
@@ -115,18 +115,30 @@ impl Inner {
         self.runtime.spawn(async move { inner.carry(&org, &call).await });
     }
 
-    /// Makes a call, and tells the ledger and those who wait what came of it.
-    pub(super) async fn carry(self: &Arc<Self>, id: &OrgId, call: &Call) {
+    /// Makes a call, and sees to what is due then.
+    async fn carry(self: &Arc<Self>, id: &OrgId, call: &Call) {
+        if let Some(planned) = self.carry_out(id, call).await {
+            self.attend(id, call.key, planned).await;
+        }
+    }
+
+    /// Makes a call, and tells the ledger and those who wait what came of it; when to look at it again.
+    async fn carry_out(self: &Arc<Self>, id: &OrgId, call: &Call) -> Option<Local> {
         let key = call.key;
         let sent = local();
         let reply = self.call(id, call).await;
-        if let Ok(Reply::Done(done)) = &reply {
-            self.link.shard(id).known.showed(done.now, sent);
-        }
+        let next = match &reply {
+            Ok(Reply::Done(done)) => {
+                let shard = self.link.shard(id);
+                shard.known.showed(done.now, sent);
+                shard.known.local(done.cell_end)
+            }
+            _ => sent,
+        };
         if matches!(reply, Ok(Reply::Missing | Reply::OtherEpoch)) {
             self.join(id);
         }
-        let due = self.with(id, |org| {
+        self.with(id, |org| {
             let now = local();
             match &reply {
                 Err(LinkError::Moving) => drop(org.moving.entry(key).or_insert(sent)),
@@ -135,7 +147,7 @@ impl Inner {
             match &reply {
                 Ok(reply) => {
                     org.met |= matches!(reply, Reply::Done(_));
-                    org.ledger.answered(key, call.seq, reply, now);
+                    org.ledger.answered(key, call.seq, reply, next, now);
                 }
                 Err(_) => org.ledger.lost(key, call.seq),
             }
@@ -146,11 +158,9 @@ impl Inner {
             if let Some(notify) = org.flights.remove(&key) {
                 notify.notify_waiters();
             }
-            org.ledger.due(key, now)
-        });
-        if let Some(due) = due.filter(|_| !self.link.shard(id).is_open()) {
-            self.look_after(id, key, due);
-        }
+            let due = org.ledger.due(key, now).filter(|_| !self.link.shard(id).is_open())?;
+            org.ledger.plan(key, now.plus(due))
+        })
     }
 
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
@@ -162,49 +172,58 @@ impl Inner {
 
     /// Looks within `soon` whether `key` owes something, and tells it.
     pub(super) fn look_after(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, soon: Duration) {
-        let at = local().plus(soon);
-        let is_new = self.with(id, |org| {
-            let planned = org.looks.entry(key).or_insert(Local(u64::MAX));
-            let sooner = at < *planned;
-            if sooner {
-                *planned = at;
-            }
-            sooner
-        });
-        if is_new && !self.stopped.load(Ordering::Relaxed) {
-            let (inner, id) = (Arc::clone(self), id.clone());
-            self.runtime.spawn(async move {
-                tokio::time::sleep(soon).await;
-                inner.look(&id, key, at);
-            });
+        if let Some(planned) = self.with(id, |org| org.ledger.plan(key, local().plus(soon))) {
+            self.look_at(id, key, planned);
         }
     }
 
-    fn look(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
-        let is_open = self.link.shard(id).is_open();
-        let (call, due) = self.with(id, |org| {
-            // A sooner look has taken the place of this one.
-            if org.looks.get(&key) != Some(&planned) {
-                return (None, None);
+    /// Takes the look at `key` that is planned.
+    pub(super) fn look_at(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, planned: Local) {
+        if !self.is_stopped() {
+            let (inner, id) = (Arc::clone(self), id.clone());
+            self.runtime.spawn(async move { inner.attend(&id, key, planned).await });
+        }
+    }
+
+    /// Looks at `key` when it is planned, and tells what is owed, for as long as there is something to look at. A key in
+    /// use is attended by one task from cell to cell.
+    async fn attend(self: &Arc<Self>, id: &OrgId, key: Option<KeyId>, mut planned: Local) {
+        loop {
+            tokio::time::sleep(planned.since(local())).await;
+            let next = match self.look(id, key, planned) {
+                Look::Tell(call) => self.carry_out(id, &call).await,
+                Look::At(next) => Some(next),
+                Look::Never => None,
+            };
+            match next {
+                Some(next) if !self.is_stopped() => planned = next,
+                _ => return,
             }
-            org.looks.remove(&key);
+        }
+    }
+
+    fn look(&self, id: &OrgId, key: Option<KeyId>, planned: Local) -> Look {
+        let is_open = self.link.shard(id).is_open();
+        self.with(id, |org| {
             // While Redis is given up, its return is what everything waits for. A call that is taken from the ledger
             // must be made.
-            if is_open || org.joining.is_some() {
-                return (None, None);
+            if !org.ledger.take_look(key, planned) || org.joining.is_some() {
+                return Look::Never;
+            }
+            if is_open {
+                // Who waited for this look is served without.
+                org.flights.remove(&key).into_iter().for_each(|notify| notify.notify_waiters());
+                return Look::Never;
             }
             let now = local();
             match org.ledger.due(key, now) {
-                Some(due) if due > AT_ONCE => (None, Some(due)),
-                Some(_) => (org.ledger.call(key, now), None),
-                None => (None, None),
+                Some(due) if due > AT_ONCE => {
+                    org.ledger.plan(key, now.plus(due)).map_or(Look::Never, Look::At)
+                }
+                Some(_) => org.ledger.call(key, now).map_or(Look::Never, Look::Tell),
+                None => Look::Never,
             }
-        });
-        if let Some(call) = call {
-            self.make(id, call);
-        } else if let Some(due) = due {
-            self.look_after(id, key, due);
-        }
+        })
     }
 
     /// Tells Redis everything that is owed for some organizations, a few keys at a time.
@@ -225,7 +244,11 @@ impl Inner {
                 }
                 let Some(call) = self.with(&id, |org| org.ledger.call(key, local())) else { continue };
                 let inner = Arc::clone(self);
-                telling.spawn(async move { inner.carry(&id, &call).await });
+                telling.spawn(async move {
+                    if let Some(planned) = inner.carry_out(&id, &call).await {
+                        inner.look_at(&id, key, planned);
+                    }
+                });
             }
         }
         while telling.join_next().await.is_some() {}
@@ -246,6 +269,14 @@ impl Org {
     fn is_adrift(&self, key: Option<KeyId>, now: Local) -> bool {
         self.moving.get(&key).is_some_and(|since| now.since(*since) >= MOVING_FOR)
     }
+}
+
+/// What a look at a key comes to.
+enum Look {
+    Tell(Call),
+    /// To be looked at again, as is planned.
+    At(Local),
+    Never,
 }
 
 /// A place among those who wait for a call; left when dropped.

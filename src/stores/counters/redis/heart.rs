@@ -43,15 +43,14 @@ pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
 }
 
 impl Inner {
-    /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
-    pub(super) async fn first_word(self: &Arc<Self>) {
+    /// The first beat of all, after which it is known whether Redis is there, and how many nodes. Whether all of it is.
+    pub(super) async fn first_word(self: &Arc<Self>) -> bool {
         self.link.look_around().await;
         let greetings = self.link.shards().into_iter().map(async |shard| {
-            if self.hello(&shard, None).await.is_err() {
-                drop(self.hello(&shard, None).await);
-            }
+            self.hello(&shard, None).await.is_ok() || self.hello(&shard, None).await.is_ok()
         });
-        join_all(greetings).await;
+        let answered = join_all(greetings).await;
+        !answered.is_empty() && answered.into_iter().all(|answered| answered)
     }
 
     async fn beat_once(self: &Arc<Self>) {
@@ -127,13 +126,17 @@ impl Inner {
     }
 
     fn sweep_ledgers(&self) {
+        let mut keys = 0;
         for orgs in &self.orgs {
             let now = local();
             orgs.0.lock().retain(|id, org| {
                 // What is remembered of a Redis that is away is what it must be told when it is back.
                 let is_away = org.joining.is_some() || self.link.shard(id).is_open();
-                is_away || !org.ledger.sweep(now) || !org.flights.is_empty()
+                let is_kept = is_away || !org.ledger.sweep(now) || !org.flights.is_empty();
+                keys += org.ledger.keys();
+                is_kept || org.ledger.keys() > 0
             });
         }
+        self.keys.store(keys, Ordering::Relaxed);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::super::lease::Nodes;
 use super::{Local, local};
 use crate::clock;
 use crate::domain::account::{Gauge, Standing};
@@ -12,22 +13,8 @@ use crate::domain::time::Timestamp;
 
 /// How long after a master is back this node's share holds beside its leases.
 const CAREFUL: Duration = Duration::from_secs(2);
-
-/// How many nodes there are, and this one's place among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nodes {
-    /// This one too.
-    pub count: u64,
-    /// From 0.
-    pub place: u64,
-}
-
-/// Alone, as far as is known.
-impl Default for Nodes {
-    fn default() -> Self {
-        Self { count: 1, place: 0 }
-    }
-}
+/// For how long its clock is known by one quick answer: clocks part by some 0.2 ms meanwhile.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// What a master's last answers told.
 #[derive(Debug)]
@@ -36,8 +23,11 @@ pub(super) struct Known {
     /// Nodes that were there when it was last asked, and this one's place among them.
     nodes: AtomicU64,
     place: AtomicU64,
-    /// Its clock less the local one, in microseconds.
+    /// Its clock less the local one, in microseconds; by the quickest of its last answers, how long that took, and until
+    /// when that is held to be the best.
     offset: AtomicI64,
+    took: AtomicU64,
+    believed_until: AtomicU64,
     /// The local instant until which this node's share holds beside leases, in microseconds.
     careful_until: AtomicU64,
     /// Whether something may have been counted without it that it was not told yet.
@@ -70,6 +60,8 @@ impl Known {
             place: nodes.place.into(),
             // Until it is asked, its clock is taken to be this machine's.
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
+            took: 0.into(),
+            believed_until: 0.into(),
             careful_until: 0.into(),
             is_owed: false.into(),
             emptied_at: 0.into(),
@@ -103,8 +95,20 @@ impl Known {
 
     /// Its clock showed `clock` at some instant between `sent` and now.
     pub fn showed(&self, clock: Timestamp, sent: Local) {
-        let between = (sent.0 + local().0) / 2;
-        self.offset.store(clock.micros() as i64 - between as i64, Ordering::Relaxed);
+        let now = local();
+        let took = now.since(sent).as_micros() as u64;
+        let is_better = took <= self.took.load(Ordering::Relaxed);
+        if is_better || now.0 >= self.believed_until.load(Ordering::Relaxed) {
+            let between = sent.0 + took / 2;
+            self.offset.store(clock.micros() as i64 - between as i64, Ordering::Relaxed);
+            self.took.store(took, Ordering::Relaxed);
+            self.believed_until.store(now.plus(BELIEVED).0, Ordering::Relaxed);
+        }
+    }
+
+    /// The local instant at which it shows `clock`, as far as it is known here.
+    pub fn local(&self, clock: Timestamp) -> Local {
+        Local(clock.micros().saturating_add_signed(-self.offset.load(Ordering::Relaxed)))
     }
 
     /// Its clock, as far as it is known here.
@@ -114,15 +118,20 @@ impl Known {
 
     /// An instant of its clock on the clock that showed `now` a moment ago, as clients and headers know it.
     pub fn here(&self, at: Timestamp, now: Timestamp) -> Timestamp {
-        let ahead = self.now(local()).micros() as i64 - now.micros() as i64;
-        Timestamp::from_micros(at.micros().saturating_add_signed(-ahead))
+        back(at, self.ahead(now))
+    }
+
+    /// How far its clock is ahead of the one that showed `now` a moment ago, in microseconds.
+    fn ahead(&self, now: Timestamp) -> i64 {
+        self.now(local()).micros() as i64 - now.micros() as i64
     }
 
     /// As [`Known::here`], for every instant of a standing.
     pub fn as_seen_here(&self, standing: &mut Standing, now: Timestamp) {
+        let ahead = self.ahead(now);
         let move_over = |gauge: &mut Option<Gauge>| {
             if let Some(at) = gauge.as_mut().and_then(|gauge| gauge.resets_at.as_mut()) {
-                *at = self.here(*at, now);
+                *at = back(*at, ahead);
             }
         };
         let Standing { second, minute, quotas, .. } = standing;
@@ -201,4 +210,8 @@ impl Known {
     pub fn was_emptied_within(&self, ago: Duration) -> bool {
         self.emptied_ago().is_some_and(|since| since < ago)
     }
+}
+
+const fn back(at: Timestamp, micros: i64) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_add_signed(-micros))
 }

@@ -19,7 +19,7 @@ use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
 
 use super::cluster::{Cluster, Map};
 use super::door::Door;
-use super::known::Nodes;
+use super::super::lease::Nodes;
 use super::shard::{News, Shard};
 use crate::domain::id::OrgId;
 

@@ -18,8 +18,8 @@
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
 //!
-//! **Every admission is counted here too**, in memory counters without caps: they are what a node's share is measured
-//! against when Redis is gone.
+//! **Without Redis** a node serves its share of what it last saw left of every limit: the rule is that of
+//! [`lease`](super::lease)'s `share`.
 //!
 //! **Invariants.** No lock is held across a wait. One call per key is under way from this node. Every key in Redis has
 //! a time to live.
@@ -44,7 +44,7 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
@@ -53,20 +53,18 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
-pub use self::known::Nodes;
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
 pub use self::recovered::{Noting, Recovered};
 use self::shard::Shard;
 use super::Unclaimed;
+pub use super::lease::Nodes;
 use super::lease::{Answer, Ledger, Local, Shipments, batch};
-use super::memory::MemoryCounters;
 use crate::clock;
 use crate::config::OnOutage;
-use crate::domain::account::{Claim, Claimed, Standing};
+use crate::domain::account::{Account, Claim, Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
-use crate::domain::limit::{Caps, Quotas};
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
@@ -86,7 +84,7 @@ pub struct RedisSettings {
     pub timeout: Duration,
     /// What to do without it.
     pub on_outage: OnOutage,
-    /// As [`MemoryCounters::new`].
+    /// Keys that are counted on this node at most.
     pub keys_max: usize,
     /// The spool that this gateway's log goes through, as the record knows it.
     pub spool: Uuid,
@@ -106,10 +104,16 @@ struct Inner {
     stopped: AtomicBool,
     orgs: Box<[Orgs]>,
     hasher: RandomState,
-    /// Everything that this node admitted.
-    own: MemoryCounters,
-    /// Whether what an earlier process admitted is among it, as far as its spool tells.
+    /// Keys of which something is known here: exactly at every sweep, and never too few in between.
+    keys: AtomicUsize,
+    keys_max: usize,
+    /// What earlier processes of this node admitted, as far as its spool told, until it is counted against this one's
+    /// share; nothing where no spool was asked.
+    before: Mutex<AHashMap<OrgId, Account>>,
+    /// Whether one was.
     has_share: AtomicBool,
+    /// Whether Redis was away at the start, and so may not have been told what an earlier process admitted.
+    began_alone: AtomicBool,
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
@@ -136,8 +140,6 @@ struct Org {
     ledger: Ledger,
     /// Who waits for the call under way.
     flights: AHashMap<Option<KeyId>, Arc<Notify>>,
-    /// When a task will look after a key.
-    looks: AHashMap<Option<KeyId>, Local>,
     /// Since when it is seen to that this node is counted by what Redis holds.
     joining: Option<Local>,
     /// Whether this process has ever been told what is counted: one that has not cannot tell what of its share is left.
@@ -169,8 +171,11 @@ impl RedisCounters {
             stopped: false.into(),
             orgs: (0..LOCKS).map(|_| Orgs::default()).collect(),
             hasher: RandomState::new(),
-            own: MemoryCounters::new(settings.keys_max),
+            keys: 0.into(),
+            keys_max: settings.keys_max,
+            before: Mutex::default(),
             has_share: false.into(),
+            began_alone: false.into(),
             record,
             runtime,
             spool: rebuild::spool_name(settings.spool),
@@ -179,7 +184,9 @@ impl RedisCounters {
             recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
         });
-        inner.first_word().await;
+        if !inner.first_word().await {
+            inner.began_alone.store(true, Ordering::Relaxed);
+        }
         inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }
@@ -196,8 +203,10 @@ impl RedisCounters {
         if shard.is_open() {
             return Some(inner.claim_share(&shard, org, claim, now));
         }
-        let answer = inner.with(org, |org| org.ledger.claim(claim, true, local()));
-        inner.conclude(&shard, org, claim, &answer, now)
+        match inner.with(org, |org| inner.claim_of(org, &shard, claim, true, local())) {
+            Ok(answer) => inner.conclude(&shard, org, claim.key, &answer, now),
+            Err(unclaimed) => Some(Err(unclaimed)),
+        }
     }
 
     /// See [`super::Counters::ask`].
@@ -216,28 +225,26 @@ impl RedisCounters {
     /// See [`super::Counters::settle`].
     pub fn settle(&self, org: &OrgId, claimed: &Claimed, actual: Cost) {
         let inner = &self.0;
-        inner.own.settle(org, claimed, actual);
-        let soon = inner.with(org, |org| org.ledger.settle(claimed, actual, local()));
-        if let Some(soon) = soon {
-            inner.look_after(org, claimed.key, soon);
+        let planned = inner.with(org, |org| org.ledger.settle(claimed, actual, local()));
+        if let Some(planned) = planned {
+            inner.look_at(org, claimed.key, planned);
         }
     }
 
     /// See [`super::Counters::release`].
     pub fn release(&self, org: &OrgId, claimed: &Claimed) {
         let inner = &self.0;
-        inner.own.release(org, claimed);
-        let soon = inner.with(org, |org| org.ledger.release(claimed, local()));
-        if let Some(soon) = soon {
-            inner.look_after(org, claimed.key, soon);
+        let planned = inner.with(org, |org| org.ledger.release(claimed, local()));
+        if let Some(planned) = planned {
+            inner.look_at(org, claimed.key, planned);
         }
     }
 
-    /// See [`super::Counters::used`]. Without Redis it is what this node has admitted.
-    pub async fn used(&self, org: &OrgId, key: KeyId, now: Timestamp) -> InUse {
+    /// See [`super::Counters::used`]. Without Redis it is what was seen last, and what this node has admitted since.
+    pub async fn used(&self, org: &OrgId, key: KeyId) -> InUse {
         match self.0.used(org, key).await {
             Some(in_use) => in_use,
-            None => self.0.own.used(org, key, now),
+            None => self.0.used_as_known(org, key),
         }
     }
 
@@ -283,18 +290,23 @@ impl RedisCounters {
         recent: &[(OrgId, Option<KeyId>, Timestamp)],
         now: Timestamp,
     ) {
-        self.0.own.restore(usage, totals, recent, now);
+        let mut before = self.0.before.lock();
+        for cell in usage {
+            let account = before.entry(cell.organization.clone()).or_default();
+            account.replay(cell.key, cell.at, cell.admitted, cell.cost, now);
+        }
+        for (org, key, total) in totals {
+            before.entry(org.clone()).or_default().replay_total(*key, *total);
+        }
+        for (org, _, at) in recent {
+            before.entry(org.clone()).or_default().replay_recent(*at, 1, now);
+        }
         self.0.has_share.store(true, Ordering::Relaxed);
     }
 
     /// The record has got this only now: as with [`RedisCounters::start`].
     pub fn recovered(&self, recovered: Recovered) {
         self.0.recovered.lock().extend(recovered);
-    }
-
-    /// Forgets what has gone idle, without loss.
-    pub fn sweep(&self, now: Timestamp) {
-        self.0.own.sweep(now);
     }
 
     /// Gives back what is leased and says what is owed, as far as Redis answers: for the end of the process.
@@ -341,19 +353,15 @@ impl Inner {
         self: &Arc<Self>,
         shard: &Shard,
         org: &OrgId,
-        claim: &Claim<'_>,
+        key: Option<KeyId>,
         answer: &Answer,
         now: Timestamp,
     ) -> Option<Result<(Claimed, Standing), Unclaimed>> {
         match answer {
             Answer::Granted { claimed, standing, more } => {
                 let (claimed, mut standing) = (*claimed, *standing);
-                if let Err(unclaimed) = self.count_own(shard, org, claim, claimed.at) {
-                    self.with(org, |org| org.ledger.release(&claimed, local()));
-                    return Some(Err(unclaimed));
-                }
                 if *more {
-                    self.more(org, claim.key);
+                    self.more(org, key);
                 }
                 shard.known.as_seen_here(&mut standing, now);
                 Some(Ok((claimed, standing)))
@@ -368,25 +376,43 @@ impl Inner {
         }
     }
 
-    /// Counts an admission among this node's own, whatever the caps; within its share where it has to be careful.
-    fn count_own(
+    /// Puts a claim to the ledger of its organization, as long as there is room for its key.
+    #[allow(clippy::result_large_err, reason = "as the claim itself")]
+    fn claim_of(
         &self,
+        org: &mut Org,
         shard: &Shard,
-        org: &OrgId,
         claim: &Claim<'_>,
-        at: Timestamp,
-    ) -> Result<(), Unclaimed> {
-        if shard.known.is_careful(local()) {
-            return self.own_share(shard, org, claim, at).map(drop);
-        }
-        let free = Claim {
-            caps: Caps::default(),
-            quotas: Quotas::default(),
-            key_limit: None,
-            org_limit: None,
-            ..*claim
+        first: bool,
+        now: Local,
+    ) -> Result<Answer, Unclaimed> {
+        let known = org.ledger.keys();
+        let answer = if shard.known.is_careful(now) || org.ledger.is_sharing() && !org.is_settled() {
+            let (nodes, at) = (shard.known.nodes(), shard.known.now(now));
+            org.ledger.claim_within_share(claim, first, nodes, at, now)
+        } else {
+            org.ledger.end_share();
+            org.ledger.claim(claim, first, now)
         };
-        self.own.claim(org, &free, at).map(drop)
+        // What is new has no allowances, so nothing was admitted.
+        if org.ledger.keys() > known && !self.has_room() {
+            org.ledger.forget(claim.key);
+            return Err(Unclaimed::Full);
+        }
+        Ok(answer)
+    }
+
+    /// Takes one place of the bound, if there is one.
+    fn has_room(&self) -> bool {
+        let more = |keys| (keys < self.keys_max).then(|| keys + 1);
+        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
+impl Org {
+    /// Whether this node is counted by what Redis holds, and its keys are where they belong.
+    fn is_settled(&self) -> bool {
+        self.joining.is_none() && self.moving.is_empty()
     }
 }
 

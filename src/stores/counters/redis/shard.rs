@@ -16,7 +16,8 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind, Valu
 use tokio::sync::Notify;
 
 use super::door::{Door, Held};
-use super::known::{Known, Nodes};
+use super::super::lease::Nodes;
+use super::known::Known;
 use super::link::LinkError;
 
 /// Failures in a row that open the breaker.

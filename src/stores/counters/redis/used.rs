@@ -2,13 +2,23 @@
 
 use redis::Value;
 
+use super::super::lease::Ledger;
 use super::script::USED;
-use super::{Inner, redis_key, wire};
+use super::{Inner, local, redis_key, wire};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::used::{InPeriod, InUse, KeyUsed, Used};
 
 impl Inner {
+    /// As far as this node knows.
+    pub(super) fn used_as_known(&self, org: &OrgId, key: KeyId) -> InUse {
+        let at = self.link.shard(org).known.now(local());
+        match self.orgs_with(org).lock().get(org) {
+            Some(org) => org.ledger.in_use(key, at),
+            None => Ledger::default().in_use(key, at),
+        }
+    }
+
     /// `None` where Redis cannot be asked, or does not know.
     pub(super) async fn used(&self, org: &OrgId, key: KeyId) -> Option<InUse> {
         if self.link.shard(org).is_open() {

@@ -2,9 +2,9 @@
 //! `script/claim.lua` and `script/report.lua`, which name the places, and this file.
 
 use redis::Value;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
-use super::super::lease::{Call, Count, Done, Joining, Reply, Said, SlotsReply};
+use super::super::lease::{Call, Count, Done, Joining, Reply, Said, SlotsReply, Spent};
 use super::redis_key;
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::limit::{Limit, SpendLimit};
@@ -41,13 +41,14 @@ pub(super) fn encode(call: &Call, node: &str, nodes: u64, now: Option<Timestamp>
         quotas.weekly,
         quotas.monthly,
     ];
-    let slots =
-        call.slots.map_or(json!(false), |slots| json!([slots.seq, slots.wanted, slots.used, slots.waiting]));
-    let entry = |(seq, entry): &(u64, _)| {
-        let super::super::lease::Entry { at, requests, microcents } = entry;
-        json!([seq, at.micros(), requests, microcents])
-    };
-    json!([
+    let slots = call.slots.map(|slots| [slots.seq, slots.wanted, slots.used, slots.waiting]);
+    let entries: Vec<_> = call
+        .entries
+        .iter()
+        .map(|(seq, entry)| (seq, entry.at.micros(), entry.requests, entry.microcents))
+        .collect();
+    // Written as it is: a tree of values would cost more than the call's other work here.
+    let written = serde_json::to_string(&(
         now.map_or(0, Timestamp::micros),
         node,
         call.epoch,
@@ -59,23 +60,37 @@ pub(super) fn encode(call: &Call, node: &str, nodes: u64, now: Option<Timestamp>
         call.left,
         terms.estimate.min(WHOLE_MAX),
         all.map(cap),
-        limit(terms.key_limit),
-        limit(terms.org_limit),
-        slots,
+        OrFalse::from(limit(terms.key_limit)),
+        OrFalse::from(limit(terms.org_limit)),
+        OrFalse::from(slots),
         call.key.map(key_field).unwrap_or_default(),
-        call.entries.iter().map(entry).collect::<Vec<_>>(),
-    ])
-    .to_string()
+        entries,
+    ));
+    // Numbers and text can always be written.
+    written.unwrap_or_default()
 }
 
-fn cap(cap: Option<u64>) -> Json {
-    cap.map_or(json!(-1), |cap| json!(cap.min(WHOLE_MAX)))
+/// What the script reads as `false` where it is nothing.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum OrFalse<T> {
+    Something(T),
+    Nothing(bool),
 }
 
-fn limit(limit: Option<SpendLimit>) -> Json {
-    limit.filter(|limit| limit.enabled).map_or(json!(false), |limit| {
-        json!([limit.period.index(), cap(limit.requests), cap(limit.microcents)])
-    })
+impl<T> From<Option<T>> for OrFalse<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Nothing(false), Self::Something)
+    }
+}
+
+fn cap(cap: Option<u64>) -> i64 {
+    cap.map_or(-1, |cap| cap.min(WHOLE_MAX) as i64)
+}
+
+fn limit(limit: Option<SpendLimit>) -> Option<(usize, i64, i64)> {
+    let limit = limit.filter(|limit| limit.enabled)?;
+    Some((limit.period.index(), cap(limit.requests), cap(limit.microcents)))
 }
 
 /// The script's answer to `call`. `None` where it cannot be read.
@@ -119,7 +134,8 @@ pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
                 back_at: Timestamp::from_micros(back_at),
                 slots: (held != u64::MAX).then_some(SlotsReply { held, free }),
                 in_flight,
-                counts: read_counts(counts)?,
+                counts: read_counts(counts.get(..11)?)?,
+                spent: read_spent(counts.get(11..)?)?,
             })))
         }
         _ => None,
@@ -179,6 +195,15 @@ fn read_counts(numbers: &[u64]) -> Option<[Count; 6]> {
         count(week, w),
         count(month, o),
     ])
+}
+
+fn read_spent(numbers: &[u64]) -> Option<[[Spent; 3]; 2]> {
+    let mut numbers = numbers.iter().copied();
+    let mut spent = [[Spent::default(); 3]; 2];
+    for spent in spent.as_flattened_mut() {
+        *spent = Spent { requests: numbers.next()?, microcents: numbers.next()? };
+    }
+    numbers.next().is_none().then_some(spent)
 }
 
 fn known(at: u64) -> Option<Timestamp> {

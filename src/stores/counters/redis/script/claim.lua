@@ -181,6 +181,12 @@ redis.call('HSET', KEYS[3], key_field,
   cmsgpack.pack({ org.epoch, seq, granted, granted * estimate, now, leased, cell_end }))
 redis.call('EXPIRE', KEYS[3], RECORD_SECONDS)
 
+local spends = {}
+for _, spend in ipairs({ key and key.spend or nothing_spent(), org.spend }) do
+  for kind = 1, 3 do
+    spends[#spends + 1], spends[#spends + 2] = spend[kind][2], spend[kind][3]
+  end
+end
 return {
   DONE, org.epoch, now, cell_end, granted, refused, retry_at, elsewhere, back_at,
   held, free, in_flight,
@@ -189,4 +195,5 @@ return {
   key and key.day.sum or 0, key and next_expiry(key.day) or 0,
   key and key.week.sum or 0, key and next_expiry(key.week) or 0,
   key and key.month.sum or 0, key and next_expiry(key.month) or 0,
+  unpack(spends)
 }

@@ -10,8 +10,10 @@ use crate::domain::id::KeyId;
 use crate::domain::limit::{Caps, Limit, Quotas};
 use crate::domain::ring::Window;
 use crate::domain::time::Timestamp;
-use crate::domain::used::Used;
-use crate::stores::counters::lease::{Call, Count, Done, Entry, Joining, Reply, Said, SlotsReply, Terms};
+use crate::domain::used::{InPeriod, Used};
+use crate::stores::counters::lease::{
+    Call, Count, Done, Entry, Joining, Reply, Said, SlotsReply, Spent, Terms,
+};
 
 const SLOTS_FOR: Duration = Duration::from_secs(10);
 const RETURNING: Duration = Duration::from_millis(250);
@@ -149,7 +151,7 @@ impl Central {
         rows.sort_by_key(|(_, at, _)| *at);
         for (key, at, microcents) in rows {
             self.replay(Some(key), at, 1, microcents);
-            self.account.replay_recent(at, now);
+            self.account.replay_recent(at, 1, now);
         }
     }
 
@@ -175,7 +177,7 @@ impl Central {
         if joining.number > 0 && joining.number == counted + 1 {
             self.counted.insert(node, joining.number);
             for (at, count) in &joining.part.recent {
-                (0..*count).for_each(|_| self.account.replay_recent(*at, self.clock));
+                self.account.replay_recent(*at, *count, self.clock);
             }
             for (key, cells) in &joining.part.keys {
                 for (at, sum) in cells {
@@ -282,6 +284,7 @@ impl Central {
             slots,
             in_flight,
             counts: self.counts(call.key),
+            spent: self.spends(call.key),
         }))
     }
 
@@ -369,6 +372,12 @@ impl Central {
             let (less, more) = ((-microcents).max(0) as u64, microcents.max(0) as u64);
             self.account.settle(&Claimed { key, at, estimate: cost(less) }, cost(more));
         }
+    }
+
+    fn spends(&mut self, key: Option<KeyId>) -> [[Spent; 3]; 2] {
+        let in_use = self.account.used(key.unwrap_or(KeyId(uuid::Uuid::nil())), self.clock);
+        let spent = |of: InPeriod| Spent { requests: of.requests, microcents: of.microcents };
+        [in_use.key.spent.map(spent), in_use.organization.map(spent)]
     }
 
     fn counts(&mut self, key: Option<KeyId>) -> [Count; 6] {

@@ -178,6 +178,7 @@ enum Event {
         node: usize,
         life: u64,
         key: Option<KeyId>,
+        planned: Local,
     },
     Kills,
     Emptied,
@@ -446,13 +447,13 @@ impl Simulation {
                 }
                 let at = self.local(node);
                 let ledger = &mut self.nodes[node].ledger;
-                let soon = if released {
+                let planned = if released {
                     ledger.release(&claimed, at)
                 } else {
                     ledger.settle(&claimed, Cost { credits: 0, microcents: COSTS }, at)
                 };
-                if let Some(soon) = soon {
-                    self.after(soon.as_micros() as u64, Event::Look { node, life, key: claimed.key });
+                if let Some(planned) = planned {
+                    self.look_at(node, claimed.key, planned);
                 }
             }
             Event::Arrives { node, life, call } => {
@@ -468,7 +469,11 @@ impl Simulation {
             Event::Answered { node, life, key, seq, reply } => {
                 if self.lives(node, life) {
                     let at = self.local(node);
-                    self.nodes[node].ledger.answered(key, seq, &reply, at);
+                    let next = match &*reply {
+                        Reply::Done(done) => at.plus(done.cell_end.since(done.now)),
+                        _ => at,
+                    };
+                    self.nodes[node].ledger.answered(key, seq, &reply, next, at);
                     if matches!(*reply, Reply::Missing | Reply::OtherEpoch) {
                         self.join(node);
                     }
@@ -481,7 +486,7 @@ impl Simulation {
                     self.wake(node, key);
                 }
             }
-            Event::Look { node, life, key } => self.look(node, life, key),
+            Event::Look { node, life, key, planned } => self.look(node, life, key, planned),
             Event::Kills => self.kill_some(),
             other => self.take_of_rebuilding(other),
         }
@@ -603,12 +608,12 @@ impl Simulation {
 
     /// The call under way has ended: who waited claims again, and what is due is looked after.
     fn wake(&mut self, node: usize, key: Option<KeyId>) {
-        let life = self.nodes[node].life;
         let now = self.local(node);
         if self.nodes[node].joining.is_some() {
             // Until that is over.
             return;
         }
+        let life = self.nodes[node].life;
         if let Some(key) = key {
             for tries in 0..self.nodes[node].waiting.remove(&key).unwrap_or(0) {
                 self.nodes[node].ledger.leave(Some(key));
@@ -617,12 +622,25 @@ impl Simulation {
             }
         }
         if let Some(due) = self.nodes[node].ledger.due(key, now) {
-            self.after(due.as_micros() as u64 + 1, Event::Look { node, life, key });
+            self.look_after(node, key, now.plus(due));
         }
     }
 
-    fn look(&mut self, node: usize, life: u64, key: Option<KeyId>) {
-        if !self.lives(node, life) || self.nodes[node].joining.is_some() {
+    fn look_after(&mut self, node: usize, key: Option<KeyId>, at: Local) {
+        if let Some(planned) = self.nodes[node].ledger.plan(key, at) {
+            self.look_at(node, key, planned);
+        }
+    }
+
+    fn look_at(&mut self, node: usize, key: Option<KeyId>, planned: Local) {
+        let wait = planned.since(self.local(node)).as_micros() as u64 + 1;
+        let life = self.nodes[node].life;
+        self.after(wait, Event::Look { node, life, key, planned });
+    }
+
+    fn look(&mut self, node: usize, life: u64, key: Option<KeyId>, planned: Local) {
+        let is_due = self.lives(node, life) && self.nodes[node].ledger.take_look(key, planned);
+        if !is_due || self.nodes[node].joining.is_some() {
             return;
         }
         let now = self.local(node);
@@ -630,7 +648,7 @@ impl Simulation {
             Some(due) if due <= Duration::from_micros(500) => self.send(node, key),
             // When all is over, only what is owed is of interest, and no sign of life.
             Some(due) if !self.is_over() || due < Duration::from_secs(2) => {
-                self.after(due.as_micros() as u64 + 1, Event::Look { node, life, key });
+                self.look_after(node, key, now.plus(due));
             }
             _ => {}
         }

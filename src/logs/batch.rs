@@ -138,7 +138,7 @@ pub(super) fn emptied<'b>(mut rows: Vec<Row<'_>>) -> Vec<Row<'b>> {
     }
     rows.clear();
     // In place: the same type, but for what its texts may be borrowed from.
-    rows.into_iter().filter_map(|_| None).collect()
+    rows.into_iter().map_while(|_| None).collect()
 }
 
 /// Reads at most [`READ_BYTES`] of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.

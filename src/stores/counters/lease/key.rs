@@ -251,7 +251,8 @@ impl KeyState {
             at: done.now,
             from: sent.at,
             ends,
-            next,
+            // Whatever is believed of clocks: the answer was on its way no longer than until now.
+            next: next.min(now.plus(Duration::from_micros(good_for))),
             low: done.granted.saturating_sub(sent.waiting) / 4,
         };
         if let Some(pool) = &mut self.pool {

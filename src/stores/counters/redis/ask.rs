@@ -216,12 +216,15 @@ impl Inner {
                 return Look::Never;
             }
             let now = local();
-            match org.ledger.due(key, now) {
-                Some(due) if due > AT_ONCE => {
+            let due = org.ledger.due(key, now);
+            // Who came in the last moments of a cell waits for this look.
+            let is_time = due.is_some_and(|due| due <= AT_ONCE) || org.flights.contains_key(&key);
+            match (is_time.then(|| org.ledger.call(key, now)).flatten(), due) {
+                (Some(call), _) => Look::Tell(call),
+                (None, Some(due)) if due > AT_ONCE => {
                     org.ledger.plan(key, now.plus(due)).map_or(Look::Never, Look::At)
                 }
-                Some(_) => org.ledger.call(key, now).map_or(Look::Never, Look::Tell),
-                None => Look::Never,
+                (None, _) => Look::Never,
             }
         })
     }

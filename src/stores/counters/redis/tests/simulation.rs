@@ -644,7 +644,11 @@ impl Simulation {
             return;
         }
         let now = self.local(node);
-        match self.nodes[node].ledger.due(key, now) {
+        let due = self.nodes[node].ledger.due(key, now);
+        if key.is_some_and(|key| self.nodes[node].waiting.contains_key(&key)) {
+            self.send(node, key);
+        }
+        match due {
             Some(due) if due <= Duration::from_micros(500) => self.send(node, key),
             // When all is over, only what is owed is of interest, and no sign of life.
             Some(due) if !self.is_over() || due < Duration::from_secs(2) => {
@@ -656,6 +660,8 @@ impl Simulation {
 
     fn check(&mut self) {
         let world = &self.world;
+        let waits = self.nodes.iter().any(|node| !node.waiting.is_empty());
+        assert!(!waits, "seed {}: a request waits for ever; {world:?}", self.seed);
         let mut all: Vec<u64> = self.admitted.values().flatten().copied().collect();
         all.sort_unstable();
         self.check_window("second", &all, 1_000_000, world.caps.per_second);

@@ -57,7 +57,7 @@ impl PostgresRecord {
         within(SHIP_TIMEOUT, async {
             let began = Instant::now();
             tokio::select! {
-                taken = self.log.take(shipment) => taken,
+                taken = Box::pin(self.log.take(shipment)) => taken,
                 () = self.log.watch.is_cut(&self.log.door) => Err(hanging(began.elapsed()).into()),
             }
         })

@@ -415,6 +415,7 @@ impl Simulation {
         self.nodes[node].life == life
     }
 
+    #[allow(clippy::too_many_lines, reason = "one event after the other")]
     fn take(&mut self, event: Event) {
         match event {
             Event::Request { node, life } => {

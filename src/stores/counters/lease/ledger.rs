@@ -24,8 +24,6 @@ use crate::domain::used::{InUse, KeyUsed};
 /// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
 const SETTLE_SOON: Duration = Duration::from_millis(5);
 const SETTLE_LATER: Duration = Duration::from_secs(1);
-/// What is due so soon is done at once.
-pub(in crate::stores::counters) const AT_ONCE: Duration = Duration::from_micros(500);
 /// How long it is remembered what went to the record: longer than from an instant of the record that counts are
 /// rebuilt from to this node's report.
 const SHIPPED_FOR: Duration = Duration::from_secs(10);
@@ -200,7 +198,12 @@ impl Ledger {
         let before = &mut self.before;
         let share = self.share.get_or_insert_with(|| {
             let before = before.take().filter(|_| self.seen.is_none());
-            Box::new(Share::new(at, self.seen, entries, before.map_or_else(Account::default, |before| *before)))
+            Box::new(Share::new(
+                at,
+                self.seen,
+                entries,
+                before.map_or_else(Account::default, |before| *before),
+            ))
         });
         if !share.knows(key) {
             let state = Self::meet(&mut self.keys, &mut self.idle, key);
@@ -271,7 +274,7 @@ impl Ledger {
         let waiting = key.waiting.saturating_sub(left);
         let asks = key.waiting > 0 || key.pool.is_some();
         let renewal = if self.refused.is_none() { key.renewal(now) } else { None };
-        if renewal.is_some_and(|(_, from)| from.since(now) > AT_ONCE) {
+        if renewal.is_some_and(|(_, from)| from > now) {
             // Whoever waits does so for the allowances of the next cell, which a look will ask for.
             return None;
         }

@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "postgres/blackhole.rs"]
+mod blackhole;
 #[path = "postgres/both.rs"]
 mod both;
 #[path = "postgres/migrate.rs"]

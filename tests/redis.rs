@@ -21,6 +21,8 @@ mod failover;
 mod guard;
 #[path = "redis/outage.rs"]
 mod outage;
+#[path = "redis/still.rs"]
+mod still;
 #[path = "redis/tls.rs"]
 mod tls;
 

@@ -34,7 +34,10 @@ impl Arrears {
         let Self { stores, spool, counters, config, metrics } = self;
         let mut patience = Patience::default();
         while let Err(error) = stores.opened.reach().await {
-            patience.wait("the record cannot be used", &error).await;
+            if !error.is_away() && patience.is_news(&error) {
+                tracing::error!(%error, "the record was reached, and cannot be used (record.url)");
+            }
+            patience.wait("the record is away", &error).await;
         }
         tracing::info!("the record is reached");
         let recovered = loop {
@@ -73,11 +76,17 @@ struct Patience {
 }
 
 impl Patience {
-    async fn wait(&mut self, failed: &str, error: &(dyn Display + Sync)) {
+    /// Whether this is something else than what failed before.
+    fn is_news(&mut self, error: &(dyn Display + Sync)) -> bool {
         let why = error.to_string();
-        if why != self.said {
-            tracing::warn!(error = why, "{failed}: trying on");
-            self.said = why;
+        let is_news = why != self.said;
+        self.said = why;
+        is_news
+    }
+
+    async fn wait(&mut self, failed: &str, error: &(dyn Display + Sync)) {
+        if self.is_news(error) {
+            tracing::warn!(%error, "{failed}: trying on");
         }
         let pause = self.pause.map_or(BACK_OFF, |pause| (2 * pause).min(BACK_OFF_MAX));
         self.pause = Some(pause);

@@ -52,7 +52,7 @@ use super::{control as listener, listen};
 /// Threads of the second runtime: the control plane, the record, shipping, probing.
 const BACKGROUND_THREADS: usize = 2;
 
-/// How long Redis may take to be told of what this gateway has leased and not used.
+/// How long Redis may take to be told of what this gateway has leased and not used, and that it is gone.
 const LEASES_AT_EXIT: Duration = Duration::from_millis(500);
 /// How long blocking work of the second runtime may take before the process ends all the same.
 const BLOCKING_AT_EXIT: Duration = Duration::from_millis(500);
@@ -63,6 +63,8 @@ pub struct Gateway {
     pub data_addr: SocketAddr,
     /// Where operators connect.
     pub control_addr: SocketAddr,
+    /// Whether the record was away when it started: `/readyz` says whether it can serve without.
+    pub is_without_record: bool,
     /// The record, for callers that also manage it.
     pub record: SharedRecord,
     /// What people may do, for callers that do it beside the gateway.
@@ -83,7 +85,8 @@ pub struct Gateway {
 pub type Reread<'a> = &'a dyn Fn() -> Result<Config, String>;
 
 impl Gateway {
-    /// Builds and starts everything; returns when both listeners are open and the gateway is ready.
+    /// Builds and starts everything; returns when both listeners are open and the gateway is ready,
+    /// or as ready as it can be without its record.
     ///
     /// # Errors
     /// Whatever keeps it from serving, naming the setting to look at. Nothing is left running.
@@ -103,7 +106,7 @@ impl Gateway {
     fn start_with(config: Config, logs: bool) -> Result<Self> {
         let background = background_runtime()?;
         let stores = background.block_on(Stores::open(&config))?;
-        let record = stores.record.clone();
+        let (record, is_without_record) = (stores.record.clone(), stores.is_away);
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let spool = Spool::open(&config.logs).with_context(|| {
             format!("cannot use the log spool in {} (logs.dir)", config.logs.dir.display())
@@ -147,11 +150,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
-        let following = Arc::clone(&grants.record);
-        background.spawn(upkeep::follow_changes(Arc::clone(&shared), following, upkeep::told(&stopping)));
-        background.spawn(upkeep::remember(Arc::clone(&shared), grants, upkeep::told(&stopping)));
-        background.spawn(upkeep::housekeeping(Arc::clone(&shared), upkeep::told(&stopping)));
-        background.spawn(upkeep::share_blocks(Arc::clone(&shared), upkeep::told(&stopping)));
+        upkeep::start(background.handle(), &shared, grants, &stopping);
         let counters = Arc::clone(&shared.gate.counters);
         let arrears = Arrears { stores, spool, counters, config: Arc::clone(&config), metrics };
         let delivery =
@@ -162,6 +161,7 @@ impl Gateway {
         Ok(Self {
             data_addr,
             control_addr,
+            is_without_record,
             record,
             admin,
             background,
@@ -263,6 +263,7 @@ impl Gateway {
             if let Some(delivery) = self.delivery {
                 delivery.end().await;
             }
+            drop(tokio::time::timeout(LEASES_AT_EXIT, counters.leave()).await);
         });
         self.background.shutdown_timeout(BLOCKING_AT_EXIT);
         ended

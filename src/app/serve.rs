@@ -34,7 +34,8 @@ pub fn serve(told: Serve) -> Result<ExitCode> {
     let ready = if told.json || !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         json!({ "data_addr": gateway.data_addr.to_string(), "control_addr": gateway.control_addr.to_string() }).to_string()
     } else {
-        format!("tollgate is ready: clients on {}, operators on {}", gateway.data_addr, gateway.control_addr)
+        let state = if gateway.is_without_record { "listens, without its record" } else { "is ready" };
+        format!("tollgate {state}: clients on {}, operators on {}", gateway.data_addr, gateway.control_addr)
     };
     say(&ready)?;
     let reread =

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock;
 use crate::proxy::core::Shared;
 use crate::stores::counters::Counters;
 use crate::stores::keyring::follow;
-use crate::stores::record::GrantRecord;
 
 use super::grants::Grants;
 
@@ -20,19 +20,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Counts that have gone idle are looked for once an hour.
 const LOOKS_PER_SWEEP: u64 = 360;
 
+/// Starts all of it on `runtime`, until `stopping` turns true.
+pub fn start(runtime: &Handle, shared: &Arc<Shared>, grants: Grants, stopping: &watch::Receiver<bool>) {
+    runtime.spawn(follow_changes(Arc::clone(shared), grants.clone(), told(stopping)));
+    runtime.spawn(remember(Arc::clone(shared), grants, told(stopping)));
+    runtime.spawn(housekeeping(Arc::clone(shared), told(stopping)));
+    runtime.spawn(share_blocks(Arc::clone(shared), told(stopping)));
+}
+
 /// Keeps the keyring up with what other processes change, and the metric up with how long that takes.
-pub async fn follow_changes(
-    shared: Arc<Shared>,
-    record: Arc<dyn GrantRecord>,
-    stop: impl Future<Output = ()>,
-) {
+async fn follow_changes(shared: Arc<Shared>, grants: Grants, stop: impl Future<Output = ()>) {
     let every = shared.live.load().config.keys.follow_every;
     let noticed = |lag: Duration| shared.metrics.revocation_lag_seconds.observe(lag.as_secs_f64());
-    follow::follow(Arc::clone(&shared.gate.keyring), record, every, noticed, stop).await;
+    follow::follow(Arc::clone(&shared.gate.keyring), grants.record, every, noticed, stop).await;
 }
 
 /// Sees to what is known of keys and nodes for a start without the record, and after one.
-pub async fn remember(shared: Arc<Shared>, grants: Grants, stop: impl Future<Output = ()>) {
+async fn remember(shared: Arc<Shared>, grants: Grants, stop: impl Future<Output = ()>) {
     let gate = &shared.gate;
     let both = async {
         tokio::join!(grants.lend(&gate.keyring), grants.remember_nodes(&gate.counters));
@@ -41,7 +45,7 @@ pub async fn remember(shared: Arc<Shared>, grants: Grants, stop: impl Future<Out
 }
 
 /// Has the address guards of all gateways tell each other who is blocked. Ends at once where there are no others.
-pub async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
+async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
     let gate = &shared.gate;
     if matches!(*gate.counters, Counters::Memory(_)) {
         return;
@@ -66,7 +70,7 @@ pub async fn share_blocks(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
 }
 
 /// What is looked after now and then: a stepped clock, counts that have gone idle.
-pub async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
+async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
     let look = async {
         let mut looks = 0_u64;
         loop {

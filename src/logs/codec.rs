@@ -16,8 +16,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use uuid::Uuid;
-
+use super::bytes::{Bytes, VARINT_BYTES_MAX, put_text, put_varint};
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
 use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
@@ -39,7 +38,6 @@ const WRITTEN_OUT: u64 = 0;
 
 /// Longest method and code that are kept, in bytes.
 const WORD_BYTES_MAX: usize = 64;
-const VARINT_BYTES_MAX: usize = 10;
 /// Kind, id, and how far its instant is from that in the id.
 const HEAD_BYTES_MAX: usize = 1 + 16 + VARINT_BYTES_MAX;
 const COST_BYTES_MAX: usize = 2 * VARINT_BYTES_MAX;
@@ -99,15 +97,15 @@ pub(super) struct Owner<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Owners<'a>(Vec<Owner<'a>>);
 
-/// One payload, read: an admission only as far as has to be known where its row follows, as it mostly does.
-#[derive(Clone, Debug, PartialEq)]
+/// What a payload is. Of an admission only as much is read as has to be known where its row follows, as it mostly does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
     /// An owner has a number from here on; the payload is for [`Owners::define`].
     Owner(&'a [u8]),
     /// A request was admitted; the payload is for [`admission`] to read.
     Admitted(RequestId, &'a [u8]),
-    /// A request ended.
-    Finished(Row<'a>),
+    /// A request ended; the payload is for [`row`] to read.
+    Finished(&'a [u8]),
 }
 
 /// Appends the payload that gives the owner of an admission its number, from 1 to [`OWNERS_MAX`].
@@ -170,23 +168,25 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>, owner: Option<u32>) {
     }
 }
 
-/// Reads a payload; `None` where the bytes are not one that this program writes or wrote, or name an owner that is not
-/// among `owners`.
+/// What a payload is; `None` where it is of no kind that this program writes or wrote.
 #[inline]
-pub(super) fn read<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Entry<'a>> {
+pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
     let (kind, mut bytes) = opened(payload)?;
     match kind {
         OWNER => Some(Entry::Owner(payload)),
         ADMISSION => Some(Entry::Admitted(bytes.head()?.0, payload)),
-        ROW => {
-            let row = read_row(&mut bytes, owners)?;
-            bytes.left.is_empty().then_some(Entry::Finished(row))
-        }
-        _ => None,
+        _ => Some(Entry::Finished(payload)),
     }
 }
 
-/// Reads the payload of an admission.
+/// Reads the payload of a row; `None` where it is none, or its owner is not among `owners`.
+#[inline]
+pub(super) fn row<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Row<'a>> {
+    let (ROW, mut bytes) = opened(payload)? else { return None };
+    read_row(&mut bytes, owners).filter(|_| bytes.left.is_empty())
+}
+
+/// Reads the payload of an admission; `None` as for [`row`].
 pub(super) fn admission<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Admission<'a>> {
     let (ADMISSION, mut bytes) = opened(payload)? else { return None };
     let (id, at) = bytes.head()?;
@@ -338,70 +338,7 @@ fn put_cost(out: &mut Vec<u8>, cost: Cost) {
     put_varint(out, cost.microcents);
 }
 
-/// Writes at most `most` bytes of `text`, whole characters, behind their number.
-fn put_text(out: &mut Vec<u8>, text: &str, most: usize) {
-    let text = &text[..text.floor_char_boundary(most)];
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// What is left to read of a payload.
-struct Bytes<'a> {
-    left: &'a [u8],
-    /// Whether it has the form of the first version.
-    is_first: bool,
-}
-
 impl<'a> Bytes<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.left.split_first_chunk()?;
-        self.left = rest;
-        Some(*array)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return None;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn text(&mut self) -> Option<Cow<'a, str>> {
-        let length = if self.is_first {
-            usize::from(u16::from_le_bytes(self.array()?))
-        } else {
-            usize::try_from(self.varint()?).ok()?
-        };
-        let (text, rest) = self.left.split_at_checked(length)?;
-        self.left = rest;
-        std::str::from_utf8(text).ok().map(Cow::Borrowed)
-    }
-
-    fn uuid(&mut self) -> Option<Uuid> {
-        self.array().map(Uuid::from_bytes)
-    }
-
     fn head(&mut self) -> Option<(RequestId, Timestamp)> {
         let id = RequestId(self.uuid()?);
         if self.is_first {
@@ -433,10 +370,5 @@ impl<'a> Bytes<'a> {
 
     fn cost(&mut self) -> Option<Cost> {
         Some(Cost { credits: self.varint()?, microcents: self.varint()? })
-    }
-
-    /// `Some(None)` where the value is absent, `None` where it should be there and cannot be read.
-    fn optional<T>(&mut self, present: bool, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if present { read(self).map(Some) } else { Some(None) }
     }
 }

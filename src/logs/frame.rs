@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use super::codec::{self, Entry, Owners};
+use super::codec::{self, Entry};
 
 /// The first bytes of a segment: the format and its version.
 pub(super) const MAGIC: [u8; 8] = *b"TOLLSPL2";
@@ -52,6 +52,9 @@ impl fmt::Display for Damage {
     }
 }
 
+/// What is said of a payload that cannot be read though its checksum is right.
+pub(super) const UNKNOWN: &str = "a frame is whole, but of a kind or version that this program does not know";
+
 /// What stands at one place of a segment.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<'a> {
@@ -67,9 +70,9 @@ pub(super) enum Step<'a> {
     Damaged(&'static str),
 }
 
-/// Reads what `bytes` begin with, in a segment that has given numbers to `owners` so far.
+/// Reads what `bytes` begin with.
 #[inline]
-pub(super) fn step<'a>(bytes: &'a [u8], owners: &Owners<'a>) -> Step<'a> {
+pub(super) fn step(bytes: &[u8]) -> Step<'_> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Step::Partial };
     let length = match u32::from_le_bytes(*length) {
         0 => return Step::End,
@@ -88,10 +91,7 @@ pub(super) fn step<'a>(bytes: &'a [u8], owners: &Owners<'a>) -> Step<'a> {
     if crc32fast::hash(payload) != u32::from_le_bytes(*crc) {
         return Step::Damaged("the checksum of a frame does not match it");
     }
-    codec::read(payload, owners).map_or(
-        Step::Damaged("a frame is whole, but of a kind or version that this program does not know"),
-        |entry| Step::Entry(entry, frame),
-    )
+    codec::read(payload).map_or(Step::Damaged(UNKNOWN), |entry| Step::Entry(entry, frame))
 }
 
 /// Reads a segment's first [`FIRST`] bytes; `Ok(false)` where they were never written.

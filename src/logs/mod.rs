@@ -31,6 +31,7 @@
 //! **Absent on purpose:** a lock or a system call per row; a queue between the I/O threads and anything else.
 
 mod batch;
+mod bytes;
 mod codec;
 mod deliver;
 mod export;
@@ -39,6 +40,7 @@ mod keeper;
 mod left;
 mod line;
 mod mapping;
+mod progress;
 mod recovery;
 pub mod retention;
 mod segment;

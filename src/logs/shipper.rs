@@ -19,6 +19,7 @@ use super::batch::{self, Batch, Stop, read_piece};
 use super::codec;
 use super::deliver::deliver;
 use super::frame::{self, Damage};
+use super::progress::{Progress, Rest, Shipped};
 use super::segment::{self, Place, Segment};
 use super::spool::Spool;
 use crate::domain::id::RequestId;
@@ -59,6 +60,8 @@ pub struct Shipper {
     unsure: Option<Place>,
     /// When the record was last told anything.
     told: Instant,
+    /// When the last pass began that left rows to this one.
+    left_at: Option<Instant>,
 }
 
 /// Rows were still in the spool when the time to drain it was over. They are shipped at the next start.
@@ -75,16 +78,6 @@ impl std::fmt::Debug for RecordOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Record")
     }
-}
-
-/// How far a segment is shipped.
-#[derive(Debug)]
-struct Progress {
-    offset: u64,
-    rows: u64,
-    /// Payloads that gave owners their numbers, one behind the other, up to there.
-    definitions: Arc<Vec<u8>>,
-    damage: Option<Damage>,
 }
 
 #[derive(Debug)]
@@ -116,6 +109,7 @@ impl Shipper {
             failing: None,
             unsure: None,
             told: Instant::now(),
+            left_at: None,
         }
     }
 
@@ -146,7 +140,7 @@ impl Shipper {
     pub async fn drain(&mut self, within: Duration) -> Result<(), Undrained> {
         let empty = async {
             loop {
-                if self.attempt().await && self.spool.counts().pending() == 0 {
+                if self.attempt(Rest::Shipped).await && self.spool.counts().pending() == 0 {
                     return;
                 }
                 tokio::time::sleep(self.wait()).await;
@@ -168,7 +162,7 @@ impl Shipper {
             }
             tokio::time::sleep(self.spool.shared.ship_every).await;
         }
-        self.attempt().await;
+        self.attempt(Rest::Left).await;
     }
 
     /// The usual pause, or a growing one while the record is away.
@@ -180,11 +174,15 @@ impl Shipper {
     }
 
     /// Ships what is there; whether that succeeded. Says once that it does not, and once that it does again.
-    async fn attempt(&mut self) -> bool {
+    async fn attempt(&mut self, rest: Rest) -> bool {
         let began = Instant::now();
-        match self.pass().await {
-            Ok(()) => {
-                self.spool.shared.accounts.caught_up(began);
+        match self.pass(rest).await {
+            Ok(all) => {
+                // What the pass before this one had left, this one began with.
+                let left_at = std::mem::replace(&mut self.left_at, (!all).then_some(began));
+                if let Some(before) = if all { Some(began) } else { left_at } {
+                    self.spool.shared.accounts.caught_up(before);
+                }
                 if let Some(failing) = self.failing.take() {
                     let after = failing.since.elapsed().as_secs_f64();
                     tracing::info!(after_seconds = after, "the request log is shipped to the record again");
@@ -203,15 +201,23 @@ impl Shipper {
         }
     }
 
-    async fn pass(&mut self) -> Result<(), ShipError> {
+    /// Ships what is there; whether that was all of it.
+    async fn pass(&mut self, rest: Rest) -> Result<bool, ShipError> {
         let mut segments: Vec<_> = self.spool.shared.segments.lock().values().cloned().collect();
         // First, so that whatever the record has taken meanwhile holds it, too.
         segments.sort_by_key(|segment| Some(segment.place) != self.unsure);
-        let mut unfinished = None;
+        let (mut unfinished, mut retired, mut all) = (None, None, true);
         for segment in segments {
             let thread = segment.place.0;
-            if unfinished != Some(thread) && !self.ship(&segment).await? {
-                unfinished = Some(thread);
+            if unfinished == Some(thread) {
+                continue;
+            }
+            // Once for each thread: so the next pass is done with whatever this one has left.
+            let rest = if retired == Some(thread) { Rest::Shipped } else { rest };
+            match self.ship(&segment, rest).await? {
+                Shipped::Retired => retired = Some(thread),
+                Shipped::Written => unfinished = Some(thread),
+                Shipped::Mostly => (unfinished, all) = (Some(thread), false),
             }
         }
         if self.told.elapsed() >= TELL_EVERY {
@@ -219,28 +225,37 @@ impl Shipper {
             self.record.0.ship(&Shipment { spool, ..Shipment::default() }).await?;
             self.told = Instant::now();
         }
-        Ok(())
+        Ok(all)
     }
 
-    /// Ships what is new in a segment, and retires it where nothing more will come; whether it did.
-    async fn ship(&mut self, segment: &Segment) -> Result<bool, ShipError> {
+    /// Ships what is new in a segment, and retires it where nothing more will come.
+    async fn ship(&mut self, segment: &Segment, rest: Rest) -> Result<Shipped, ShipError> {
         let closed = segment.is_closed();
         let target = segment.written();
-        while self.ship_piece(segment, target).await? {}
+        let mut from = self.offset(segment);
+        while self.ship_piece(segment, target).await? {
+            let next = self.offset(segment);
+            // Less than half of a batch, as the one before it was full.
+            let few = target > next && target - next < (next - from) / 2;
+            if rest == Rest::Left && few {
+                return Ok(Shipped::Mostly);
+            }
+            from = next;
+        }
         if closed {
             self.retire(segment).await?;
         }
-        Ok(closed)
+        Ok(if closed { Shipped::Retired } else { Shipped::Written })
+    }
+
+    /// How far a segment is shipped.
+    fn offset(&self, segment: &Segment) -> u64 {
+        self.progress.get(&segment.place).map_or(frame::FIRST, |progress| progress.offset)
     }
 
     /// Ships at most one batch; whether there was one.
     async fn ship_piece(&mut self, segment: &Segment, target: u64) -> Result<bool, ShipError> {
-        let progress = self.progress.entry(segment.place).or_insert(Progress {
-            offset: frame::FIRST,
-            rows: 0,
-            definitions: Arc::default(),
-            damage: None,
-        });
+        let progress = self.progress.entry(segment.place).or_default();
         let (from, definitions) = (progress.offset, Arc::clone(&progress.definitions));
         if progress.damage.is_some() || from >= target {
             return Ok(false);

@@ -140,12 +140,13 @@ impl Bed {
         self.capped.load(Ordering::Relaxed)
     }
 
-    /// Kills both in the middle of changes; the names of keys that were acknowledged.
-    async fn lose_both(&mut self) -> HashSet<String> {
-        let (acknowledged, ()) = tokio::join!(change_until_refused(&self.one), async {
+    /// Kills both in the middle of changes; the names of keys that were acknowledged, and when they were killed.
+    async fn lose_both(&mut self) -> (HashSet<String>, Instant) {
+        let (acknowledged, killed) = tokio::join!(change_until_refused(&self.one), async {
             tokio::time::sleep(Duration::from_millis(700)).await;
             self.redis.kill();
             self.server.kill();
+            Instant::now()
         });
         for gateway in self.serving() {
             wait_until("it knows that both are gone", SOON, async || {
@@ -153,7 +154,7 @@ impl Bed {
             })
             .await;
         }
-        acknowledged
+        (acknowledged, killed)
     }
 
     /// Kills the third gateway and starts it again; how long it took from then to its first answer.
@@ -226,8 +227,7 @@ async fn without_redis_and_without_a_record_known_keys_go_on_and_nothing_acknowl
     wait_until("answers come", SOON, async || load.count() > 300).await;
     let before = load.took();
 
-    let acknowledged = bed.lose_both().await;
-    let gone = Instant::now();
+    let (acknowledged, gone) = bed.lose_both().await;
     let slowest = load.took().last().copied().unwrap_or_default();
     let Seen { admitted: (admitted, most), unavailable, started, received: third } =
         bed.endure(gone + outage).await;

@@ -3,6 +3,8 @@
 
 #[path = "cluster/away.rs"]
 mod away;
+#[path = "cluster/down.rs"]
+mod down;
 #[path = "cluster/exact.rs"]
 mod exact;
 #[path = "cluster/failover.rs"]

@@ -224,3 +224,39 @@ async fn what_a_killed_gateway_left_on_its_disk_counts_when_it_is_back() {
     the_rest(&gateways, &key, "quota_daily").await;
     assert_eq!(upstream.count(), 80);
 }
+
+#[tokio::test]
+async fn a_gateway_that_was_stopped_is_not_waited_for() {
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = upstream();
+    let mut gateways = start(2, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    let (_, key) = gateways[0].key("acme", "k", &["--daily", "60"]).await;
+    assert_eq!(burst(&gateways, &key, 4, 5).await.0, 20);
+    assert_eq!(gateways[1].stop().await.code(), Some(0));
+    // The other has heard that, and Redis is no longer new: until then there is one more for certain.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    redis.command(&["FLUSHALL"]);
+    let emptied = tokio::time::Instant::now();
+    assert_eq!(burst(&gateways[..1], &key, 1, 1).await.0, 1);
+    // Half as long as the other would be waited for: till then, there would be no more than this one's share.
+    tokio::time::sleep_until(emptied + Duration::from_millis(1_500)).await;
+    the_rest(&gateways[..1], &key, "quota_daily").await;
+    assert_eq!(upstream.count(), 60);
+}
+
+#[tokio::test]
+async fn a_redis_that_the_last_gateway_has_left_is_not_taken_to_be_new() {
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = upstream();
+    let mut gateways = start(1, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    let (_, key) = gateways[0].key("acme", "k", &["--daily", "5"]).await;
+    assert_eq!(burst(&gateways, &key, 1, 5).await.0, 5);
+    // When it was found to know of nobody.
+    let emptied = || redis.command(&["ZSCORE", "tollgate:nodes", ""]);
+    let before = emptied();
+    assert_eq!(gateways[0].stop().await.code(), Some(0));
+    assert_eq!(redis.command(&["ZCARD", "tollgate:nodes"]).trim(), "1", "it has left");
+    gateways[0].start_again().await;
+    assert_eq!(emptied(), before, "when it was found empty");
+    assert_eq!(burst(&gateways, &key, 1, 1).await, (0, vec!["quota_daily".to_owned()]));
+}

@@ -42,7 +42,6 @@ async fn behind_a_sentinel_the_next_master_is_found_and_keys_keep_working() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (_, refused) = burst(&gateways, &key, 16, CAP / 8).await;
     assert!(refused.iter().all(|code| code == "quota_daily"), "{:?}", refused.first());
-    // Replication lags behind: what the last moment before the end had counted may be lost with the master.
-    let arrived = upstream.count();
-    assert!((CAP..=CAP + 20).contains(&arrived), "{arrived} of {CAP}");
+    // What the last moment before the end had counted the replica may not have: it is rebuilt, and every gateway tells.
+    assert_eq!(upstream.count(), CAP);
 }

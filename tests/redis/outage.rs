@@ -102,6 +102,31 @@ async fn what_was_counted_while_redis_was_stopped_counts_when_it_goes_on() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_admitted_without_redis_and_died_with_counts_when_redis_goes_on() {
+    let (redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let mut gateways = start(2, upstream.address, &redis, shared.path(), "[plans.wide]", "wide").await;
+    heard_of_each_other().await;
+    let (_, key) = gateways[0].key("acme", "k", &["--daily", "200"]).await;
+    assert_eq!(burst(&gateways, &key, 6, 5).await.0, 30);
+    redis.freeze();
+    for gateway in &gateways {
+        until_open(gateway, &key).await;
+    }
+    assert_eq!(burst(&gateways, &key, 2, 10).await.0, 20);
+    // What it has admitted Redis was never told; its next start finds it in the spool.
+    gateways[0].kill().await;
+    gateways[0].start_again().await;
+    redis.thaw();
+    until_back(&gateways).await;
+    // What died with it still counts as a node that may have something to report.
+    tokio::time::sleep(CAREFUL + Duration::from_secs(3)).await;
+    let (_, refused) = burst(&gateways, &key, 32, 16).await;
+    assert!(refused.iter().all(|code| code == "quota_daily"), "{refused:?}");
+    assert_eq!(upstream.count(), 200);
+}
+
+#[tokio::test]
 async fn without_redis_the_shares_of_all_gateways_are_the_cap() {
     const CAP: usize = 41;
     let (mut redis, shared) = (RedisServer::start(), tempfile::tempdir().unwrap());

@@ -26,7 +26,7 @@ pub const PASSWORD: &str = "pg-Secret-5hh";
 pub struct Postgres {
     directory: TempDir,
     settings: Vec<String>,
-    port: u16,
+    pub port: u16,
     child: Option<Child>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::row::Admission;
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub cursors: BTreeMap<String, u64>,
     pub refused: u64,
     pub largest_batch: usize,
+    /// When it took rows, and how many.
+    pub batches: Vec<(Instant, usize)>,
     /// Requests whose rows it refuses.
     pub poison: BTreeSet<Uuid>,
     /// Batches that it still takes; `None` is no bound.
@@ -82,6 +85,9 @@ impl LogRecord for MemoryRecord {
         if take {
             state.left = state.left.map(|left| left - 1);
             state.largest_batch = state.largest_batch.max(shipment.rows.len());
+            if !shipment.rows.is_empty() {
+                state.batches.push((Instant::now(), shipment.rows.len()));
+            }
             for row in &shipment.rows {
                 state.rows.entry(row.id.0).or_insert_with(|| row.code.clone().into_owned());
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::record::{MemoryRecord, Mood};
 use super::{admission, files, id, row, spool, until, write_pair};
+use crate::domain::row::Row;
+use crate::logs::batch::emptied;
 use crate::logs::{Shipper, Spool, Undrained, recover};
 
 fn shipper(spool: &Arc<Spool>, record: &Arc<MemoryRecord>) -> Shipper {
@@ -48,6 +50,40 @@ async fn two_writers_at_once_and_every_row_arrives_once() {
     assert_eq!(spool.lag(), Duration::ZERO);
     drop((shipper, spool));
     assert_eq!(files(dir.path()), Vec::<std::path::PathBuf>::new(), "nothing is left on disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_behind_a_full_batch_waits_for_the_next_pass_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(&dir, 8);
+    let record = MemoryRecord::new();
+    let mut shipper = shipper(&spool, &record);
+    let mut writer = spool.writer(0).unwrap();
+    // A full batch is 100 rows.
+    (0..130).for_each(|number| write_pair(&mut writer, number));
+    let shipped = async {
+        while spool.counts().pending() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    shipper.run(shipped).await;
+    assert_eq!(spool.lag(), Duration::ZERO);
+    (130..260).for_each(|number| write_pair(&mut writer, number));
+    shipper.drain(LONG).await.unwrap();
+    let batches = record.state.lock().batches.clone();
+    assert_eq!(batches.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [100, 30, 100, 30]);
+    let beats = [0, 2].map(|at: usize| batches[at + 1].0 - batches[at].0);
+    assert!(beats[0] >= Duration::from_millis(5), "a beat later: {beats:?}");
+    assert_eq!(beats[1], Duration::ZERO, "whoever drains waits for nothing");
+}
+
+#[test]
+fn room_for_rows_is_used_again() {
+    let mut rows = vec![row(id(1)), row(id(2))];
+    rows.reserve(1_000);
+    let (at, capacity) = (rows.as_ptr(), rows.capacity());
+    let rows: Vec<Row<'static>> = emptied(rows);
+    assert_eq!((rows.as_ptr(), rows.capacity(), rows.len()), (at, capacity, 0));
 }
 
 #[tokio::test]

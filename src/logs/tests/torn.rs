@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use super::record::MemoryRecord;
 use super::{files, id, settings, spool, until, write_pair};
 use crate::logs::batch::{Batch, Stop};
-use crate::logs::codec::{Entry, Owners};
 use crate::logs::{Spool, frame, recover};
 
 /// A segment as a killed process leaves it (without its closing mark): its path, and `rows` pairs in it.
@@ -28,12 +27,9 @@ fn left_behind(dir: &tempfile::TempDir, rows: u128) -> (PathBuf, Vec<u8>) {
 /// Ends of the frames in a segment: one that gives the owner a number, and then an admission and a row in turn.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let mut at = frame::FIRST as usize;
-    let (mut ends, mut owners) = (Vec::new(), Owners::default());
-    while let frame::Step::Entry(entry, frame) = frame::step(&bytes[at..], &owners) {
-        if let Entry::Owner(payload) = entry {
-            owners.define(payload).unwrap();
-        }
-        at += frame;
+    let mut ends = Vec::new();
+    while let frame::Step::Entry(_, bytes) = frame::step(&bytes[at..]) {
+        at += bytes;
         ends.push(at);
     }
     ends

@@ -168,4 +168,11 @@ impl Counters {
             redis.close().await;
         }
     }
+
+    /// Tells the other process that nobody has to wait for this one any more: when its log has been shipped.
+    pub async fn leave(&self) {
+        if let Self::Redis(redis) = self {
+            redis.leave().await;
+        }
+    }
 }

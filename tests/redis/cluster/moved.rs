@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::super::burst;
-use super::super::support::{Answer, Gateway, Kept, RedisCluster, Upstream};
+use super::super::support::{Answer, Gateway, Kept, RedisCluster, RedisServer, Upstream};
 use super::start;
 
 /// What clients saw.
@@ -49,14 +49,15 @@ async fn a_while() {
 }
 
 /// How often a node has answered with an error.
-fn errors(cluster: &RedisCluster, name: &str) -> usize {
+pub(super) fn errors(node: &RedisServer, name: &str) -> usize {
     let of =
         |line: &str| line.strip_prefix(&format!("errorstat_{name}:count="))?.trim().parse::<usize>().ok();
-    cluster
-        .nodes
-        .iter()
-        .map(|node| node.command(&["INFO", "errorstats"]).lines().filter_map(of).sum::<usize>())
-        .sum()
+    node.command(&["INFO", "errorstats"]).lines().filter_map(of).sum()
+}
+
+/// The same of all.
+fn all_errors(cluster: &RedisCluster, name: &str) -> usize {
+    cluster.nodes.iter().map(|node| errors(node, name)).sum()
 }
 
 /// Moves a slot as `redis-cli --cluster reshard` does, but key by key and with a rest at every stage.
@@ -104,12 +105,12 @@ async fn a_slot_moves_under_load_and_nobody_is_admitted_twice_or_refused() {
     }
     stop.store(true, Ordering::Relaxed);
     let seen = asking.join_all().await;
-    let (asks, moved) = (errors(&cluster, "ASK"), errors(&cluster, "MOVED"));
+    let (asks, moved) = (all_errors(&cluster, "ASK"), all_errors(&cluster, "MOVED"));
     let longest = seen.iter().map(|seen| seen.longest).max().unwrap();
     let admitted: usize = seen.iter().map(|seen| seen.admitted).sum();
     println!(
         "{admitted} admitted; {asks} × ASK, {moved} × MOVED, {} × TRYAGAIN; longest {longest:?}",
-        errors(&cluster, "TRYAGAIN")
+        all_errors(&cluster, "TRYAGAIN")
     );
     assert!(asks > 0 && moved > 0, "it was not met in motion");
     assert!(admitted > 500 && admitted < CAP, "{admitted} show nothing");

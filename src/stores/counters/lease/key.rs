@@ -17,8 +17,11 @@ const BELIEVED: Duration = Duration::from_secs(10);
 /// The same for a budget, which every settlement may change, and for requests in flight, which end when they like.
 const BUDGET_BELIEVED: Duration = Duration::from_millis(100);
 const SLOTS_BELIEVED: Duration = Duration::from_millis(20);
-/// How long after the end of a cell what others give back has arrived.
+/// How long after the end of a cell what others give back has arrived, as a rule.
 const RETURNING: Duration = Duration::from_millis(15);
+/// How long after the end of a lease of which nothing is left the store hears so, if it has not by then: those whom it
+/// refused wait for what could still come back.
+const SPENT: Duration = Duration::from_millis(5);
 /// With less time left than this a lease is not worth adding to.
 const ENDING: Duration = Duration::from_millis(8);
 /// From this many requests per cell on, allowances that ran out of time are followed by others without a request that
@@ -60,6 +63,7 @@ pub(super) struct Sent {
     pub seq: u64,
     pub at: Local,
     pub waiting: u64,
+    pub left: u64,
     pub terms: Terms,
     /// The number of its part about slots.
     pub slots: Option<u64>,
@@ -89,6 +93,8 @@ pub(super) struct KeyState {
     pub terms: Terms,
     /// What the store said last.
     pub seen: Option<Sight<4>>,
+    /// From when on the store should hear that allowances are gone which it believes to be at hand.
+    pub spent_at: Option<Local>,
     /// What was admitted and the record may not have.
     pub unshipped: Unshipped,
 }
@@ -127,11 +133,6 @@ impl KeyState {
         self.unacked.clear();
         self.entries.clear();
         untold
-    }
-
-    /// Whether there is something to tell the store.
-    pub const fn owes(&self) -> bool {
-        !self.entries.is_empty() || !self.unacked.is_empty() || self.acked != self.seq
     }
 
     /// Gives up allowances whose time is over: they go back to where they were counted.
@@ -187,6 +188,12 @@ impl KeyState {
         Some((pool.instant(now), more && self.call.is_none()))
     }
 
+    /// Whether there is anything that the store should hear.
+    pub fn owes(&self) -> bool {
+        let is_lost = self.acked != self.seq;
+        !self.entries.is_empty() || !self.unacked.is_empty() || is_lost || self.spent_at.is_some()
+    }
+
     /// Puts back an allowance that came to nothing, or owes it where its cell has ended.
     pub fn put_back(&mut self, at: Timestamp, estimate: Cost, now: Local) {
         self.roll(now);
@@ -231,16 +238,19 @@ impl KeyState {
     /// Takes what was granted to a call, counted in a cell that ends about at `next`.
     pub fn granted(&mut self, sent: &Sent, done: &Done, next: Local, now: Local) {
         self.roll(now);
+        let good_for = done.cell_end.since(done.now).as_micros() as u64;
+        let ends = sent.at.plus(Duration::from_micros(good_for - good_for / DRIFT - 1));
+        let believed = sent.left + done.granted.saturating_sub(sent.waiting);
+        self.spent_at = (believed > 0).then(|| ends.plus(SPENT));
         if done.granted == 0 {
             return;
         }
-        let good_for = done.cell_end.since(done.now).as_micros() as u64;
         let fresh = Pool {
             left: done.granted,
             money: (done.granted * sent.terms.estimate) as i64,
             at: done.now,
             from: sent.at,
-            ends: sent.at.plus(Duration::from_micros(good_for - good_for / DRIFT - 1)),
+            ends,
             // Whatever is believed of clocks: the answer was on its way no longer than until now.
             next: next.min(now.plus(Duration::from_micros(good_for))),
             low: done.granted.saturating_sub(sent.waiting) / 4,
@@ -267,7 +277,11 @@ impl Refused {
         let wait = |at: Timestamp| at.since(done.now);
         let (until, seats) = match denial.limit {
             Limit::Concurrency => (SLOTS_BELIEVED, 0),
-            _ if done.elsewhere > 0 => (wait(done.cell_end) + RETURNING, done.elsewhere),
+            // What is overdue is asked for less and less often, until the store no longer believes in it.
+            _ if done.elsewhere > 0 => {
+                let late = done.now.since(done.back_at);
+                (wait(done.back_at) + RETURNING.max(late), done.elsewhere)
+            }
             Limit::KeyBudget(_) | Limit::OrgBudget(_) => (BUDGET_BELIEVED, 0),
             _ => (denial.retry_at.map_or(BELIEVED, wait).min(BELIEVED), 0),
         };

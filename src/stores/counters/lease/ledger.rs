@@ -24,6 +24,9 @@ use crate::domain::used::{InUse, KeyUsed};
 /// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
 const SETTLE_SOON: Duration = Duration::from_millis(5);
 const SETTLE_LATER: Duration = Duration::from_secs(1);
+/// How long after a call that was not answered the next one is made where nobody waits for it: what the lost one was
+/// granted and gave back others may be waiting for.
+const AFTER_LOSS: Duration = Duration::from_millis(20);
 /// How long it is remembered what went to the record: longer than from an instant of the record that counts are
 /// rebuilt from to this node's report.
 const SHIPPED_FOR: Duration = Duration::from_secs(10);
@@ -119,7 +122,8 @@ impl Ledger {
                 continue;
             }
             if refused.seats > 0 {
-                refused.seats -= 1;
+                // Whoever is told so claims once more, and takes the seat then.
+                refused.seats -= u64::from(!first);
                 return Answer::Later(refused.until);
             }
             return Answer::Denied(refused.denial);
@@ -284,7 +288,7 @@ impl Ledger {
         if !asks && rate == 0 && !key.owes() && !tells {
             return None;
         }
-        (key.owed_since, key.is_over) = (None, None);
+        (key.owed_since, key.is_over, key.spent_at) = (None, None, None);
         if key.seq == 0 {
             // The store may remember this node's calls from before the key was forgotten here, all of them answered.
             key.acked = now.0;
@@ -297,7 +301,7 @@ impl Ledger {
         }
         let slots = capped.then(|| self.slots.call(asks, now));
         key.call =
-            Some(Sent { seq, at: now, waiting, terms: key.terms, slots: slots.map(|slots| slots.seq) });
+            Some(Sent { seq, at: now, waiting, left, terms: key.terms, slots: slots.map(|slots| slots.seq) });
         Some(Call {
             key: id,
             epoch: if self.epoch == 0 && self.untold_since.is_some() { UNTOLD } else { self.epoch },
@@ -378,7 +382,7 @@ impl Ledger {
         self.epoch = epoch;
         self.untold_since = None;
         for key in self.keys.values_mut() {
-            (key.pool, key.refused) = (None, None);
+            (key.pool, key.refused, key.spent_at) = (None, None, None);
             let untold = key.is_told();
             if let Some(seen) = &mut self.seen {
                 seen.is_told(untold);
@@ -479,20 +483,29 @@ impl Ledger {
         if let Some((_, from)) = state.renewal(now).filter(|_| self.refused.is_none()) {
             return Some(from.since(now));
         }
-        let owes = state.owes();
+        let is_lost = state.acked != state.seq;
+        let owes = !state.entries.is_empty() || !state.unacked.is_empty() || is_lost;
         let slots = state.terms.caps.concurrency.and_then(|_| self.slots.tell_within(now));
         let soon = if state.entries.iter().any(|entry| entry.requests != 0) || state.terms.has_budget() {
             Duration::ZERO
+        } else if is_lost {
+            AFTER_LOSS
         } else {
             SETTLE_LATER
         };
         let owes = owes.then(|| state.owed_since.get_or_insert(now).plus(soon).since(now));
-        owes.into_iter().chain(slots).min()
+        let spent = state.spent_at.map(|at| at.since(now));
+        owes.into_iter().chain(slots).chain(spent).min()
     }
 
     /// Keys that owe the store something.
     pub fn owing(&self) -> Vec<Option<KeyId>> {
         self.keys.iter().filter(|(_, key)| key.owes() || key.pool.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether the record has all that was admitted here.
+    pub fn is_all_shipped(&self) -> bool {
+        self.keys.values().all(|key| key.unshipped.is_empty())
     }
 
     /// Gives up every allowance, so that the next calls give them back: for the end of the process.

@@ -187,8 +187,10 @@ pub(super) struct Done {
     pub granted: u64,
     /// The first limit that has no room, and when it will.
     pub refused: Option<(Limit, Option<Timestamp>)>,
-    /// Where one refused: about how many allowances other nodes hold and may give back.
+    /// Where one refused: how many allowances other nodes hold and may give back.
     pub elsewhere: u64,
+    /// Until when they may spend the first of them; in the past where these are on their way back.
+    pub back_at: Timestamp,
     pub slots: Option<SlotsReply>,
     /// Requests of the organization in flight at other nodes.
     pub in_flight: u64,

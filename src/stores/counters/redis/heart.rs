@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::script::HELLO;
+use super::script::{GOODBYE, HELLO};
 use super::shard::{News, Shard};
 use super::{Inner, LinkError, local};
 use crate::domain::id::OrgId;
@@ -43,15 +43,14 @@ pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
 }
 
 impl Inner {
-    /// The first beat of all, after which it is known whether Redis is there, and how many nodes.
-    pub(super) async fn first_word(self: &Arc<Self>) {
+    /// The first beat of all, after which it is known whether Redis is there, and how many nodes. Whether all of it is.
+    pub(super) async fn first_word(self: &Arc<Self>) -> bool {
         self.link.look_around().await;
         let greetings = self.link.shards().into_iter().map(async |shard| {
-            if self.hello(&shard, None).await.is_err() {
-                drop(self.hello(&shard, None).await);
-            }
+            self.hello(&shard, None).await.is_ok() || self.hello(&shard, None).await.is_ok()
         });
-        join_all(greetings).await;
+        let answered = join_all(greetings).await;
+        !answered.is_empty() && answered.into_iter().all(|answered| answered)
     }
 
     async fn beat_once(self: &Arc<Self>) {
@@ -66,6 +65,9 @@ impl Inner {
             // Before the breaker can close, so that whoever sees it closed also sees this.
             shard.known.be_careful();
         } else if !shard.known.take_greeting(EVERY) {
+            return;
+        }
+        if self.is_stopped() {
             return;
         }
         let Ok(rebuilt) = self.hello(&shard, None).await else { return };
@@ -96,7 +98,7 @@ impl Inner {
         shard.known.showed(clock, sent);
         let place = names.iter().position(|name| *name == self.node).unwrap_or(0);
         let nodes = names.len() as u64;
-        shard.known.names_are(names, (emptied > 0).then(|| clock.since(Timestamp::from_micros(emptied))));
+        shard.known.names_are(names, emptied, clock);
         shard.known.heard_of(nodes, place as u64, local());
         if announced.is_some() {
             // What else is new is for the next beat.
@@ -106,6 +108,21 @@ impl Inner {
         let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
         shard.known.knows_rebuilt_until(last.map_or(now, |(_, at)| *at as u64));
         Ok(rebuilt.into_iter().filter_map(|(org, _)| OrgId::parse(&org).ok()).collect())
+    }
+
+    /// Says that this node is gone, so that no rebuild waits for its report: where the record has all that it would hold.
+    pub(super) async fn goodbye(&self) {
+        let is_unshipped =
+            |orgs: &super::Orgs| orgs.0.lock().values().any(|org| !org.ledger.is_all_shipped());
+        if self.orgs.iter().any(is_unshipped) {
+            return;
+        }
+        let shards = self.link.shards().into_iter().filter(|shard| !shard.is_open());
+        let goodbyes = shards.map(async |shard| {
+            let [nodes, _] = shard.nodes_keys();
+            drop(shard.call(&GOODBYE, &[nodes], &[&self.node], false).await);
+        });
+        join_all(goodbyes).await;
     }
 
     fn sweep_ledgers(&self) {

@@ -19,8 +19,7 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// What a master's last answers told.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The names of all nodes that speak to it.
-    names: Mutex<Vec<String>>,
+    names: Mutex<Names>,
     /// Nodes that were there when it was last asked, and this one's place among them.
     nodes: AtomicU64,
     place: AtomicU64,
@@ -43,6 +42,17 @@ pub(super) struct Known {
     rebuilt_until: AtomicU64,
     /// When this node last said to it that it is there.
     greeted: AtomicU64,
+}
+
+/// Who speaks to a master.
+#[derive(Debug, Default)]
+struct Names {
+    /// All who have.
+    spoken: Vec<String>,
+    /// Who had before it was found empty, and has not since.
+    missing: Vec<String>,
+    /// When that was, on its clock; 0 where it was not.
+    emptied: u64,
 }
 
 impl Known {
@@ -167,22 +177,29 @@ impl Known {
         is_due
     }
 
-    /// These nodes speak to it. `emptied` ago it knew of none: then those that it knew before may only not have spoken
-    /// yet.
-    pub fn names_are(&self, names: Vec<String>, emptied: Option<Duration>) {
+    /// These nodes speak to it at `now`, on its clock. At `emptied`, where that is not 0, it knew of none: then those
+    /// that it knew before may only not have spoken yet.
+    pub fn names_are(&self, spoken: Vec<String>, emptied: u64, now: Timestamp) {
         let mut known = self.names.lock();
-        let before = std::mem::replace(&mut *known, names);
-        if let Some(ago) = emptied {
-            let missing: Vec<_> = before.into_iter().filter(|name| !known.contains(name)).collect();
-            known.extend(missing);
-            let at = local().0.saturating_sub(ago.as_micros() as u64).max(1);
-            self.emptied_at.store(at, Ordering::Relaxed);
+        if emptied != known.emptied {
+            known.emptied = emptied;
+            let before = std::mem::take(&mut known.spoken);
+            known.missing.extend(before);
         }
+        if emptied == 0 {
+            known.missing.clear();
+        } else {
+            known.missing.retain(|name| !spoken.contains(name));
+            let ago = now.since(Timestamp::from_micros(emptied)).as_micros() as u64;
+            self.emptied_at.store(local().0.saturating_sub(ago).max(1), Ordering::Relaxed);
+        }
+        known.spoken = spoken;
     }
 
     /// The names of all nodes.
     pub fn names(&self) -> Vec<String> {
-        self.names.lock().clone()
+        let known = self.names.lock();
+        known.spoken.iter().chain(&known.missing).cloned().collect()
     }
 
     /// How long ago it was found empty, where it was.

@@ -112,6 +112,8 @@ struct Inner {
     before: Mutex<AHashMap<OrgId, Account>>,
     /// Whether one was.
     has_share: AtomicBool,
+    /// Whether Redis was away at the start, and so may not have been told what an earlier process admitted.
+    began_alone: AtomicBool,
     record: Arc<dyn UsageRecord>,
     /// Where calls are made: not on the I/O threads.
     runtime: Handle,
@@ -173,6 +175,7 @@ impl RedisCounters {
             keys_max: settings.keys_max,
             before: Mutex::default(),
             has_share: false.into(),
+            began_alone: false.into(),
             record,
             runtime,
             spool: rebuild::spool_name(settings.spool),
@@ -181,7 +184,9 @@ impl RedisCounters {
             recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
         });
-        inner.first_word().await;
+        if !inner.first_word().await {
+            inner.began_alone.store(true, Ordering::Relaxed);
+        }
         inner.runtime.spawn(heart::beat(Arc::downgrade(&inner), inner.link.news()));
         Ok(Self(inner))
     }
@@ -307,6 +312,11 @@ impl RedisCounters {
     /// Gives back what is leased and says what is owed, as far as Redis answers: for the end of the process.
     pub async fn close(&self) {
         self.0.close().await;
+    }
+
+    /// Says goodbye, where nothing is left that only this process knows: after the log has been shipped.
+    pub async fn leave(&self) {
+        self.0.goodbye().await;
     }
 }
 

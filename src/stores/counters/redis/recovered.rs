@@ -1,8 +1,10 @@
 //! What a gateway that died had admitted and not shipped: it comes to the record when its next start recovers the
-//! spool. Organizations that were rebuilt in the meantime lack it, so they are rebuilt once more.
+//! spool. Organizations that were rebuilt in the meantime lack it, so they are rebuilt once more. Where Redis was away when
+//! the next process began, nobody may have told it at all: then all of them are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -69,8 +71,10 @@ impl Inner {
             let mut recovered = self.recovered.lock();
             recovered.extract_if(.., |org, _| is_here(org)).collect()
         };
+        let all = self.began_alone.load(Ordering::Relaxed);
         for (org, since) in here {
-            if self.forget(&org, since.micros()..=WHOLE_MAX).await.is_err() {
+            let epochs = if all { 0..=WHOLE_MAX } else { since.micros()..=WHOLE_MAX };
+            if self.forget(&org, epochs).await.is_err() {
                 self.recovered.lock().insert(org, since);
             }
         }

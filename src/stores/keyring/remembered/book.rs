@@ -73,7 +73,7 @@ impl Book {
             }
             let line = whole.and_then(|line| std::str::from_utf8(line).ok()).and_then(Line::parse);
             if book.length > 0 {
-                book.take(line, read);
+                book.take(line.as_ref(), read);
             } else if line != Some(Line::Head(record)) {
                 book.discarded += 1;
                 return Ok(book);
@@ -82,31 +82,31 @@ impl Book {
         }
     }
 
-    fn take(&mut self, line: Option<Line<'_>>, bytes: u64) {
+    fn take(&mut self, line: Option<&Line<'_>>, bytes: u64) {
         let (at, bytes) = (self.length, bytes as u32);
         match line {
             Some(Line::Kept { name, seen, .. }) => {
                 let hash = hash(name);
                 // As in the index: whoever read before a change must not bring back what it was, and of two readers
                 // the later one is right.
-                let is_out = self.outs.get(&hash).is_some_and(|(number, ..)| seen < *number);
-                let is_old = self.places.get(&hash).is_some_and(|place| seen < place.seen);
+                let is_out = self.outs.get(&hash).is_some_and(|(number, ..)| seen < number);
+                let is_old = self.places.get(&hash).is_some_and(|place| *seen < place.seen);
                 if !is_out && !is_old {
-                    self.places.insert(hash, Place { seen, at, bytes });
+                    self.places.insert(hash, Place { seen: *seen, at, bytes });
                 }
             }
             Some(Line::Out { name, number }) => {
                 let hash = hash(name);
-                if self.places.get(&hash).is_some_and(|place| place.seen < number) {
+                if self.places.get(&hash).is_some_and(|place| place.seen < *number) {
                     self.places.remove(&hash);
                 }
-                let known = self.outs.entry(hash).or_insert((number, at, bytes));
-                if known.0 <= number {
-                    *known = (number, at, bytes);
+                let known = self.outs.entry(hash).or_insert((*number, at, bytes));
+                if known.0 <= *number {
+                    *known = (*number, at, bytes);
                 }
             }
-            Some(Line::Confirmed { at, number }) => self.confirmed = Some((at, number)),
-            Some(Line::Nodes(nodes)) => self.nodes = Some(nodes),
+            Some(Line::Confirmed { at, number }) => self.confirmed = Some((*at, *number)),
+            Some(Line::Nodes(nodes)) => self.nodes = Some(*nodes),
             // What cannot be read may have put out any of what stands before it.
             Some(Line::Head(_)) | None => {
                 self.discarded += 1 + self.places.len() as u64;

@@ -107,6 +107,19 @@ impl Journal {
         Ok((journal, book))
     }
 
+    /// What it says by now.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn read(&self) -> io::Result<Book> {
+        let (file, length) = {
+            let writer = self.writer.lock();
+            // Opened under the lock, or another file could have taken its place.
+            (File::open(&self.path)?, writer.length)
+        };
+        Book::read(file, length, &self.record)
+    }
+
     /// Adds a line to what is to be written. One that there is no room for is left out and counted, but for a change,
     /// without which nothing of the journal could be believed.
     pub fn add(&self, line: &Line<'_>) {

@@ -12,6 +12,7 @@
 //! | the record is away at the start | names in the journal are lent; others get [`RecordError::Unavailable`]: 503, never "unknown" |
 //! | it stays away for longer than `keys.remember_for` | nothing is lent, and what the keyring had from here is forgotten |
 //! | it comes back | the changes made meanwhile are in force before anything is confirmed again |
+//! | and goes away again | what the journal says by then is lent, as the keyring has forgotten what it had from before |
 //! | other gateways have followed changes that this one has not | the index in Redis tells so ([`Index::followed`]): it is believed, and the journal is not |
 //! | the process dies after it has read that a key was revoked | the change is in the journal, so the key is not lent |
 //! | a line is damaged | it and what stands before it are discarded and counted: it may have said that a key was revoked |
@@ -21,8 +22,8 @@
 //! **Bound:** as many entries as the keyring has (`keys.cache_max`), and twice their bytes until they are written anew.
 //! **Cost:** on the request path none but where a key is read from the record.
 //!
-//! **Deliberately absent:** a record in a file of this machine needs none of this, and nothing is written. A process that
-//! has reached the record lends nothing when it goes away again: the keyring holds what was asked for since.
+//! **Deliberately absent:** a record in a file of this machine needs none of this, and nothing is written. A process whose
+//! record was there at its start lends nothing when it goes away: the keyring holds what was asked for since.
 
 mod book;
 mod journal;
@@ -54,6 +55,9 @@ use crate::stores::record::{Change, GrantRecord, RecordError};
 
 /// How often it is written down that the record confirms what is known.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// How much longer than `keys.remember_for` is lent: the record may have been there for so long after that was last
+/// written down.
+const LATE: Duration = Duration::from_secs(5);
 /// How long a change waits for the disk before it is in force all the same.
 const WRITE_WAIT: Duration = Duration::from_millis(100);
 /// Changes read at once while catching up.
@@ -66,8 +70,11 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(86_400);
 pub struct Remembered {
     journal: Arc<Journal>,
     remember_for: Duration,
-    /// What an earlier process knew; `None` from when the record was asked.
+    /// What the journal says, while the record is away; `None` from when that was asked.
     book: ArcSwapOption<Book>,
+    reading: tokio::sync::Mutex<()>,
+    /// Whether the record was away at the start.
+    has_lent: AtomicBool,
     /// Believed more than the journal where it is ahead of it.
     index: Option<Arc<Index>>,
     /// The last change that is in the journal.
@@ -116,6 +123,8 @@ impl Remembered {
             lent: AtomicU64::new(0),
             discarded: AtomicU64::new(book.discarded),
             book: ArcSwapOption::from_pointee(book),
+            reading: tokio::sync::Mutex::default(),
+            has_lent: AtomicBool::new(false),
         })
     }
 
@@ -152,7 +161,7 @@ impl Remembered {
     pub async fn lends(&self, now: Timestamp) -> bool {
         let Some(book) = self.book.load_full() else { return false };
         let Some((at, number)) = book.confirmed.filter(|_| book.len() > 0) else { return false };
-        if now.since(at) > self.remember_for {
+        if now.since(at) > self.remember_for + LATE {
             return false;
         }
         match &self.index {
@@ -167,10 +176,11 @@ impl Remembered {
         now: Timestamp,
         decode: impl Fn(&str, &str) -> Option<(i64, T)>,
     ) -> Option<T> {
-        let book = self.book.load_full().filter(|book| book.has(&name))?;
-        if !self.lends(now).await {
+        let book = self.opened().await?;
+        if !book.has(&name) || !self.lends(now).await {
             return None;
         }
+        self.has_lent.store(true, Ordering::Relaxed);
         let reading = tokio::task::spawn_blocking(move || book.entry(&name).map(|entry| (name, entry)));
         let (name, entry) = reading.await.ok()??;
         let Some((_, lent)) = decode(&name, &entry) else {
@@ -179,6 +189,23 @@ impl Remembered {
         };
         self.lent.fetch_add(1, Ordering::Relaxed);
         Some(lent)
+    }
+
+    /// What the journal says, read once more where the record was reached since the start, and is away again.
+    async fn opened(&self) -> Option<Arc<Book>> {
+        if let Some(book) = self.book.load_full() {
+            return Some(book);
+        }
+        if !self.has_lent.load(Ordering::Relaxed) {
+            return None;
+        }
+        let _one_at_a_time = self.reading.lock().await;
+        if self.book.load().is_none() {
+            let journal = Arc::clone(&self.journal);
+            let read = tokio::task::spawn_blocking(move || journal.read()).await.ok()?;
+            self.book.store(Some(Arc::new(read.ok()?)));
+        }
+        self.book.load_full()
     }
 
     /// The record has said this when `seen` was the last change. What was read before it was known what has changed since
@@ -237,10 +264,17 @@ impl Remembered {
         Ok(())
     }
 
-    /// At `now` the record knew of no change that is not in the journal; that is written down now and then.
-    fn confirmed(&self, now: Timestamp) {
+    /// At `now` the record knew of no change that is not in the journal; that is written down now and then, and with every
+    /// change.
+    fn confirmed(&self, now: Timestamp, has_changed: bool) {
+        if !self.is_caught_up.load(Ordering::Acquire) {
+            return;
+        }
+        if self.book.load().is_some() {
+            self.book.store(None);
+        }
         let before = Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed));
-        if self.is_caught_up.load(Ordering::Acquire) && now.since(before) >= CONFIRM_EVERY {
+        if has_changed || now.since(before) >= CONFIRM_EVERY {
             self.confirmed_at.store(now.micros(), Ordering::Relaxed);
             self.journal.add(&Line::Confirmed { at: now, number: self.number.load(Ordering::Acquire) });
         }
@@ -311,7 +345,7 @@ impl GrantRecord for RememberedRecord {
         if let Ok(changes) = &changes {
             self.remembered.put_out(changes);
             if changes.len() < most {
-                self.remembered.confirmed(asked);
+                self.remembered.confirmed(asked, !changes.is_empty());
             }
         }
         self.remembered.write().await;

@@ -112,12 +112,28 @@ async fn what_was_known_is_lent_while_the_record_is_away_from_the_start() {
     assert!(process.record.organization("other").await.is_err());
     assert_eq!((process.remembered.lent(), process.remembered.discarded()), (6, 0));
     assert_eq!(fs::metadata(bed.file()).unwrap().permissions().mode() & 0o777, 0o600);
-    // Back: the record answers, and when it goes away again nothing is lent.
+    // Back: the record answers.
     bed.down(false);
-    process.record.last_change().await.unwrap();
-    assert_eq!(process.known().await.len(), 10);
+    bed.record.revoke(&digest(3));
+    let last = process.record.last_change().await.unwrap();
+    assert_eq!(process.record.grant(&digest(7)).await.unwrap(), Some(grant(7, "acme")));
+    // And away again before it has confirmed anything, and after it has.
     bed.down(true);
-    assert!(process.known().await.is_empty());
+    assert_eq!(process.known().await, [0, 1, 2, 4]);
+    bed.down(false);
+    process.follow(last).await;
+    bed.down(true);
+    assert_eq!(process.known().await, [0, 1, 2, 4, 7]);
+}
+
+#[tokio::test]
+async fn a_process_whose_record_was_there_reads_no_journal_when_it_goes_away() {
+    let bed = Bed::new();
+    let process = bed.start();
+    process.learn().await;
+    bed.down(true);
+    assert!(process.known().await.is_empty(), "the keyring has what was asked for");
+    assert_eq!(process.remembered.lent(), 0);
 }
 
 #[tokio::test]
@@ -126,7 +142,7 @@ async fn it_is_lent_for_its_time_and_no_longer() {
     bed.start().learn().await;
     bed.down(true);
     let process = bed.start();
-    let end = process.confirmed_at().plus(FOR);
+    let end = process.confirmed_at().plus(FOR + LATE);
     let past = end.plus(Duration::from_micros(1));
     assert!(process.remembered.lends(end).await && !process.remembered.lends(past).await);
     let lend = async |now| process.remembered.lend(key_name(&digest(1)), now, encoding::decode_grant).await;

@@ -72,6 +72,7 @@ impl Door {
         let opened = self.knock().await;
         if let Err(error) = &opened {
             *self.why.lock() = match error {
+                RecordError::Unavailable(sqlx::Error::Io(cause)) => cause.to_string(),
                 RecordError::Unavailable(cause) => cause.to_string(),
                 other => other.to_string(),
             };

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 use sqlx::Row as _;
@@ -20,14 +20,18 @@ use uuid::Uuid;
 use super::columns::{int, micros};
 use super::door::Door;
 use super::log_sums::Sums;
+use super::log_watch::Watch;
 use super::scopes::Known;
-use super::{PostgresRecord, jobs, log_copy, partitions, set_up, within};
+use super::{PostgresRecord, hanging, jobs, log_copy, partitions, set_up, within};
 use crate::domain::row::{Admission, Row};
 use crate::stores::record::places::place_of;
 use crate::stores::record::{RecordError, Shipment};
 
 /// How long a batch may take: the largest there can be (`logs.batch_rows_max`), on a server that is busy.
 const SHIP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the connection for it may take until it can be used.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The advisory lock of whoever adds to the log or its sums: "tollship" in ASCII.
 const SHIPPERS: i64 = 0x746f_6c6c_7368_6970;
@@ -37,6 +41,7 @@ const SHIPPERS: i64 = 0x746f_6c6c_7368_6970;
 pub(super) struct LogWriter {
     door: Arc<Door>,
     writing: tokio::sync::Mutex<Option<Writing>>,
+    watch: Watch,
 }
 
 /// The connection, the days whose partitions are known to be there, and the scopes whose numbers are known.
@@ -49,13 +54,20 @@ struct Writing {
 
 impl PostgresRecord {
     pub(super) async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        within(SHIP_TIMEOUT, self.log.take(shipment)).await
+        within(SHIP_TIMEOUT, async {
+            let began = Instant::now();
+            tokio::select! {
+                taken = self.log.take(shipment) => taken,
+                () = self.log.watch.is_cut(&self.log.door) => Err(hanging(began.elapsed()).into()),
+            }
+        })
+        .await
     }
 }
 
 impl LogWriter {
     pub(super) fn new(door: Arc<Door>) -> Self {
-        Self { door, writing: tokio::sync::Mutex::default() }
+        Self { door, writing: tokio::sync::Mutex::default(), watch: Watch::default() }
     }
 
     /// A connection for what takes its time: without a bound on statements.
@@ -78,7 +90,7 @@ impl LogWriter {
         let mut kept = self.writing.lock().await;
         let mut writing = match kept.take() {
             Some(writing) => writing,
-            None => self.open().await?,
+            None => within(OPEN_TIMEOUT, self.open()).await?,
         };
         writing.take(shipment).await.map_err(refused)?;
         *kept = Some(writing);
@@ -88,6 +100,7 @@ impl LogWriter {
     async fn open(&self) -> Result<Writing, RecordError> {
         let mut connection = self.door.connect().await?;
         set_up(&mut connection, SHIP_TIMEOUT).await?;
+        self.watch.begin(&mut connection).await?;
         sqlx::query("CREATE TEMPORARY TABLE shipping (LIKE requests) ON COMMIT DELETE ROWS")
             .execute(&mut connection)
             .await?;

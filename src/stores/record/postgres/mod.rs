@@ -13,6 +13,7 @@
 //! | several gateways make the tables at once | one does, the others wait and find them made |
 //! | the tables were made by a newer version | `open` fails with [`RecordError::Corrupt`]; nothing is changed |
 //! | the server dies or is restarted | what was under way fails with `Unavailable` and never happened, or had been committed and not yet said so; dead connections are found when they are next needed, and replaced |
+//! | the way to the server is lost while the log is written | found out by asking the server over another connection: [`log_watch`] |
 //! | the server hangs, or the way to it | `Unavailable` after [`Record::answer_timeout`](config::Record::answer_timeout); the connection is given up |
 //! | every connection is in use | a caller waits up to [`Record::connect_timeout`](config::Record::connect_timeout), then `Unavailable` |
 //! | this process dies or hangs inside a change | it never happened; the server ends its turn, after [`IDLE_TIMEOUT`] at the latest |
@@ -30,6 +31,7 @@ mod log;
 mod log_copy;
 mod log_read;
 mod log_sums;
+mod log_watch;
 mod partitions;
 mod reports;
 mod scopes;

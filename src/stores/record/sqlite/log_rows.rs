@@ -135,7 +135,7 @@ impl Rows {
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         order.extend(rows.iter().map(|row| place_of(row.id)).zip(0..));
-        order.sort_by_key(|(place, _)| *place);
+        order.sort_unstable();
         self.rows.reserve(rows.len());
         for (place, at) in &order {
             self.push(*place, &rows[*at]);

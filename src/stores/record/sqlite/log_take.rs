@@ -31,6 +31,8 @@ pub(super) enum Counted {
 pub(super) struct Room {
     entries: Vec<(Scopes, Entry)>,
     run: Vec<Entry>,
+    /// Where in `run` the next entry of a scope goes.
+    ends: AHashMap<u32, usize>,
 }
 
 /// Takes the rows that are not there yet.
@@ -113,23 +115,46 @@ fn places(db: &Connection, blocks: &mut Blocks<'_>, rows: &Rows) -> Result<Vec<(
 }
 
 /// Lists rows, which are in the order of their places, in the blocks of their scopes.
-fn list(blocks: &mut Blocks<'_>, Room { entries, run }: &mut Room) -> rusqlite::Result<()> {
-    run.clear();
-    run.extend(entries.iter().map(|(_, entry)| *entry));
-    blocks.add(EVERYTHING, WIDE_ROWS, run)?;
+fn list(blocks: &mut Blocks<'_>, room: &mut Room) -> rusqlite::Result<()> {
+    room.run.clear();
+    room.run.extend(room.entries.iter().map(|(_, entry)| *entry));
+    blocks.add(EVERYTHING, WIDE_ROWS, &room.run)?;
     let organization = |scopes: &Scopes| scopes.organization;
     let own = |scopes: &Scopes| Some(scopes.own);
     for (of, most) in [(organization as fn(&Scopes) -> Option<u32>, WIDE_ROWS), (own, OWN_ROWS)] {
-        // Stable: within a scope, entries stay in the order of their places.
-        entries.sort_by_key(|(scopes, _)| of(scopes));
-        for same in entries.chunk_by(|(one, _), (next, _)| of(one) == of(next)) {
-            let Some(scope) = same.first().and_then(|(scopes, _)| of(scopes)) else { continue };
-            run.clear();
-            run.extend(same.iter().map(|(_, entry)| *entry));
-            blocks.add(scope, most, run)?;
+        let mut begin = 0;
+        for (scope, end) in room.divide(of) {
+            blocks.add(scope, most, &room.run[begin..end])?;
+            begin = end;
         }
     }
     Ok(())
+}
+
+impl Room {
+    /// Divides the entries into runs of one scope each, which keep their order, and says where in `run` each ends. By counting:
+    /// a sort that keeps an order takes memory of its own, as much as there are entries.
+    fn divide(&mut self, of: fn(&Scopes) -> Option<u32>) -> Vec<(u32, usize)> {
+        self.ends.clear();
+        for scope in self.entries.iter().filter_map(|(scopes, _)| of(scopes)) {
+            *self.ends.entry(scope).or_default() += 1;
+        }
+        let mut runs: Vec<_> = self.ends.iter().map(|(scope, count)| (*scope, *count)).collect();
+        runs.sort_unstable();
+        let mut end = 0;
+        for (scope, count) in &mut runs {
+            self.ends.insert(*scope, end);
+            end += *count;
+            *count = end;
+        }
+        for (scopes, entry) in &self.entries {
+            if let Some(at) = of(scopes).and_then(|scope| self.ends.get_mut(&scope)) {
+                self.run[*at] = *entry;
+                *at += 1;
+            }
+        }
+        runs
+    }
 }
 
 /// Where the row of a request stands, by number; `None` where the log has none.

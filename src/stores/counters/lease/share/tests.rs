@@ -168,6 +168,7 @@ impl Bed {
             granted,
             refused: None,
             elsewhere: 0,
+            back_at: Timestamp::default(),
             slots: None,
             in_flight: 0,
             counts: [count; 6],

@@ -14,8 +14,9 @@ local KEY_REQUESTS, KEY_BUDGET, ORG_REQUESTS, ORG_BUDGET = 8, 9, 10, 11
 local SLOTS_FOR = 10000000
 -- A node's record of calls may go once none of its calls can still be on the way.
 local RECORD_SECONDS = 3600
--- How long after the end of a cell its unspent allowances may still be on their way back.
-local RETURNING = 20000
+-- How long after the end of a cell its unspent allowances may still be on their way back: a node that lives says so at
+-- once, but may stand still for a moment on a machine that is busy.
+local RETURNING = 250000
 
 local call = cjson.decode(ARGV[1])
 local now, node, epoch, seq, acked, nodes = call[1], call[2], call[3], call[4], call[5], call[6]
@@ -56,10 +57,19 @@ for _, entry in ipairs(entries) do
   if entry[1] > record[2] then count_everywhere(org, key, entry[2], entry[3], entry[4]) end
 end
 
--- Allowances that nodes hold and may give back; only a hint of whether waiting is worth it.
+-- Allowances that nodes hold and may give back, {end of their cell, how many, …}, oldest first: whether waiting is worth
+-- it. This node's own of the last call are no more.
 local function settle_leases(scope)
-  if scope.leased_until + RETURNING <= now then scope.leased = 0 end
-  if record[7] + RETURNING > now then scope.leased = max(scope.leased - record[6], 0) end
+  local leases = {}
+  for place = 1, #scope.leases, 2 do
+    local cell_end, leased = scope.leases[place], scope.leases[place + 1]
+    if cell_end == record[7] then leased = leased - record[6] end
+    if leased > 0 and cell_end + RETURNING > now then
+      leases[#leases + 1] = cell_end
+      leases[#leases + 1] = leased
+    end
+  end
+  scope.leases = leases
 end
 settle_leases(org)
 if key then settle_leases(key) end
@@ -146,9 +156,20 @@ if refused == 0 and (waiting > 0 or rate > 0) then
 end
 
 local leased = left + granted - min(granted, waiting)
-local elsewhere = refused >= TOTAL and refused <= KEY_BUDGET and key.leased or org.leased
+local elsewhere, back_at = 0, 0
+local others = refused >= TOTAL and refused <= KEY_BUDGET and key.leases or org.leases
+for place = #others - 1, 1, -2 do
+  elsewhere, back_at = elsewhere + others[place + 1], others[place]
+end
 local function lease(scope)
-  scope.leased, scope.leased_until = scope.leased + leased, max(scope.leased_until, leased > 0 and cell_end or 0)
+  local leases = scope.leases
+  if leased == 0 then return end
+  if leases[#leases - 1] == cell_end then
+    leases[#leases] = leases[#leases] + leased
+  else
+    leases[#leases + 1] = cell_end
+    leases[#leases + 1] = leased
+  end
 end
 lease(org)
 if key then
@@ -167,7 +188,7 @@ for _, spend in ipairs({ key and key.spend or nothing_spent(), org.spend }) do
   end
 end
 return {
-  DONE, org.epoch, now, cell_end, granted, refused, retry_at, elsewhere,
+  DONE, org.epoch, now, cell_end, granted, refused, retry_at, elsewhere, back_at,
   held, free, in_flight,
   org.second.sum, next_expiry(org.second), org.minute.sum, next_expiry(org.minute),
   key and key.total or 0,

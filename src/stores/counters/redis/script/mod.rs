@@ -20,6 +20,8 @@ pub(super) static FORGET: LazyLock<Script> =
 pub(super) static BLOCKS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("blocks.lua")));
 /// A node's sign of life.
 pub(super) static HELLO: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("hello.lua")));
+/// A node's last word.
+pub(super) static GOODBYE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("goodbye.lua")));
 /// What is used of every limit.
 pub(super) static USED: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("rings.lua"), include_str!("used.lua"))));

@@ -7,7 +7,7 @@
 
 local floor, min, max, huge = math.floor, math.min, math.max, math.huge
 
-local ENCODING = 2
+local ENCODING = 3
 -- Longer than the longest window with its cell. Whoever comes back later is rebuilt from the request log.
 local TTL_SECONDS = 40 * 86400
 
@@ -186,11 +186,11 @@ local function load_organization(hash)
   local packed = redis.call('HGET', hash, 'm')
   if not packed then return nil end
   local m = cmsgpack.unpack(packed)
-  if m[1] ~= ENCODING or not is_whole(m[12]) then return nil end
+  if m[1] ~= ENCODING or not is_whole(m[11]) then return nil end
   return {
-    hash = hash, epoch = m[2], clock = m[3], leased = m[4], leased_until = m[5],
-    second = ring(SECOND, hash, m[6]), minute = ring(MINUTE, hash, m[7]), spend = m[8],
-    awaited = m[9], opens_from = m[10], opens_by = m[11],
+    hash = hash, epoch = m[2], clock = m[3], leases = m[4],
+    second = ring(SECOND, hash, m[5]), minute = ring(MINUTE, hash, m[6]), spend = m[7],
+    awaited = m[8], opens_from = m[9], opens_by = m[10],
   }
 end
 
@@ -202,14 +202,14 @@ end
 -- An organization's epoch is the instant at which its counts were built.
 local function new_organization(hash, now)
   return {
-    hash = hash, epoch = now, clock = now, leased = 0, leased_until = 0,
+    hash = hash, epoch = now, clock = now, leases = {},
     second = ring(SECOND, hash, { 0, 0, 0 }), minute = ring(MINUTE, hash, { 0, 0, 0 }), spend = nothing_spent(),
     awaited = 0, opens_from = 0, opens_by = 0,
   }
 end
 
 local function save_organization(org)
-  local m = { ENCODING, org.epoch, org.clock, org.leased, org.leased_until,
+  local m = { ENCODING, org.epoch, org.clock, org.leases,
     kept(org.second), kept(org.minute), org.spend, org.awaited, org.opens_from, org.opens_by, SERVER }
   redis.call('HSET', org.hash, 'm', cmsgpack.pack(m))
   redis.call('EXPIRE', org.hash, TTL_SECONDS)
@@ -228,16 +228,16 @@ local function load_key(org, hash, field)
   local m = packed and cmsgpack.unpack(packed)
   if not m or m[1] ~= ENCODING then
     if used_at + MONTH.span + MONTH.cell > org.clock then return nil end
-    m = { ENCODING, 0, 0, { 0, 0, 0 }, { 0, 0, 0 }, { 0, 0, 0 }, nothing_spent() }
+    m = { ENCODING, {}, { 0, 0, 0 }, { 0, 0, 0 }, { 0, 0, 0 }, nothing_spent() }
   end
   return {
-    hash = hash, field = field, total = total, used_at = used_at, leased = m[2], leased_until = m[3],
-    day = ring(DAY, hash, m[4]), week = ring(WEEK, hash, m[5]), month = ring(MONTH, hash, m[6]), spend = m[7],
+    hash = hash, field = field, total = total, used_at = used_at, leases = m[2],
+    day = ring(DAY, hash, m[3]), week = ring(WEEK, hash, m[4]), month = ring(MONTH, hash, m[5]), spend = m[6],
   }
 end
 
 local function save_key(org, key)
-  local m = { ENCODING, key.leased, key.leased_until, kept(key.day), kept(key.week), kept(key.month), key.spend }
+  local m = { ENCODING, key.leases, kept(key.day), kept(key.week), kept(key.month), key.spend }
   redis.call('HSET', key.hash, 'm', cmsgpack.pack(m))
   redis.call('EXPIRE', key.hash, TTL_SECONDS)
   redis.call('HSET', org.hash, key.field, cmsgpack.pack({ key.total, key.used_at }))

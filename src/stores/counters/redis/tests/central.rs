@@ -16,7 +16,7 @@ use crate::stores::counters::lease::{
 };
 
 const SLOTS_FOR: Duration = Duration::from_secs(10);
-const RETURNING: Duration = Duration::from_millis(20);
+const RETURNING: Duration = Duration::from_millis(250);
 
 /// One organization as Redis holds it.
 #[derive(Clone, Debug)]
@@ -39,11 +39,8 @@ pub(super) struct Central {
     records: BTreeMap<(usize, Option<KeyId>), Record>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Leased {
-    count: u64,
-    until: Timestamp,
-}
+/// Allowances that nodes hold, by the end of their cells.
+type Leased = BTreeMap<Timestamp, u64>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
@@ -53,6 +50,16 @@ struct Record {
     at: Timestamp,
     leased: u64,
     cell_end: Timestamp,
+}
+
+impl Record {
+    /// What it leased by its last call is its own to tell, and what is long overdue nobody has any more.
+    fn settle(&self, leases: &mut Leased, now: Timestamp) {
+        if let Some(leased) = leases.get_mut(&self.cell_end) {
+            *leased -= self.leased;
+        }
+        leases.retain(|end, leased| *leased > 0 && end.plus(RETURNING) > now);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -228,14 +235,7 @@ impl Central {
         for (_, entry) in call.entries.iter().filter(|(seq, _)| *seq > record.seq) {
             self.count(call.key, *entry);
         }
-        for leased in self.scopes(call.key) {
-            if leased.until.plus(RETURNING) <= now {
-                leased.count = 0;
-            }
-            if record.cell_end.plus(RETURNING) > now {
-                leased.count = leased.count.saturating_sub(record.leased);
-            }
-        }
+        self.scopes(call.key).for_each(|leases| record.settle(leases, now));
         let (slots, in_flight) = self.slots(node, nodes, call);
         let mut waiting = call.waiting;
         let mut refused = None;
@@ -257,13 +257,16 @@ impl Central {
             (granted, refused) = self.grant(call, waiting, expected, nodes, asks);
         }
         let leased = call.left + granted - granted.min(waiting);
-        let elsewhere = match (refused, call.key) {
-            (Some((limit, _)), Some(key)) if of_the_key(limit) => self.keys[&key].count,
-            _ => self.leased.count,
+        let others = match (refused, call.key) {
+            (Some((limit, _)), Some(key)) if of_the_key(limit) => &self.keys[&key],
+            _ => &self.leased,
         };
-        for scope in self.scopes(call.key) {
-            scope.count += leased;
-            scope.until = scope.until.max(if leased > 0 { cell_end } else { Timestamp::default() });
+        let elsewhere = others.values().sum();
+        let back_at = others.keys().next().copied().unwrap_or_default();
+        if leased > 0 {
+            for leases in self.scopes(call.key) {
+                *leases.entry(cell_end).or_default() += leased;
+            }
         }
         let microcents = granted * call.terms.estimate;
         self.records.insert(
@@ -277,6 +280,7 @@ impl Central {
             granted,
             refused,
             elsewhere,
+            back_at,
             slots,
             in_flight,
             counts: self.counts(call.key),

@@ -8,9 +8,11 @@
 //!
 //! A single seed again: `TOLLGATE_SEED=17 cargo nextest run --lib simulation`; more of them: `TOLLGATE_SEEDS=100000`.
 
+mod bursts;
 mod rebuilding;
 
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -84,6 +86,8 @@ struct World {
     emptied: Vec<u64>,
     /// Longest pause between two batches of a node's log.
     lag: u64,
+    /// How long a node waits for an answer.
+    patience: u64,
 }
 
 impl World {
@@ -112,6 +116,8 @@ impl World {
             released: 5,
             emptied: (0..emptied).map(|_| random.below(lasts)).collect(),
             lag: if random.chance(80) { 1 + random.below(1_000_000) } else { 30_000_000 },
+            // Longer than most messages take: some answers come too late.
+            patience: 40_000,
         }
     }
 
@@ -240,6 +246,22 @@ enum Event {
     },
 }
 
+impl Event {
+    /// The node at which it happens, or Redis, which is none; `None` where it is neither.
+    const fn place(&self) -> Option<Option<usize>> {
+        match self {
+            Self::Request { node, .. }
+            | Self::Again { node, .. }
+            | Self::End { node, .. }
+            | Self::Answered { node, .. }
+            | Self::GivesUp { node, .. }
+            | Self::Look { node, .. } => Some(Some(*node)),
+            Self::Arrives { .. } => Some(None),
+            _ => None,
+        }
+    }
+}
+
 /// A node's log, which outlives it.
 #[derive(Debug, Default)]
 struct Log {
@@ -300,6 +322,8 @@ struct Simulation {
     excused: u64,
     /// What all that was admitted has cost.
     cost: u64,
+    /// When a node does nothing, or Redis, which is none of them.
+    still: BTreeMap<Option<usize>, Range<u64>>,
 }
 
 /// An event that the heap does not compare.
@@ -347,6 +371,7 @@ impl Simulation {
             org: OrgId::parse("acme").unwrap(),
             excused: 0,
             cost: 0,
+            still: BTreeMap::new(),
             world,
         };
         for node in 0..simulation.world.nodes {
@@ -367,6 +392,11 @@ impl Simulation {
 
     fn run(&mut self) {
         while let Some((std::cmp::Reverse((at, number)), Slot(event))) = self.events.pop() {
+            let still = event.place().and_then(|place| self.still.get(&place));
+            if let Some(still) = still.filter(|still| still.contains(&at)) {
+                self.events.push((std::cmp::Reverse((still.end, number)), Slot(event)));
+                continue;
+            }
             self.now = at;
             assert!(
                 number < EVENTS_MAX,
@@ -509,7 +539,13 @@ impl Simulation {
             self.nodes[node].ledger.counted(&claimed, now);
             return self.admit(node, life, key, claimed);
         }
-        match self.nodes[node].ledger.claim(&claim, tries == 0, now) {
+        let ledger = &mut self.nodes[node].ledger;
+        let mut answer = ledger.claim(&claim, tries == 0, now);
+        if tries == 0 && matches!(answer, Answer::Later(_) | Answer::Ask) {
+            // What is not answered at once is claimed again by whoever waits.
+            answer = ledger.claim(&claim, false, now);
+        }
+        match answer {
             Answer::Granted { claimed, more, .. } => {
                 // The cell in which it is counted must not have ended, by Redis's clock.
                 let counted = self.nodes[node].ledger.counted_in(Some(key)).unwrap();
@@ -522,7 +558,9 @@ impl Simulation {
             }
             Answer::Denied(_) => {}
             Answer::Later(until) => {
-                let wait = until.since(now).as_micros() as u64 + 1;
+                // A node sleeps by the clock that it looks at then.
+                let wait = until.since(now).as_micros() as u64;
+                let wait = wait + wait / 4_000 + 1;
                 self.after(wait, Event::Again { node, life, key, tries: tries + 1 });
             }
             Answer::Ask if tries < 40 => {
@@ -563,8 +601,7 @@ impl Simulation {
         }
         let Some(call) = self.nodes[node].ledger.call(key, now) else { return false };
         self.calls += 1;
-        // Longer than most messages take: some answers come too late.
-        self.after(40_000, Event::GivesUp { node, life, key, seq: call.seq });
+        self.after(self.world.patience, Event::GivesUp { node, life, key, seq: call.seq });
         if !self.random.chance(self.world.loss) {
             let delay = self.random.below(self.world.delay);
             self.after(delay, Event::Arrives { node, life, call });

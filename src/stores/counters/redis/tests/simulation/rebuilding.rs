@@ -25,7 +25,9 @@ impl Simulation {
                 if epoch != 0 && self.nodes[node].ledger.epoch() != epoch {
                     self.join(node);
                 }
-                if !self.is_over() || self.nodes[node].in_flight > 0 || self.nodes[node].joining.is_some() {
+                // A node that lives goes on for as long as another may wait for its report.
+                let is_awaited = self.nodes.iter().any(|node| node.joining.is_some());
+                if !self.is_over() || self.nodes[node].in_flight > 0 || is_awaited {
                     self.after(BEAT, Event::Beat { node, life });
                 }
             }

@@ -1,0 +1,82 @@
+//! The parts of payloads: numbers in as few bytes as they need, texts behind their lengths.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+/// Bytes of the longest number.
+pub(super) const VARINT_BYTES_MAX: usize = 10;
+
+/// Writes at most `most` bytes of `text`, whole characters, behind their number.
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str, most: usize) {
+    let text = &text[..text.floor_char_boundary(most)];
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// What is left to read of a payload.
+pub(super) struct Bytes<'a> {
+    pub left: &'a [u8],
+    /// Whether it has the form of the first version.
+    pub is_first: bool,
+}
+
+impl<'a> Bytes<'a> {
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.left.split_first_chunk()?;
+        self.left = rest;
+        Some(*array)
+    }
+
+    pub fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return None;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    pub fn text(&mut self) -> Option<Cow<'a, str>> {
+        let length = if self.is_first {
+            usize::from(u16::from_le_bytes(self.array()?))
+        } else {
+            usize::try_from(self.varint()?).ok()?
+        };
+        let (text, rest) = self.left.split_at_checked(length)?;
+        self.left = rest;
+        std::str::from_utf8(text).ok().map(Cow::Borrowed)
+    }
+
+    pub fn uuid(&mut self) -> Option<Uuid> {
+        self.array().map(Uuid::from_bytes)
+    }
+
+    /// `Some(None)` where the value is absent, `None` where it should be there and cannot be read.
+    pub fn optional<T>(
+        &mut self,
+        present: bool,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if present { read(self).map(Some) } else { Some(None) }
+    }
+}

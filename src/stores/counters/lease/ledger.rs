@@ -24,8 +24,6 @@ use crate::domain::used::{InUse, KeyUsed};
 /// How long a cost may stay unknown to the store where a budget depends on it, and where none does.
 const SETTLE_SOON: Duration = Duration::from_millis(5);
 const SETTLE_LATER: Duration = Duration::from_secs(1);
-/// What is due so soon is done at once.
-pub(in crate::stores::counters) const AT_ONCE: Duration = Duration::from_micros(500);
 /// How long after a call that was not answered the next one is made where nobody waits for it: what the lost one was
 /// granted and gave back others may be waiting for.
 const AFTER_LOSS: Duration = Duration::from_millis(20);
@@ -204,7 +202,12 @@ impl Ledger {
         let before = &mut self.before;
         let share = self.share.get_or_insert_with(|| {
             let before = before.take().filter(|_| self.seen.is_none());
-            Box::new(Share::new(at, self.seen, entries, before.map_or_else(Account::default, |before| *before)))
+            Box::new(Share::new(
+                at,
+                self.seen,
+                entries,
+                before.map_or_else(Account::default, |before| *before),
+            ))
         });
         if !share.knows(key) {
             let state = Self::meet(&mut self.keys, &mut self.idle, key);
@@ -275,7 +278,7 @@ impl Ledger {
         let waiting = key.waiting.saturating_sub(left);
         let asks = key.waiting > 0 || key.pool.is_some();
         let renewal = if self.refused.is_none() { key.renewal(now) } else { None };
-        if renewal.is_some_and(|(_, from)| from.since(now) > AT_ONCE) {
+        if renewal.is_some_and(|(_, from)| from > now) {
             // Whoever waits does so for the allowances of the next cell, which a look will ask for.
             return None;
         }

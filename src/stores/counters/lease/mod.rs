@@ -38,7 +38,7 @@ use std::time::Duration;
 #[cfg(test)]
 pub(super) use self::join::Part;
 pub(super) use self::join::{Joining, Said, Step};
-pub(super) use self::ledger::{AT_ONCE, Answer, Ledger};
+pub(super) use self::ledger::{Answer, Ledger};
 pub use self::share::Nodes;
 pub(super) use self::shipments::{Shipments, batch};
 pub(super) use self::sight::Spent;

@@ -12,7 +12,7 @@ use super::{Inner, Local, Org, Unclaimed, local, wire};
 use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
-use crate::stores::counters::lease::{AT_ONCE, Answer, Call, Reply};
+use crate::stores::counters::lease::{Answer, Call, Reply};
 
 /// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
 /// an organization into a Redis that was found empty.
@@ -22,6 +22,8 @@ const WAIT_MAX: Duration = Duration::from_millis(900);
 const MEET_MAX: Duration = Duration::from_secs(5);
 /// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
 const MOVING_FOR: Duration = Duration::from_millis(500);
+/// A look that is due so soon is taken at once.
+const AT_ONCE: Duration = Duration::from_micros(500);
 
 impl Inner {
     /// Waits until the ledger can answer a claim.
@@ -131,7 +133,7 @@ impl Inner {
             Ok(Reply::Done(done)) => {
                 let shard = self.link.shard(id);
                 shard.known.showed(done.now, sent);
-                shard.known.local(done.cell_end)
+                shard.known.local_after(done.cell_end)
             }
             _ => sent,
         };
@@ -221,10 +223,11 @@ impl Inner {
             let is_time = due.is_some_and(|due| due <= AT_ONCE) || org.flights.contains_key(&key);
             match (is_time.then(|| org.ledger.call(key, now)).flatten(), due) {
                 (Some(call), _) => Look::Tell(call),
-                (None, Some(due)) if due > AT_ONCE => {
-                    org.ledger.plan(key, now.plus(due)).map_or(Look::Never, Look::At)
+                // Not at once again: a timer does not come early.
+                (None, Some(due)) => {
+                    org.ledger.plan(key, now.plus(due.max(AT_ONCE))).map_or(Look::Never, Look::At)
                 }
-                (None, _) => Look::Never,
+                (None, None) => Look::Never,
             }
         })
     }

@@ -28,6 +28,10 @@ pub(super) struct Known {
     offset: AtomicI64,
     took: AtomicU64,
     believed_until: AtomicU64,
+    /// How far the local clock was ahead of it at most, by the answer that says the least, and until when that is held to
+    /// be the best.
+    behind: AtomicI64,
+    behind_until: AtomicU64,
     /// The local instant until which this node's share holds beside leases, in microseconds.
     careful_until: AtomicU64,
     /// Whether something may have been counted without it that it was not told yet.
@@ -62,6 +66,8 @@ impl Known {
             offset: (clock::now().micros() as i64 - local().0 as i64).into(),
             took: 0.into(),
             believed_until: 0.into(),
+            behind: 0.into(),
+            behind_until: 0.into(),
             careful_until: 0.into(),
             is_owed: false.into(),
             emptied_at: 0.into(),
@@ -104,11 +110,17 @@ impl Known {
             self.took.store(took, Ordering::Relaxed);
             self.believed_until.store(now.plus(BELIEVED).0, Ordering::Relaxed);
         }
+        let behind = now.0 as i64 - clock.micros() as i64;
+        let is_least = behind <= self.behind.load(Ordering::Relaxed);
+        if is_least || now.0 >= self.behind_until.load(Ordering::Relaxed) {
+            self.behind.store(behind, Ordering::Relaxed);
+            self.behind_until.store(now.plus(BELIEVED).0, Ordering::Relaxed);
+        }
     }
 
-    /// The local instant at which it shows `clock`, as far as it is known here.
-    pub fn local(&self, clock: Timestamp) -> Local {
-        Local(clock.micros().saturating_add_signed(-self.offset.load(Ordering::Relaxed)))
+    /// A local instant, as early as is known here, at which it shows `clock` or more. After an answer.
+    pub fn local_after(&self, clock: Timestamp) -> Local {
+        Local(clock.micros().saturating_add_signed(self.behind.load(Ordering::Relaxed)))
     }
 
     /// Its clock, as far as it is known here.

@@ -29,8 +29,9 @@ const SEEDS: u64 = 2_000;
 const KEYS: u128 = 3;
 /// More than any seed needs.
 const EVENTS_MAX: u64 = 200_000;
-/// As in `rebuild` and `heart`.
+/// As in `rebuild`, `heart` and `ask`.
 const LOOK_AGAIN: u64 = 20_000;
+const AT_ONCE: Duration = Duration::from_micros(500);
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
 const LOCK_FOR: u64 = 5_000_000;
 const BEAT: u64 = 250_000;
@@ -592,19 +593,21 @@ impl Simulation {
         self.admitted.entry(key).or_default().push(self.now);
     }
 
-    fn send(&mut self, node: usize, key: Option<KeyId>) {
+    /// Whether there was something to ask or tell.
+    fn send(&mut self, node: usize, key: Option<KeyId>) -> bool {
         let now = self.local(node);
         let life = self.nodes[node].life;
         if self.nodes[node].joining.is_some() {
-            return;
+            return false;
         }
-        let Some(call) = self.nodes[node].ledger.call(key, now) else { return };
+        let Some(call) = self.nodes[node].ledger.call(key, now) else { return false };
         self.calls += 1;
         self.after(self.world.patience, Event::GivesUp { node, life, key, seq: call.seq });
         if !self.random.chance(self.world.loss) {
             let delay = self.random.below(self.world.delay);
             self.after(delay, Event::Arrives { node, life, call });
         }
+        true
     }
 
     /// The call under way has ended: who waited claims again, and what is due is looked after.
@@ -646,16 +649,13 @@ impl Simulation {
         }
         let now = self.local(node);
         let due = self.nodes[node].ledger.due(key, now);
-        if key.is_some_and(|key| self.nodes[node].waiting.contains_key(&key)) {
-            self.send(node, key);
+        let waits = key.is_some_and(|key| self.nodes[node].waiting.contains_key(&key));
+        if (waits || due.is_some_and(|due| due <= AT_ONCE)) && self.send(node, key) {
+            return;
         }
-        match due {
-            Some(due) if due <= Duration::from_micros(500) => self.send(node, key),
-            // When all is over, only what is owed is of interest, and no sign of life.
-            Some(due) if !self.is_over() || due < Duration::from_secs(2) => {
-                self.look_after(node, key, now.plus(due));
-            }
-            _ => {}
+        // When all is over, only what is owed is of interest, and no sign of life.
+        if let Some(due) = due.filter(|due| !self.is_over() || *due < Duration::from_secs(2)) {
+            self.look_after(node, key, now.plus(due.max(AT_ONCE)));
         }
     }
 

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
 
+use super::super::lease::Nodes;
 use super::cluster::{Cluster, Map};
 use super::door::Door;
-use super::super::lease::Nodes;
 use super::shard::{News, Shard};
 use crate::domain::id::OrgId;
 

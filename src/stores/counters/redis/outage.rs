@@ -23,7 +23,8 @@ impl Inner {
             return Err(Unclaimed::Unavailable);
         }
         let at = local();
-        let before = if self.has_share.load(Ordering::Relaxed) { self.before.lock().remove(id) } else { None };
+        let before =
+            if self.has_share.load(Ordering::Relaxed) { self.before.lock().remove(id) } else { None };
         let answer = self.with(id, |org| {
             if !org.ledger.knows(claim.key) && !self.has_room() {
                 return Err(Unclaimed::Full);

@@ -15,8 +15,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind, Value};
 use tokio::sync::Notify;
 
-use super::door::{Door, Held};
 use super::super::lease::Nodes;
+use super::door::{Door, Held};
 use super::known::Known;
 use super::link::LinkError;
 

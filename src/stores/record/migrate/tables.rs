@@ -117,11 +117,7 @@ pub(super) const TABLES: [Table; 19] = [
         from: "sessions",
         columns: columns!(id Uuid, user_id Uuid, created_at Number, expires_at Number, revoked_at Number),
     },
-    Table {
-        name: "notices",
-        from: "notices",
-        columns: columns!(user_id Uuid, notice Text, shown_at Number),
-    },
+    Table { name: "notices", from: "notices", columns: columns!(user_id Uuid, notice Text, shown_at Number) },
     Table { name: "jobs", from: "jobs", columns: columns!(job Text, project Text, at Number) },
     Table {
         name: "idempotency",

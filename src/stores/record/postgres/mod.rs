@@ -47,19 +47,14 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgTransaction};
-use uuid::Uuid;
 
 use self::door::Door;
 use self::log::LogWriter;
-use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord};
+use super::RecordError;
 use crate::config;
-use crate::domain::id::{KeyId, OrgId};
-use crate::domain::row::Admission;
-use crate::domain::time::Timestamp;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/postgres");
 
@@ -212,41 +207,4 @@ async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> R
 async fn alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     tokio::time::timeout(PING_TIMEOUT, connection.ping()).await.map_err(|_| hanging(PING_TIMEOUT))??;
     Ok(true)
-}
-
-#[async_trait]
-impl LogRecord for PostgresRecord {
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        self.ship(shipment).await
-    }
-    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
-        self.cursors().await
-    }
-    async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
-        self.carried(spool).await
-    }
-}
-
-#[async_trait]
-impl UsageRecord for PostgresRecord {
-    async fn usage_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
-        self.usage_since(since).await
-    }
-    async fn admitted_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
-        self.admitted_since(since).await
-    }
-    async fn usage_of(
-        &self,
-        org: &OrgId,
-        since: Timestamp,
-        recent: Timestamp,
-    ) -> Result<OrgUsage, RecordError> {
-        self.usage_of(org, since, recent).await
-    }
 }

@@ -7,16 +7,21 @@ mod server;
 use std::sync::Arc;
 
 use sqlx::Row as _;
+use uuid::Uuid;
 
 use self::server::Postgres;
 use super::*;
 use crate::config::{Masked, Record, RecordUrl};
-use crate::domain::id::ProjectId;
+use crate::domain::id::{OrgId, ProjectId};
+use crate::domain::row::Admission;
+use crate::domain::time::Timestamp;
 use crate::stores::record::places;
 use crate::stores::record::reports::ReportRecord as _;
 use crate::stores::record::story::{self, Handles};
 use crate::stores::record::upkeep::{Keep, UpkeepRecord as _};
-use crate::stores::record::{Actor, Change, GrantRecord as _, NewOrganization, OrganizationRecord as _};
+use crate::stores::record::{
+    Actor, Change, GrantRecord as _, NewOrganization, OrganizationRecord as _, Shipment,
+};
 
 fn settings(url: &str) -> Record {
     Record {
@@ -48,46 +53,7 @@ macro_rules! chapters {
     )*};
 }
 
-chapters! {
-    an_organization_is_made_once_and_found_by_id_and_name
-    plan_and_limit_of_an_organization_change_and_are_told
-    a_user_owns_a_personal_organization
-    a_project_belongs_to_one_organization
-    a_key_is_found_by_its_digest_whole
-    a_name_is_free_again_once_its_key_is_revoked
-    every_edit_of_a_key_is_told_and_a_revoked_one_takes_none
-    a_rotated_secret_works_until_its_grace_ends
-    only_a_key_never_used_is_deleted
-    a_batch_moved_twice_counts_once
-    usage_says_up_to_which_batch_of_each_spool_it_goes
-    cursors_only_advance_and_are_forgotten
-    a_carried_admission_stays_until_its_row_arrives
-    an_admission_is_ended_by_the_spool_that_left_it_open
-    rows_of_one_instant_are_told_apart
-    a_request_counts_when_it_was_admitted
-    a_row_of_any_shape_is_taken
-    sums_are_those_of_the_rows
-    made_up_names_make_no_sum_larger_and_every_row_is_kept
-    a_notice_is_shown_once
-    a_job_is_of_the_project_that_made_it_first
-    pages_are_the_rows_in_the_order_of_arrival
-    who_follows_the_log_sees_each_row_once_also_late_ones
-    old_rows_go_and_their_sums_stay
-    what_has_ended_is_dropped_and_nothing_else
-    sums_are_verified_against_rows
-    sixty_four_at_once_make_one_key_of_a_name
-    a_follower_misses_no_change_of_two_writers
-    an_organization_keeps_an_owner
-    an_invitation_is_accepted_once_by_whom_it_is_for
-    a_session_ends_by_hand_and_by_a_new_password
-    an_outside_subject_is_one_user
-    a_named_request_is_done_once
-    the_audit_trail_is_walked_by_organization
-    a_key_is_changed_only_as_it_was_seen
-    keys_are_listed_part_by_part_in_the_order_of_their_making
-    keys_are_imported_all_or_none
-    a_sealed_copy_is_of_the_present_secret
-}
+story::every_chapter!(chapters);
 
 fn actor() -> Actor {
     Actor { who: "test".into(), from: String::new() }

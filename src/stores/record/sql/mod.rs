@@ -10,6 +10,7 @@ pub(super) mod columns;
 mod grants;
 mod invitations;
 pub(super) mod keys;
+mod log;
 mod members;
 mod notices;
 pub(super) mod organizations;

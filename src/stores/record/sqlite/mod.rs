@@ -47,20 +47,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Sqlite, Transaction};
-use uuid::Uuid;
 
 use self::log::LogWriter;
 use self::reports::Readers;
-use super::{LogRecord, OrgUsage, RecordError, Shipment, UsageCell, UsageRecord, unmigrated};
-use crate::domain::id::{KeyId, OrgId};
-use crate::domain::row::Admission;
-use crate::domain::time::Timestamp;
+use super::{RecordError, unmigrated};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/record/migrations/sqlite");
 
@@ -168,41 +163,4 @@ fn make_file(path: &Path) -> io::Result<File> {
 
 fn naming(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-#[async_trait]
-impl LogRecord for SqliteRecord {
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        self.ship(shipment).await
-    }
-    async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
-        self.cursors().await
-    }
-    async fn carried(&self, spool: Uuid) -> Result<Vec<Admission<'static>>, RecordError> {
-        self.carried(spool).await
-    }
-}
-
-#[async_trait]
-impl UsageRecord for SqliteRecord {
-    async fn usage_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<(Vec<UsageCell>, Vec<(OrgId, KeyId, u64)>), RecordError> {
-        self.usage_since(since).await
-    }
-    async fn admitted_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
-        self.admitted_since(since).await
-    }
-    async fn usage_of(
-        &self,
-        org: &OrgId,
-        since: Timestamp,
-        recent: Timestamp,
-    ) -> Result<OrgUsage, RecordError> {
-        self.usage_of(org, since, recent).await
-    }
 }

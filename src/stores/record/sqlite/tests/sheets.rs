@@ -5,6 +5,8 @@ use tempfile::TempDir;
 use super::super::*;
 use super::story;
 use crate::domain::row::Row;
+use crate::domain::time::Timestamp;
+use crate::stores::record::Shipment;
 use crate::stores::record::reports::{LogFilter, ReportRecord as _, Scope, Span};
 use crate::stores::record::upkeep::UpkeepRecord as _;
 

@@ -22,7 +22,7 @@ impl RedisCluster {
     /// Starts one in which everybody knows everybody.
     pub fn start() -> Self {
         let timeout = NODE_TIMEOUT.as_millis().to_string();
-        let node = || {
+        let start = || {
             let bus = free_port().to_string();
             let arguments = [
                 ["--cluster-enabled", "yes"],
@@ -35,6 +35,9 @@ impl RedisCluster {
             ];
             RedisServer::start_with(arguments.concat().into_iter().map(ToOwned::to_owned).collect())
         };
+        // One whose second port was taken in the meantime ends right after it has begun to listen on its first.
+        let lives = |node: &RedisServer| node.command(&["PING"]).trim() == "PONG";
+        let node = || (0..5).map(|_| start()).find(lives).expect("a free port for the bus");
         let cluster = Self { nodes: (0..2 * MASTERS).map(|_| node()).collect() };
         for (place, master) in cluster.nodes[..MASTERS].iter().enumerate() {
             let edge = |place: usize| place * SLOTS / MASTERS;

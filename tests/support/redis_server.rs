@@ -51,6 +51,9 @@ impl RedisServer {
         let mut server = Self { port: 0, directory: tempfile::tempdir().unwrap(), child: None, more };
         for _ in 0..5 {
             server.port = free_port();
+            if let Some(bus) = server.more.iter().position(|argument| argument == "--cluster-port") {
+                server.more[bus + 1] = free_port().to_string();
+            }
             if server.spawn() {
                 return server;
             }

@@ -25,6 +25,12 @@ async fn request_limits_of_key_and_organization_both_hold_to_the_last() {
     // 64 for the limited key alone: its own limit holds.
     let replies = each_once(&address, AT_ONCE, vec![first.clone(); 64]).join_all().await;
     assert_eq!((count(&replies, 200, ""), count(&replies, 429, "spend_requests")), (40, 24));
+    // A client library sleeps what it is told, so the end of the month is told elsewhere.
+    let refused = replies.iter().find(|reply| reply.status == 429).unwrap();
+    assert_eq!(refused.header("retry-after"), Some("60"));
+    assert!(refused.header("ratelimit-policy").unwrap().ends_with("\"key-requests\";q=40"), "{refused:?}");
+    let (_, seconds) = refused.header("ratelimit").unwrap().split_once("\"key-requests\";r=0;t=").unwrap();
+    assert!((1..=31 * 86_400).contains(&seconds.parse::<u32>().unwrap()), "{refused:?}");
     // Then both: the organization's holds.
     let both = [first, second].into_iter().flat_map(|key| vec![key; 64]);
     let replies = each_once(&address, AT_ONCE, both).join_all().await;

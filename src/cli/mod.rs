@@ -128,9 +128,17 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(app::demo(&app::Demo { listen, control, data, json })?)
         }
         Command::Check => {
-            context::configuration(config.as_deref())?;
+            let checked = context::configuration(config.as_deref());
             let name =
                 config.map_or_else(|| "built-in gateway.toml".into(), |path| path.display().to_string());
+            if let (Err(failure), true) = (&checked, json) {
+                // What was asked for, so it is in the place of answers, too.
+                let mut found = failure.json();
+                found["ok"] = false.into();
+                found["config"] = name.as_str().into();
+                Output::new("", &found).print(json)?;
+            }
+            checked?;
             let text = format!("{name}: ok");
             Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
         }

@@ -213,12 +213,16 @@ pub(crate) async fn keys_are_imported_all_or_none([one, two]: Handles) {
     let before = one.last_change().await.unwrap();
     let same_secret = NewKey { digest: digest("taken"), ..new_key("acme", "c") };
     let rows = [new_key("acme", "a"), new_key("acme", "taken"), new_key("none", "b"), same_secret];
-    let wrong = one.import_keys(&rows, &actor(), at(2)).await.unwrap_err();
+    let wrong = one.import_keys(&rows, false, &actor(), at(2)).await.unwrap_err();
     assert_eq!(wrong.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 2, 3], "{wrong:?}");
     assert_eq!(two.keys(&KeyFilter::default()).await.unwrap().len(), 1);
     assert!(!two.has_imported_keys().await.unwrap() && subjects(&two, before).await.is_empty());
     let disabled = NewKey { active: false, ..new_key("acme", "b") };
-    let made = one.import_keys(&[new_key("acme", "a"), disabled], &actor(), at(2)).await.unwrap();
+    let fine = [new_key("acme", "a"), disabled];
+    assert_eq!(one.import_keys(&rows, true, &actor(), at(2)).await.unwrap_err(), wrong);
+    assert_eq!(one.import_keys(&fine, true, &actor(), at(2)).await.unwrap(), []);
+    assert!(!two.has_imported_keys().await.unwrap() && subjects(&two, before).await.is_empty());
+    let made = one.import_keys(&fine, false, &actor(), at(2)).await.unwrap();
     assert_eq!(made.iter().map(|key| key.active).collect::<Vec<_>>(), [true, false]);
     assert_eq!(two.grant(&digest("a")).await.unwrap().map(|grant| grant.id), Some(made[0].id));
     assert_eq!(subjects(&two, before).await, [Changed::Secret(digest("a")), Changed::Secret(digest("b"))]);

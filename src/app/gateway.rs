@@ -4,8 +4,8 @@
 //! The order of starting is a promise: nothing is served before the log of an earlier run is in the record,
 //! limits are rebuilt from it, and the number of the last change has been read. Where the record is away, these are
 //! [owed](super::arrears) to it, and what is served meanwhile is as in any outage of it. The order of stopping is one
-//! too: readiness falls, connections in the listeners' queues are still taken, requests in flight finish, the
-//! log is shipped.
+//! too: readiness falls, new connections are taken until load balancers can have seen that (`data.drain_delay`),
+//! requests in flight finish, the log is shipped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
 use crate::proxy::core::{Live, Shared};
-use crate::proxy::server::Drain;
+use crate::proxy::server::{self, Drain};
 use crate::proxy::thread;
 use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
@@ -245,6 +245,11 @@ impl Gateway {
     /// Where an I/O thread had failed.
     pub fn stop(self) -> Result<()> {
         self.status.drain();
+        let delay = self.shared.live.load().config.data.drain_delay;
+        let mut hurry = self.drain.subscribe();
+        self.background.block_on(async {
+            drop(tokio::time::timeout(delay, server::told(&mut hurry, Drain::Now)).await);
+        });
         self.drain
             .send_if_modified(|drain| std::mem::replace(drain, (*drain).max(Drain::Gracefully)) == Drain::No);
         let mut ended = Ok(());

@@ -49,5 +49,8 @@ fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
 }
 
 fn cannot_bind(setting: &str, address: SocketAddr) -> String {
-    format!("cannot listen on {address}: stop what uses that port, or set {setting} to another address")
+    let flag = if setting == "data.listen" { "--listen" } else { "--control" };
+    format!(
+        "cannot listen on {address}: stop what uses that port, or set {setting} (of a demo, {flag}) to another address"
+    )
 }

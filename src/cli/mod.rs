@@ -94,12 +94,12 @@ enum Administer {
 
 #[derive(Debug, clap::Args)]
 struct Demo {
-    /// Where clients connect; port 0 picks a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Where operators connect; port 0 picks a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-    control: SocketAddr,
+    /// Where clients connect; port 0 picks a free one. Without it, 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where operators connect; port 0 picks a free one. Without it, 127.0.0.1:9090.
+    #[arg(long, value_name = "ADDRESS")]
+    control: Option<SocketAddr>,
     /// Where keys and the log are kept; without it, a fresh directory.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,

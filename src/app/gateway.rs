@@ -8,11 +8,11 @@
 //! requests in flight finish, the log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -337,12 +337,25 @@ fn start_threads(
 ) -> Result<Vec<JoinHandle<Result<()>>>> {
     let start = |(number, listener)| {
         let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
-        std::thread::Builder::new()
+        let (ready, told) = mpsc::channel();
+        let thread = std::thread::Builder::new()
             .name(format!("tollgate-io-{number}"))
-            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-            .context("cannot start an I/O thread")
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining, ready)?))?;
+        anyhow::Ok((thread, told))
     };
-    listeners.into_iter().enumerate().map(start).collect()
+    let started = listeners.into_iter().enumerate().map(start).collect::<Result<Vec<_>>>();
+    let ready = |(thread, told): (JoinHandle<Result<()>>, mpsc::Receiver<()>)| match told.recv() {
+        Ok(()) => Ok(thread),
+        // It has ended before it was ready, and its end says why. The others end when nobody can tell them anything.
+        Err(_) => match thread.join() {
+            Ok(Err(error)) => Err(error),
+            _ => bail!("it panicked"),
+        },
+    };
+    started.and_then(|started| started.into_iter().map(ready).collect()).with_context(|| {
+        let dir = shared.live.load().config.logs.dir.display().to_string();
+        format!("cannot start an I/O thread, which needs room for its log in {dir} (logs.dir)")
+    })
 }
 
 /// The export of the log, where one is wanted and the record is there to read it from.

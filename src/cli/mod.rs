@@ -42,7 +42,7 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, max_term_width = 100)]
 struct Cli {
-    /// The configuration file; without one, the built-in gateway.toml.
+    /// The configuration file; without one, gateway.toml of the working directory, or else the built-in one.
     #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]
     // Not clap's own parser of paths, to which a variable that is set to nothing is an error.
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
@@ -105,6 +105,9 @@ struct Demo {
     data: Option<PathBuf>,
 }
 
+/// The configuration where none is named.
+const FILE: &str = "gateway.toml";
+
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -120,7 +123,8 @@ pub fn run() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     // An empty TOLLGATE_CONFIG is one that is not set.
-    let config = cli.config.filter(|path| !path.as_os_str().is_empty());
+    let named = cli.config.filter(|path| !path.as_os_str().is_empty());
+    let config = named.or_else(|| Some(PathBuf::from(FILE)).filter(|path| path.exists()));
     let json = cli.json;
     match cli.command {
         Command::Serve => Ok(app::serve(app::Serve { config, json })?),

@@ -71,6 +71,10 @@ impl Gate {
         if !is_unambiguous(facts.path, route.as_ref().is_some_and(|route| route.encoded_slashes)) {
             return Err(Refusal::BadRequest);
         }
+        // An upstream that answers it sends back what it got: its own credential.
+        if facts.method == Method::TRACE {
+            return Err(Refusal::BadRequest);
+        }
         self.guard.check(known.client, now)?;
         let route = route.ok_or(Refusal::NoRoute)?;
         if facts.body_bytes().is_some_and(|bytes| bytes > route.body_bytes_max) {

@@ -71,6 +71,10 @@ fn check_tells_every_mistake_of_the_configuration() {
     assert!(place.dir.path().join("elsewhere/t.db").is_file());
     let answer = answer_of(place.command(&["check"]).env("TOLLGATE_CONFIG", ""));
     assert_eq!((answer.code, answer.out.as_str()), (0, "built-in gateway.toml: ok\n"));
+    // Where none is named, the one that lies here is meant.
+    std::fs::write(place.dir.path().join("gateway.toml"), bad).unwrap();
+    place.refused("org list", 2, "record.url");
+    assert_eq!(place.done("check --config good.toml"), "good.toml: ok\n");
 }
 
 #[test]

@@ -101,6 +101,10 @@ async fn the_upstream_gets_the_operators_credential() {
     for seen in upstream.seen() {
         assert_eq!(seen.headers("authorization"), ["Bearer of the operator"], "{}", seen.head);
     }
+    // It would come back in the answer.
+    let traced = send(bed.gateway.data, "TRACE", "/", &[("x-api-key", &bed.key)], "").await;
+    assert_eq!((traced.status, traced.json()["code"].as_str()), (400, Some("bad_request")));
+    assert!(upstream.seen().iter().all(|seen| seen.method() != "TRACE"));
 
     let credential = "credential = { query = \"api_token\", value = \"a&b/ü-_.~\" }";
     let sections = "[keys]\nsources = [\"header:x-api-key\", \"query:api_key\"]";

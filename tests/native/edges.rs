@@ -274,3 +274,22 @@ async fn the_control_listener_bears_what_comes() {
     wire.send(format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(64 << 10))).await;
     assert!(wire.head().await.is_none_or(|head| head.contains(" 431 ")), "a large head was taken");
 }
+
+/// Where no route speaks a published system, its clients' paths are the upstream's, and operators have it all the same.
+#[tokio::test]
+async fn the_published_systems_are_on_the_control_listener_also_where_no_route_speaks_them() {
+    let bed = Bed::new("").await;
+    let (_, key) = bed.key("acme", "k").await;
+    let documented = get(bed.gateway.control, "/openapi.json", &[]).await.json();
+    let headers = [("x-api-key", key.as_str())];
+    for path in ["/api/v1/usage", "/v2/usage", "/health"] {
+        assert!(documented["paths"][path].is_object(), "{path} is not documented");
+        let answer = get(bed.gateway.control, path, &headers).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{path}");
+        let passed = get(bed.gateway.data, path, &headers).await;
+        assert_eq!((passed.status, passed.text().as_str()), (200, "page"), "{path}");
+    }
+    let listed =
+        bed.call_with("owner", "GET", "/api/v1/api-keys", &[("x-organization-id", "acme")], Value::Null);
+    assert_eq!(listed.await.json()[0]["name"], "k");
+}

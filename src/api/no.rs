@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::admin::AdminError;
@@ -164,7 +164,6 @@ impl No {
         let status = self.status(invalid);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let wait = match self {
             Self::Wait(wait) => Some(wait.as_secs_f64().ceil() as u64),
             Self::Nobody(refusal) | Self::Refused(refusal) => refusal.retry_after(clock::now()),

@@ -58,6 +58,7 @@ async fn the_guide() {
     assert_eq!(ann.asks("GET /api/v1/api-keys").await, (200, json!([])));
     let made = ann.raw("POST /api/v1/api-keys", Some(json!({"name": "Production Key"}))).await;
     assert_eq!(made.status, 201);
+    assert_eq!(made.header("cache-control"), Some("no-store"), "it holds the key");
     assert_eq!(crate::support::comparable(&made.json()), created("Production Key"));
     let key = text(&made.json()["key"]);
     let (development, other) = create(&ann, "Development Key").await;

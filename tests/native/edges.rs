@@ -141,6 +141,8 @@ async fn lists_are_walked_to_their_end_while_they_grow() {
         assert_eq!((seen.len(), all), (all, all), "{path}: something came twice");
         assert!(all >= count, "{path}: {all}");
     }
+    let whole = bed.does("member", "GET", "/v1/keys?organization=acme&after=", Value::Null, 200).await;
+    assert!(!whole["items"].as_array().unwrap().is_empty(), "from the beginning");
     for wrong in ["limit=0", "limit=201", "limit=x", "after=%21", "after=eA", "nonsense=1"] {
         let problem =
             bed.does("member", "GET", &format!("/v1/keys?organization=acme&{wrong}"), Value::Null, 422).await;

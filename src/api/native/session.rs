@@ -48,7 +48,6 @@ pub(super) struct Me {
 #[serde(deny_unknown_fields)]
 pub(super) struct Passwords {
     password: String,
-    #[schema(min_length = 12)]
     new_password: String,
 }
 

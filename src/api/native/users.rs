@@ -20,7 +20,7 @@ use crate::admin::access::Deed;
 pub(super) struct NewUser {
     #[schema(format = Email, max_length = 254)]
     email: String,
-    #[schema(min_length = 12)]
+    /// At least 12 characters.
     password: String,
     /// Whether it runs the gateway.
     #[serde(default)]

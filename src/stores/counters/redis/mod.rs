@@ -72,7 +72,9 @@ use crate::stores::record::{UsageCell, UsageRecord};
 
 /// Locks; a power of two, well above the number of I/O threads.
 const LOCKS: usize = 128;
-/// Organizations that Redis may not know and that are asked for at a time.
+/// Organizations that are rebuilt at a time: as many as the record is asked of at once, twice.
+const BUILDS_AT_A_TIME: usize = 256;
+/// Calls for organizations that Redis may not know that are under way at a time: others get their answers between.
 const JOINS_AT_A_TIME: usize = 32;
 
 /// How counters in Redis are set up.
@@ -125,8 +127,10 @@ struct Inner {
     blocks: Mutex<blocks::Known>,
     /// What an earlier process left, of organizations that may have been rebuilt without it.
     recovered: Mutex<Recovered>,
-    /// Bounds how many organizations are asked for at a time that Redis may not know.
+    /// Bounds how many calls are made at a time for organizations that Redis may not know.
     joins: Semaphore,
+    /// Bounds how many of them are rebuilt at a time.
+    builds: Semaphore,
 }
 
 /// A lock with a cache line to itself.
@@ -183,6 +187,7 @@ impl RedisCounters {
             blocks: Mutex::default(),
             recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
+            builds: Semaphore::new(BUILDS_AT_A_TIME),
         });
         if !inner.first_word().await {
             inner.began_alone.store(true, Ordering::Relaxed);

@@ -19,12 +19,17 @@ use super::super::lease::Nodes;
 use super::door::{Door, Held};
 use super::known::Known;
 use super::link::LinkError;
+use crate::domain::id::OrgId;
+use crate::stores::gather::Gather;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 2;
 
 /// How often [`Shard::may_try`] says yes while the breaker is open.
 const TRY_EVERY: Duration = Duration::from_millis(200);
+
+/// Organizations in one announcement at most: fewer than are told at once (`script/hello.lua`).
+const ANNOUNCED_TOGETHER: usize = 128;
 
 /// All nodes, by the time of their last word.
 const NODES: &str = "tollgate:nodes";
@@ -46,6 +51,8 @@ pub(super) struct Shard {
     news: Arc<News>,
     /// What its last answers told.
     pub known: Known,
+    /// Organizations that are about to be rebuilt: whether that was said.
+    pub announcements: Gather<OrgId, bool>,
 }
 
 /// A connection.
@@ -117,6 +124,7 @@ impl Shard {
             tried: Mutex::new(Instant::now()),
             known: Known::from_before(news.before),
             news,
+            announcements: Gather::new(ANNOUNCED_TOGETHER),
         }
     }
 

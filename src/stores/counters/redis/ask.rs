@@ -49,6 +49,7 @@ impl Inner {
                 if met { joining.max(waited) >= WAIT_MAX } else { joining.max(waited) >= MEET_MAX }
             };
             if shard.is_open() || joining.is_some_and(is_long) {
+                self.hear_of(org, claim.key).await;
                 return self.claim_share(&shard, org, claim, now);
             }
             if is_adrift {

@@ -14,6 +14,7 @@
 //! | Redis has lost an organization or key, or a replica took over | it is rebuilt from the record and from what every node has admitted beside it, before anybody is admitted by it: [`rebuild`] |
 //! | another node was killed, and Redis lost what it had counted | what that node had not shipped is unknown until it is back |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
+//! | Redis is gone, and this node never saw a key counted | what the record's log has of it counts: [`logged`] |
 //! | this node starts without Redis | there are as many nodes as there were when it was last there ([`RedisSettings::before`]); without the record too, what its spool says it admitted counts against its share ([`RedisCounters::restore_share`]) |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
@@ -31,6 +32,7 @@ mod door;
 mod heart;
 mod known;
 mod link;
+mod logged;
 mod outage;
 mod rebuild;
 mod recovered;
@@ -44,7 +46,7 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
@@ -114,6 +116,8 @@ struct Inner {
     before: Mutex<AHashMap<OrgId, Account>>,
     /// Whether one was.
     has_share: AtomicBool,
+    /// The local instant, in microseconds, until which the record is not asked what was counted.
+    unasked_until: AtomicU64,
     /// Whether Redis was away at the start, and so may not have been told what an earlier process admitted.
     began_alone: AtomicBool,
     record: Arc<dyn UsageRecord>,
@@ -150,6 +154,8 @@ struct Org {
     met: bool,
     /// Keys that are on their way to another master, and since when.
     moving: AHashMap<Option<KeyId>, Local>,
+    /// Held while the record is asked what was counted.
+    hearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RedisCounters {
@@ -179,6 +185,7 @@ impl RedisCounters {
             keys_max: settings.keys_max,
             before: Mutex::default(),
             has_share: false.into(),
+            unasked_until: 0.into(),
             began_alone: false.into(),
             record,
             runtime,
@@ -206,7 +213,8 @@ impl RedisCounters {
         let inner = &self.0;
         let shard = inner.link.shard(org);
         if shard.is_open() {
-            return Some(inner.claim_share(&shard, org, claim, now));
+            let is_known = !inner.is_unheard_of(org, claim.key);
+            return is_known.then(|| inner.claim_share(&shard, org, claim, now));
         }
         match inner.with(org, |org| inner.claim_of(org, &shard, claim, true, local())) {
             Ok(answer) => inner.conclude(&shard, org, claim.key, &answer, now),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use redis::{Script, Value};
+use redis::Script;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use super::cost::{Cost, CostSource, Outcome};
 use super::id::{KeyId, RequestId};
@@ -31,29 +32,35 @@ pub struct Admission<'a> {
     pub estimate: Cost,
 }
 
-/// A finished request, refused or answered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row<'a> {
+/// A finished request, refused or answered, whose texts are its own or somebody else's.
+pub type Row<'a> = RowOf<Cow<'a, str>>;
+
+/// A finished request that is read where it stands.
+pub type RowRef<'a> = RowOf<&'a str>;
+
+/// A finished request, with its texts as `T`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowOf<T> {
     /// The request.
     pub id: RequestId,
     /// When it was admitted or refused, on the counters' clock.
     pub at: Timestamp,
     /// Who pays; `None` where the caller stayed unknown.
-    pub organization: Option<Cow<'a, str>>,
+    pub organization: Option<T>,
     /// The key's project.
-    pub project: Option<Cow<'a, str>>,
+    pub project: Option<T>,
     /// The key.
     pub key: Option<KeyId>,
     /// Whether the limits admitted it: what quotas count.
     pub admitted: bool,
     /// The HTTP method; `-` where the head could not be read.
-    pub method: Cow<'a, str>,
+    pub method: T,
     /// The path without query; empty where the head could not be read.
-    pub path: Cow<'a, str>,
+    pub path: T,
     /// The status the client was sent; 0 where it was sent none.
     pub status: u16,
     /// The refusal's code; empty for an upstream's answer.
-    pub code: Cow<'a, str>,
+    pub code: T,
     /// How it ended; `None` for a refusal.
     pub outcome: Option<Outcome>,
     /// Microseconds from the complete head to the first byte of the answer.
@@ -67,20 +74,58 @@ pub struct Row<'a> {
     /// Who said so.
     pub cost_source: CostSource,
     /// The upstream's tier of service.
-    pub tier: Option<Cow<'a, str>>,
+    pub tier: Option<T>,
     /// The site that was scraped.
-    pub domain: Option<Cow<'a, str>>,
+    pub domain: Option<T>,
     /// Bytes of the request body that were forwarded.
     pub bytes_in: u64,
     /// Bytes of the response body that were handed to the client.
     pub bytes_out: u64,
     /// The upstream target that answered.
-    pub target: Option<Cow<'a, str>>,
+    pub target: Option<T>,
     /// The client's user agent.
-    pub user_agent: Option<Cow<'a, str>>,
+    pub user_agent: Option<T>,
     /// The id of what the answer made, where the route remembers whose it is. On its way only: it is kept beside the
     /// log, not in it.
-    pub job: Option<Cow<'a, str>>,
+    pub job: Option<T>,
+}
+
+impl<T: Deref<Target = str>> RowOf<T> {
+    /// The same row, to be read where it stands.
+    pub fn as_ref(&self) -> RowRef<'_> {
+        self.map(|text| &**text)
+    }
+}
+
+impl<T> RowOf<T> {
+    /// The same row with its texts as something else.
+    pub fn map<'r, U>(&'r self, text: impl Fn(&'r T) -> U) -> RowOf<U> {
+        RowOf {
+            id: self.id,
+            at: self.at,
+            organization: self.organization.as_ref().map(&text),
+            project: self.project.as_ref().map(&text),
+            key: self.key,
+            admitted: self.admitted,
+            method: text(&self.method),
+            path: text(&self.path),
+            status: self.status,
+            code: text(&self.code),
+            outcome: self.outcome,
+            first_byte_micros: self.first_byte_micros,
+            total_micros: self.total_micros,
+            address: self.address,
+            cost: self.cost,
+            cost_source: self.cost_source,
+            tier: self.tier.as_ref().map(&text),
+            domain: self.domain.as_ref().map(&text),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            target: self.target.as_ref().map(&text),
+            user_agent: self.user_agent.as_ref().map(&text),
+            job: self.job.as_ref().map(&text),
+        }
+    }
 }
 
 /// The longest prefix of `text` that is at most [`TEXT_BYTES_MAX`] bytes and whole characters.

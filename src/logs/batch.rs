@@ -1,41 +1,59 @@
-//! Reading a piece of a segment: plain `pread`, decoded in place.
+//! Reading a piece of a segment: plain `pread`, every frame checked, and rows left to stand where they are.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ahash::AHashMap;
 
 use super::codec::{self, Entry, Owners};
 use super::frame::{self, Step};
 use crate::domain::id::RequestId;
-use crate::domain::row::{Admission, Row};
+use crate::domain::row::{Admission, RowRef};
+use crate::stores::record::RowSource;
 
 /// Bytes read at a time: what a reader of the spool needs of memory.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
 const _: () = assert!(READ_BYTES as usize >= frame::frame_bytes(codec::PAYLOAD_BYTES_MAX));
 
-/// Rows that room is kept for from one batch to the next: 16 MiB and some.
-const KEPT_ROWS: usize = 40_000;
+/// Memory for a piece, used again and again: what is given back and asked for again is cleared by the kernel every time,
+/// which was two fifths of what shipping a row cost.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// What was read.
+    pub bytes: Vec<u8>,
+    /// Where in it the payloads of rows stand.
+    rows: Vec<Range<u32>>,
+    /// The same of admissions whose rows were not met yet.
+    open: AHashMap<RequestId, Range<u32>>,
+}
 
 /// What stands in a piece of a segment.
 #[derive(Debug)]
-pub(super) struct Batch<'a> {
+pub(super) struct Batch {
     /// Rows, in the order in which they were written.
-    pub rows: Vec<Row<'a>>,
-    /// The offset behind each of them.
-    pub ends: Vec<u64>,
+    pub rows: Piece,
     /// Admissions whose rows are not in this piece.
-    pub opened: AHashMap<RequestId, Admission<'a>>,
+    pub opened: Vec<Admission<'static>>,
     /// Rows whose admissions are not in this piece.
     pub ended: Vec<RequestId>,
-    /// Payloads of owners that got a number in this piece, one behind the other: what pieces behind it need.
-    pub defined: Vec<u8>,
     /// The offset behind the last whole frame.
     pub next: u64,
     /// Why it ends there.
     pub stop: Stop,
+}
+
+/// Rows where they stand in a piece of a segment.
+#[derive(Debug)]
+pub(super) struct Piece {
+    room: Room,
+    /// Where in the segment the piece begins.
+    offset: u64,
+    /// Those that rows of it name by number, and more.
+    pub owners: Arc<Owners>,
 }
 
 /// Why a batch ends where it does.
@@ -51,37 +69,22 @@ pub(super) enum Stop {
     Damaged(&'static str),
 }
 
-impl<'a> Batch<'a> {
-    /// Reads `bytes`, which stand at `offset` of a segment that has given numbers to owners by `definitions` before, until
-    /// there are `most` rows.
-    pub fn read(bytes: &'a [u8], offset: u64, most: usize, definitions: &'a [u8]) -> Self {
-        Self::read_into(Vec::new(), bytes, offset, most, definitions)
-    }
-
-    /// The same, with its rows in a vector that is there already.
-    pub fn read_into(
-        rows: Vec<Row<'a>>,
-        bytes: &'a [u8],
-        offset: u64,
-        most: usize,
-        definitions: &'a [u8],
-    ) -> Self {
+impl Batch {
+    /// Reads what is in `room`, which stands at `offset` of a segment that has given numbers to `owners` before, until there
+    /// are `most` rows.
+    pub fn read(room: Room, offset: u64, most: usize, owners: Arc<Owners>) -> Self {
         let mut batch = Self {
-            rows,
-            ends: Vec::new(),
-            opened: AHashMap::new(),
+            rows: Piece { room, offset, owners },
+            opened: Vec::new(),
             ended: Vec::new(),
-            defined: Vec::new(),
             next: offset,
             stop: Stop::Full,
         };
-        let mut opened = AHashMap::new();
-        // Without those that are missing, what names them is no payload.
-        let mut owners = Owners::of(definitions).unwrap_or_default();
-        batch.stop = batch.fill(bytes, most, &mut opened, &mut owners);
-        for (id, payload) in opened {
-            match codec::admission(payload, &owners) {
-                Some(admission) => drop(batch.opened.insert(id, admission)),
+        batch.stop = batch.fill(most);
+        let Piece { room, owners, .. } = &mut batch.rows;
+        for (_, payload) in room.open.drain() {
+            match codec::admission(payload_in(&room.bytes, &payload), owners) {
+                Some(admission) => batch.opened.push(admission),
                 None => {
                     batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
                 }
@@ -90,66 +93,81 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Takes entries; why it ended.
-    fn fill(
-        &mut self,
-        mut bytes: &'a [u8],
-        most: usize,
-        opened: &mut AHashMap<RequestId, &'a [u8]>,
-        owners: &mut Owners<'a>,
-    ) -> Stop {
-        while self.rows.len() < most {
-            let (entry, frame) = match frame::step(bytes) {
+    /// Finds entries; why it ended.
+    fn fill(&mut self, most: usize) -> Stop {
+        let Piece { room: Room { bytes, rows, open }, owners, .. } = &mut self.rows;
+        rows.clear();
+        open.clear();
+        let mut at = 0;
+        while rows.len() < most {
+            let (entry, frame) = match frame::step(bytes.get(at..).unwrap_or_default()) {
                 Step::Entry(entry, frame) => (entry, frame),
                 Step::Damaged(reason) => return Stop::Damaged(reason),
                 Step::End | Step::Closed => return Stop::End,
                 Step::Partial => return Stop::Cut,
             };
-            let end = self.next + frame as u64;
+            let from = at + frame::HEAD_BYTES;
+            let place = |payload: &[u8]| from as u32..(from + payload.len()) as u32;
             match entry {
                 Entry::Owner(payload) => {
-                    if owners.define(payload).is_none() {
+                    if Arc::make_mut(owners).define(payload).is_none() {
                         return Stop::Damaged("an owner is not the next of its segment");
                     }
-                    self.defined.extend_from_slice(payload);
                 }
-                Entry::Admitted(id, payload) => drop(opened.insert(id, payload)),
-                Entry::Finished(payload) => {
-                    let Some(row) = codec::row(payload, owners) else { return Stop::Damaged(frame::UNKNOWN) };
-                    if opened.remove(&row.id).is_none() {
-                        self.ended.push(row.id);
+                Entry::Admitted(id, payload) => drop(open.insert(id, place(payload))),
+                Entry::Finished(id, payload) => {
+                    if open.remove(&id).is_none() {
+                        self.ended.push(id);
                     }
-                    self.rows.push(row);
-                    self.ends.push(end);
+                    rows.push(place(payload));
                 }
             }
-            bytes = bytes.get(frame..).unwrap_or_default();
-            self.next = end;
+            at += frame;
+            self.next += frame as u64;
         }
         Stop::Full
     }
 }
 
-/// Makes room for other rows where some were. A batch is some megabytes: memory that is given back and asked for again is
-/// cleared by the kernel every time, which was two fifths of what shipping a row cost.
-pub(super) fn emptied<'b>(mut rows: Vec<Row<'_>>) -> Vec<Row<'b>> {
-    if rows.capacity() > KEPT_ROWS {
-        return Vec::new();
+impl Piece {
+    /// How many of its rows end at or before an offset of the segment.
+    pub fn count_to(&self, offset: u64) -> usize {
+        let end = |payload: &Range<u32>| {
+            let begin = payload.start as usize - frame::HEAD_BYTES;
+            self.offset + (begin + frame::frame_bytes(payload.len())) as u64
+        };
+        self.room.rows.partition_point(|payload| end(payload) <= offset)
     }
-    rows.clear();
-    // In place: the same type, but for what its texts may be borrowed from.
-    rows.into_iter().map_while(|_| None).collect()
+
+    /// Its memory, for another one.
+    pub fn into_room(self) -> Room {
+        self.room
+    }
+}
+
+impl RowSource for Piece {
+    fn count(&self) -> usize {
+        self.room.rows.len()
+    }
+
+    fn id(&self, at: usize) -> Option<RequestId> {
+        codec::id(payload_in(&self.room.bytes, self.room.rows.get(at)?))
+    }
+
+    fn row(&self, at: usize) -> Option<RowRef<'_>> {
+        codec::row(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.owners)
+    }
+}
+
+fn payload_in<'b>(bytes: &'b [u8], payload: &Range<u32>) -> &'b [u8] {
+    bytes.get(payload.start as usize..payload.end as usize).unwrap_or_default()
 }
 
 /// Reads at most [`READ_BYTES`] of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.
-/// `buffer` is used again and handed back. Fewer bytes than asked for are the end of the file.
-pub(super) async fn read_piece(
-    path: PathBuf,
-    from: u64,
-    to: u64,
-    mut buffer: Vec<u8>,
-) -> io::Result<Vec<u8>> {
+/// Fewer bytes than asked for are the end of the file.
+pub(super) async fn read_piece(path: PathBuf, from: u64, to: u64, mut room: Room) -> io::Result<Room> {
     let read = move || {
+        let buffer = &mut room.bytes;
         buffer.resize(to.saturating_sub(from).min(READ_BYTES) as usize, 0);
         let file = File::open(path)?;
         let mut filled = 0;
@@ -162,7 +180,7 @@ pub(super) async fn read_piece(
             }
         }
         buffer.truncate(filled);
-        Ok(buffer)
+        Ok(room)
     };
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }

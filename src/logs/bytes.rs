@@ -1,7 +1,5 @@
 //! The parts of payloads: numbers in as few bytes as they need, texts behind their lengths.
 
-use std::borrow::Cow;
-
 use uuid::Uuid;
 
 /// Bytes of the longest number.
@@ -56,7 +54,7 @@ impl<'a> Bytes<'a> {
         None
     }
 
-    pub fn text(&mut self) -> Option<Cow<'a, str>> {
+    pub fn text(&mut self) -> Option<&'a str> {
         let length = if self.is_first {
             usize::from(u16::from_le_bytes(self.array()?))
         } else {
@@ -64,7 +62,7 @@ impl<'a> Bytes<'a> {
         };
         let (text, rest) = self.left.split_at_checked(length)?;
         self.left = rest;
-        std::str::from_utf8(text).ok().map(Cow::Borrowed)
+        std::str::from_utf8(text).ok()
     }
 
     pub fn uuid(&mut self) -> Option<Uuid> {

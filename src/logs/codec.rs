@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use super::bytes::{Bytes, VARINT_BYTES_MAX, put_text, put_varint};
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
-use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
+use crate::domain::row::{Admission, Row, RowRef, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
 
 /// Kinds of the first version; the version itself follows.
@@ -86,18 +86,18 @@ const OWNER_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
 const ROW_FLAGS: u16 = (1 << 11) - 1;
 
 /// Whose a request is: what payloads say by a number.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Owner<'a> {
-    pub key: Option<KeyId>,
-    pub organization: Option<Cow<'a, str>>,
-    pub project: Option<Cow<'a, str>>,
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Owner<T> {
+    key: Option<KeyId>,
+    organization: Option<T>,
+    project: Option<T>,
 }
 
 /// Owners that a segment has numbers for, up to the place that is read: the first has number one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Owners<'a>(Vec<Owner<'a>>);
+pub(super) struct Owners(Vec<Owner<Box<str>>>);
 
-/// What a payload is. Of an admission only as much is read as has to be known where its row follows, as it mostly does.
+/// What a payload is. Only as much of it is read as tells which admission belongs to which row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
     /// An owner has a number from here on; the payload is for [`Owners::define`].
@@ -105,7 +105,7 @@ pub(super) enum Entry<'a> {
     /// A request was admitted; the payload is for [`admission`] to read.
     Admitted(RequestId, &'a [u8]),
     /// A request ended; the payload is for [`row`] to read.
-    Finished(&'a [u8]),
+    Finished(RequestId, &'a [u8]),
 }
 
 /// Appends the payload that gives the owner of an admission its number, from 1 to [`OWNERS_MAX`].
@@ -175,54 +175,56 @@ pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
     match kind {
         OWNER => Some(Entry::Owner(payload)),
         ADMISSION => Some(Entry::Admitted(bytes.head()?.0, payload)),
-        _ => Some(Entry::Finished(payload)),
+        _ => Some(Entry::Finished(bytes.head()?.0, payload)),
     }
+}
+
+/// Whose payload it is, of an admission or a row.
+#[inline]
+pub(super) fn id(payload: &[u8]) -> Option<RequestId> {
+    opened(payload).filter(|(kind, _)| *kind != OWNER)?.1.uuid().map(RequestId)
 }
 
 /// Reads the payload of a row; `None` where it is none, or its owner is not among `owners`.
 #[inline]
-pub(super) fn row<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Row<'a>> {
+pub(super) fn row<'a>(payload: &'a [u8], owners: &'a Owners) -> Option<RowRef<'a>> {
     let (ROW, mut bytes) = opened(payload)? else { return None };
     read_row(&mut bytes, owners).filter(|_| bytes.left.is_empty())
 }
 
 /// Reads the payload of an admission; `None` as for [`row`].
-pub(super) fn admission<'a>(payload: &'a [u8], owners: &Owners<'a>) -> Option<Admission<'a>> {
+pub(super) fn admission(payload: &[u8], owners: &Owners) -> Option<Admission<'static>> {
     let (ADMISSION, mut bytes) = opened(payload)? else { return None };
     let (id, at) = bytes.head()?;
     let flags = if bytes.is_first { u16::from(bytes.byte()?) } else { u16::from_le_bytes(bytes.array()?) };
     let Owner { key, organization, project } = bytes.owner(known(flags, OWNER_FLAGS)?, owners)?;
+    let own = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
+    let (organization, project) = (own(organization), own(project));
     let admission = Admission { id, at, key, organization, project, estimate: bytes.cost()? };
     bytes.left.is_empty().then_some(admission)
 }
 
-impl<'a> Owners<'a> {
-    /// Those that `definitions` gave numbers to: payloads of owners, one behind the other.
-    pub fn of(definitions: &'a [u8]) -> Option<Self> {
-        let mut owners = Self::default();
-        let mut bytes = Bytes { left: definitions, is_first: false };
-        while !bytes.left.is_empty() {
-            owners.read(&mut bytes)?;
-        }
-        Some(owners)
-    }
-
+impl Owners {
     /// Takes the owner in `payload`; `None` where it is none, or its number is not the next.
-    pub fn define(&mut self, payload: &'a [u8]) -> Option<()> {
+    pub fn define(&mut self, payload: &[u8]) -> Option<()> {
         let mut bytes = Bytes { left: payload, is_first: false };
-        self.read(&mut bytes)?;
-        bytes.left.is_empty().then_some(())
-    }
-
-    fn read(&mut self, bytes: &mut Bytes<'a>) -> Option<()> {
         let (OWNER, number) = (bytes.byte()?, bytes.varint()?) else { return None };
         let flags = known(u16::from_le_bytes(bytes.array()?), OWNER_FLAGS)?;
-        let owner = bytes.owner_fields(flags)?;
-        (number == self.0.len() as u64 + 1 && self.0.len() < OWNERS_MAX).then(|| self.0.push(owner))
+        let Owner { key, organization, project } = bytes.owner_fields(flags)?;
+        let next = number == self.0.len() as u64 + 1 && self.0.len() < OWNERS_MAX;
+        (next && bytes.left.is_empty()).then(|| {
+            self.0.push(Owner {
+                key,
+                organization: organization.map(Box::from),
+                project: project.map(Box::from),
+            });
+        })
     }
 
-    fn get(&self, number: u64) -> Option<&Owner<'a>> {
-        self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    fn get(&self, number: u64) -> Option<Owner<&str>> {
+        let Owner { key, organization, project } =
+            self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        Some(Owner { key: *key, organization: organization.as_deref(), project: project.as_deref() })
     }
 }
 
@@ -239,12 +241,12 @@ fn opened(payload: &[u8]) -> Option<(u8, Bytes<'_>)> {
 
 /// The fields in the order in which [`put_row`] wrote them; a struct literal evaluates them in this order.
 #[inline]
-fn read_row<'a>(bytes: &mut Bytes<'a>, owners: &Owners<'a>) -> Option<Row<'a>> {
+fn read_row<'a>(bytes: &mut Bytes<'a>, owners: &'a Owners) -> Option<RowRef<'a>> {
     let (id, at) = bytes.head()?;
     let flags = known(u16::from_le_bytes(bytes.array()?), ROW_FLAGS)?;
     let has = |bit| flags & bit != 0;
     let Owner { key, organization, project } = bytes.owner(flags, owners)?;
-    Some(Row {
+    Some(RowRef {
         id,
         at,
         organization,
@@ -274,19 +276,6 @@ fn read_row<'a>(bytes: &mut Bytes<'a>, owners: &Owners<'a>) -> Option<Row<'a>> {
         user_agent: bytes.optional(has(HAS_USER_AGENT), Bytes::text)?,
         job: bytes.optional(has(HAS_JOB), Bytes::text)?,
     })
-}
-
-/// The same admission, holding its own texts.
-pub(super) fn owned(admission: Admission<'_>) -> Admission<'static> {
-    let own = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-    Admission {
-        id: admission.id,
-        at: admission.at,
-        key: admission.key,
-        organization: own(admission.organization),
-        project: own(admission.project),
-        estimate: admission.estimate,
-    }
 }
 
 fn flag(bit: u16, set: bool) -> u16 {
@@ -349,18 +338,18 @@ impl<'a> Bytes<'a> {
         Some((id, Timestamp::from_micros(instant_of(id).wrapping_add_signed(further))))
     }
 
-    fn owner(&mut self, flags: u16, owners: &Owners<'a>) -> Option<Owner<'a>> {
+    fn owner(&mut self, flags: u16, owners: &'a Owners) -> Option<Owner<&'a str>> {
         if self.is_first {
             return self.owner_fields(flags);
         }
         match self.varint()? {
             WRITTEN_OUT => self.owner_fields(flags),
             // Of one with a number, nothing else is said.
-            number => owners.get(number).filter(|_| flags & OWNER_FLAGS == 0).cloned(),
+            number => owners.get(number).filter(|_| flags & OWNER_FLAGS == 0),
         }
     }
 
-    fn owner_fields(&mut self, flags: u16) -> Option<Owner<'a>> {
+    fn owner_fields(&mut self, flags: u16) -> Option<Owner<&'a str>> {
         Some(Owner {
             key: self.optional(flags & HAS_KEY != 0, |bytes| bytes.uuid().map(KeyId))?,
             organization: self.optional(flags & HAS_ORGANIZATION != 0, Self::text)?,

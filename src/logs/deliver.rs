@@ -8,27 +8,24 @@ use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// Ships a batch; how many of its rows the record refused. Where it fails otherwise, part of it may have been taken:
 /// send it again.
-pub(super) async fn deliver(record: &dyn LogRecord, shipment: &mut Shipment<'_>) -> Result<u64, RecordError> {
+pub(super) async fn deliver(record: &dyn LogRecord, shipment: &mut Shipment) -> Result<u64, RecordError> {
     match record.ship(shipment).await {
         Err(RecordError::Refused(_)) if !shipment.rows.is_empty() => {}
         shipped => return shipped.map(|()| 0),
     }
-    let rows = std::mem::take(&mut shipment.rows);
     let mut lost = 0;
     let mut first: Option<(RequestId, String)> = None;
-    let mut parts = vec![rows.as_slice()];
-    while let Some(part) = parts.pop() {
-        match record
-            .ship(&Shipment { spool: shipment.spool, rows: part.to_vec(), ..Shipment::default() })
-            .await
-        {
+    let mut parts = vec![std::mem::take(&mut shipment.rows)];
+    while let Some(rows) = parts.pop() {
+        let part = Shipment { spool: shipment.spool, rows, ..Shipment::default() };
+        match record.ship(&part).await {
             Ok(()) => {}
             Err(RecordError::Refused(reason)) => {
-                if let [row] = part {
+                if let Some(id) = part.rows.ids().next().filter(|_| part.rows.len() == 1) {
                     lost += 1;
-                    first.get_or_insert((row.id, reason));
+                    first.get_or_insert((id, reason));
                 } else {
-                    let (earlier, later) = part.split_at(part.len() / 2);
+                    let (earlier, later) = part.rows.halves();
                     parts.extend([later, earlier]);
                 }
             }

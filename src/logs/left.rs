@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
-use super::batch::{Batch, Stop, read_piece};
+use super::batch::{Batch, Room, Stop, read_piece};
 use super::frame;
 use super::spool::Spool;
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId, RequestId};
 use crate::domain::ring::Window;
 use crate::domain::time::Timestamp;
-use crate::stores::record::UsageCell;
+use crate::stores::record::{RowSource as _, UsageCell};
 
 /// Admitted requests, as counters are restored from them.
 #[derive(Debug, Default, PartialEq)]
@@ -41,32 +42,33 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
     let segments = spool.shared.old.lock().clone();
     let mut sums = Sums::default();
     let mut open: HashMap<RequestId, (Option<OrgId>, Option<KeyId>, Timestamp, Cost)> = HashMap::new();
-    let mut buffer = Vec::new();
+    let mut room = Room::default();
     for path in segments {
         let length = fs::metadata(&path)?.len();
-        let (mut at, mut definitions) = (frame::FIRST, Vec::new());
-        let header =
-            read_piece(path.clone(), 0, length.min(frame::FIRST), std::mem::take(&mut buffer)).await?;
-        if !matches!(frame::check_header(&header), Ok(true)) {
+        room = read_piece(path.clone(), 0, length.min(frame::FIRST), room).await?;
+        if !matches!(frame::check_header(&room.bytes), Ok(true)) {
             continue;
         }
+        let (mut at, mut owners) = (frame::FIRST, Arc::default());
         while at < length {
-            let bytes = read_piece(path.clone(), at, length, std::mem::take(&mut buffer)).await?;
-            let mut batch = Batch::read(&bytes, at, spool.shared.batch_rows_max, &definitions);
-            let (next, stop, defined) = (batch.next, batch.stop, std::mem::take(&mut batch.defined));
-            for row in batch.rows.iter().filter(|row| row.admitted) {
-                sums.add(organization(row.organization.as_deref()), row.key, row.at, row.cost, recent);
+            room = read_piece(path.clone(), at, length, room).await?;
+            let batch = Batch::read(room, at, spool.shared.batch_rows_max, owners);
+            let rows = &batch.rows;
+            for row in (0..rows.count()).filter_map(|at| rows.row(at)).filter(|row| row.admitted) {
+                sums.add(organization(row.organization), row.key, row.at, row.cost, recent);
             }
             batch.ended.iter().for_each(|id| drop(open.remove(id)));
-            open.extend(batch.opened.into_iter().map(|(id, it)| {
-                (id, (organization(it.organization.as_deref()), it.key, it.at, it.estimate))
-            }));
-            if !matches!(stop, Stop::Full | Stop::Cut) || next == at {
+            open.extend(
+                batch.opened.into_iter().map(|it| {
+                    (it.id, (organization(it.organization.as_deref()), it.key, it.at, it.estimate))
+                }),
+            );
+            owners = Arc::clone(&batch.rows.owners);
+            room = batch.rows.into_room();
+            if !matches!(batch.stop, Stop::Full | Stop::Cut) || batch.next == at {
                 break;
             }
-            definitions.extend_from_slice(&defined);
-            at = next;
-            buffer = bytes;
+            at = batch.next;
         }
     }
     for (organization, key, at, cost) in open.into_values() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::codec::Owners;
 use super::frame::{self, Damage};
 
 /// How far a segment is shipped.
@@ -9,15 +10,15 @@ use super::frame::{self, Damage};
 pub(super) struct Progress {
     pub offset: u64,
     pub rows: u64,
-    /// Payloads that gave owners their numbers, one behind the other, up to there.
-    pub definitions: Arc<Vec<u8>>,
+    /// Who has a number up to there.
+    pub owners: Arc<Owners>,
     pub damage: Option<Damage>,
 }
 
 impl Default for Progress {
     /// Where a segment begins.
     fn default() -> Self {
-        Self { offset: frame::FIRST, rows: 0, definitions: Arc::default(), damage: None }
+        Self { offset: frame::FIRST, rows: 0, owners: Arc::default(), damage: None }
     }
 }
 

@@ -13,10 +13,10 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::batch::{Batch, Stop, read_piece};
-use super::codec;
+use super::batch::{Batch, Piece, Room, Stop, read_piece};
 use super::deliver::deliver;
 use super::frame::{self, Damage};
 use super::segment;
@@ -24,7 +24,7 @@ use super::spool::Spool;
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::row::{Admission, Row};
-use crate::stores::record::{LogRecord, RecordError, Shipment};
+use crate::stores::record::{LogRecord, RecordError, Rows, Shipment};
 
 /// The code of a row that stands for a request this gateway died with.
 pub const CRASHED_CODE: &str = "gateway_crashed";
@@ -65,7 +65,7 @@ pub async fn recover(spool: &Spool, record: &dyn LogRecord) -> Result<Recovered,
         cursors: record.cursors().await?.into_iter().collect(),
         open: HashMap::new(),
         carried: HashSet::new(),
-        buffer: Vec::new(),
+        room: Room::default(),
         found: Recovered { segments: old.len(), ..Recovered::default() },
     };
     for admission in record.carried(spool.shared.id).await? {
@@ -110,7 +110,7 @@ struct Work<'a> {
     open: HashMap<RequestId, Admission<'static>>,
     /// Those of them that the record carries.
     carried: HashSet<RequestId>,
-    buffer: Vec<u8>,
+    room: Room,
     found: Recovered,
 }
 
@@ -123,19 +123,19 @@ impl Work<'_> {
         let shipped = self.cursors.get(&name).copied().unwrap_or(0);
         let damage = |offset, reason| Ok(Some(Damage { segment: name.clone(), offset, reason }));
         let header = self.piece(path, 0, length.min(frame::FIRST)).await?;
-        match frame::check_header(&header) {
+        match frame::check_header(&header.bytes) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(reason) => return damage(0, reason),
         }
-        let (mut at, mut definitions) = (frame::FIRST, Vec::new());
+        self.room = header;
+        let (mut at, mut owners) = (frame::FIRST, Arc::default());
         while at < length {
-            let bytes = self.piece(path, at, length).await?;
-            let mut batch = Batch::read(&bytes, at, self.spool.shared.batch_rows_max, &definitions);
-            let (next, stop, defined) = (batch.next, batch.stop, std::mem::take(&mut batch.defined));
+            let room = self.piece(path, at, length).await?;
+            let batch = Batch::read(room, at, self.spool.shared.batch_rows_max, owners);
+            let (next, stop) = (batch.next, batch.stop);
+            owners = Arc::clone(&batch.rows.owners);
             self.send(&name, shipped, batch).await?;
-            definitions.extend_from_slice(&defined);
-            self.buffer = bytes;
             match stop {
                 Stop::End => return Ok(None),
                 Stop::Damaged(reason) => return damage(next, reason),
@@ -146,32 +146,28 @@ impl Work<'_> {
         Ok(None)
     }
 
-    async fn piece(&mut self, path: &Path, from: u64, to: u64) -> Result<Vec<u8>, RecoveryError> {
-        read_piece(path.to_owned(), from, to, std::mem::take(&mut self.buffer))
+    async fn piece(&mut self, path: &Path, from: u64, to: u64) -> Result<Room, RecoveryError> {
+        read_piece(path.to_owned(), from, to, std::mem::take(&mut self.room))
             .await
             .map_err(|error| RecoveryError::Segment(path.to_owned(), error))
     }
 
-    async fn send(&mut self, name: &str, shipped: u64, batch: Batch<'_>) -> Result<(), RecordError> {
-        let rows: Vec<_> = batch
-            .rows
-            .into_iter()
-            .zip(batch.ends)
-            .filter(|(_, end)| *end > shipped)
-            .map(|(row, _)| row)
-            .collect();
-        let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
+    async fn send(&mut self, name: &str, shipped: u64, batch: Batch) -> Result<(), RecordError> {
+        let Batch { rows: piece, opened, ended, next, .. } = batch;
+        let piece = Arc::new(piece);
+        let rows = Rows::of(Arc::clone(&piece)).behind(piece.count_to(shipped));
         if !rows.is_empty() {
-            let cursor = Some((name.to_owned(), batch.next));
+            let finished = ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
+            let cursor = Some((name.to_owned(), next));
             let spool = self.spool.shared.id;
             self.ship(Shipment { spool, rows, finished, cursor, ..Shipment::default() }).await?;
         }
-        for id in &batch.ended {
+        for id in &ended {
             self.open.remove(id);
             self.carried.remove(id);
         }
-        let opened = batch.opened.into_iter();
-        self.open.extend(opened.map(|(id, admission)| (id, codec::owned(admission))));
+        self.open.extend(opened.into_iter().map(|admission| (admission.id, admission)));
+        self.room = Arc::into_inner(piece).map(Piece::into_room).unwrap_or_default();
         Ok(())
     }
 
@@ -200,7 +196,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn ship(&mut self, mut shipment: Shipment<'_>) -> Result<(), RecordError> {
+    async fn ship(&mut self, mut shipment: Shipment) -> Result<(), RecordError> {
         let rows = shipment.rows.len() as u64;
         let lost = deliver(self.record, &mut shipment).await?;
         self.found.rows += rows;
@@ -213,12 +209,12 @@ impl Work<'_> {
 }
 
 /// The row of a request that this gateway died with: it counts, and costs nothing.
-fn crashed<'a>(admission: &'a Admission<'static>) -> Row<'a> {
+fn crashed(admission: &Admission<'static>) -> Row<'static> {
     Row {
         id: admission.id,
         at: admission.at,
-        organization: admission.organization.as_deref().map(Cow::Borrowed),
-        project: admission.project.as_deref().map(Cow::Borrowed),
+        organization: admission.organization.clone(),
+        project: admission.project.clone(),
         key: admission.key,
         admitted: true,
         method: Cow::Borrowed("-"),

@@ -15,17 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::batch::{self, Batch, Stop, read_piece};
-use super::codec;
+use super::batch::{Batch, Piece, Room, Stop, read_piece};
 use super::deliver::deliver;
 use super::frame::{self, Damage};
 use super::progress::{Progress, Rest, Shipped};
 use super::segment::{self, Place, Segment};
 use super::spool::Spool;
 use crate::domain::id::RequestId;
-use crate::domain::row::{Admission, Row};
+use crate::domain::row::Admission;
 use crate::stores::counters::Counters;
-use crate::stores::record::{LogRecord, RecordError, Shipment};
+use crate::stores::record::{LogRecord, RecordError, RowSource as _, Rows, Shipment};
 
 /// Longest wait between two attempts while the record is away: rows move again within two seconds of its return.
 const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -37,6 +36,10 @@ const BEATS_MAX: u32 = 5;
 /// How often the record is told at least that this spool is alive: far below its
 /// [`SPOOL_LEASE`](crate::stores::record::SPOOL_LEASE).
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Bytes of the spool that a row takes with its admission where none was read yet: more than nearly all.
+const ROW_BYTES: u64 = 512;
+/// Bytes that are read at least, where there are as many: far more than the longest frame.
+const READ_BYTES_MIN: u64 = 64 * 1024;
 /// Linux: the device could not read its sectors.
 const EIO: i32 = 5;
 
@@ -52,9 +55,9 @@ pub struct Shipper {
     open: HashMap<RequestId, (Place, Admission<'static>)>,
     /// Admissions that the record carries.
     carried: HashSet<RequestId>,
-    buffer: Vec<u8>,
-    /// Room for the rows of a batch.
-    rows: Vec<Row<'static>>,
+    room: Room,
+    /// Bytes of the spool that a row took with its admission, of the last batch: more than a batch is not read.
+    row_bytes: u64,
     failing: Option<Failing>,
     /// The segment with the batch that the record may or may not have taken.
     unsure: Option<Place>,
@@ -104,8 +107,8 @@ impl Shipper {
             progress: HashMap::new(),
             open: HashMap::new(),
             carried: HashSet::new(),
-            buffer: Vec::new(),
-            rows: Vec::new(),
+            room: Room::default(),
+            row_bytes: ROW_BYTES,
             failing: None,
             unsure: None,
             told: Instant::now(),
@@ -256,36 +259,40 @@ impl Shipper {
     /// Ships at most one batch; whether there was one.
     async fn ship_piece(&mut self, segment: &Segment, target: u64) -> Result<bool, ShipError> {
         let progress = self.progress.entry(segment.place).or_default();
-        let (from, definitions) = (progress.offset, Arc::clone(&progress.definitions));
+        let (from, owners) = (progress.offset, Arc::clone(&progress.owners));
         if progress.damage.is_some() || from >= target {
             return Ok(false);
         }
-        let buffer = std::mem::take(&mut self.buffer);
-        let bytes = match read_piece(segment.path.clone(), from, target, buffer).await {
-            Ok(bytes) => bytes,
+        let most = self.spool.shared.batch_rows_max;
+        let enough = from + (most as u64 * self.row_bytes).max(READ_BYTES_MIN);
+        let room = std::mem::take(&mut self.room);
+        let room = match read_piece(segment.path.clone(), from, target.min(enough), room).await {
+            Ok(room) => room,
             Err(error) if error.raw_os_error() == Some(EIO) => {
                 self.damaged(segment, from, "the disk cannot read it");
                 return Ok(false);
             }
             Err(error) => return Err(ShipError::Read(segment.path.display().to_string(), error)),
         };
-        let (room, most) = (std::mem::take(&mut self.rows), self.spool.shared.batch_rows_max);
-        let mut batch = Batch::read_into(room, &bytes, from, most, &definitions);
-        let (next, stop, rows) = (batch.next, batch.stop, batch.rows.len() as u64);
-        let defined = std::mem::take(&mut batch.defined);
-        let lost = self.send(segment, batch).await?;
-        drop(definitions);
+        let Batch { rows: piece, opened, ended, next, stop } = Batch::read(room, from, most, owners);
+        let piece = Arc::new(piece);
+        let rows = piece.count() as u64;
+        let lost = self.send(segment, &piece, &ended, next).await?;
+        for id in &ended {
+            self.open.remove(id);
+            self.carried.remove(id);
+        }
+        self.open.extend(opened.into_iter().map(|admission| (admission.id, (segment.place, admission))));
         if let Some(progress) = self.progress.get_mut(&segment.place) {
             progress.offset = next;
             progress.rows += rows;
-            if !defined.is_empty() {
-                Arc::make_mut(&mut progress.definitions).extend_from_slice(&defined);
-            }
+            progress.owners = Arc::clone(&piece.owners);
         }
+        self.row_bytes = (next - from).div_ceil(rows.max(1)).min(ROW_BYTES);
+        self.room = Arc::into_inner(piece).map(Piece::into_room).unwrap_or_default();
         let accounts = &self.spool.shared.accounts;
         accounts.refused.fetch_add(lost, Ordering::Release);
         accounts.shipped.fetch_add(rows - lost, Ordering::Release);
-        self.buffer = bytes;
         match stop {
             Stop::Damaged(reason) => self.damaged(segment, next, reason),
             Stop::End | Stop::Cut if next == from => {
@@ -296,38 +303,36 @@ impl Shipper {
         Ok(false)
     }
 
-    /// Hands a batch to the record, and then takes note of what began and ended in it; how many rows were refused.
-    async fn send(&mut self, segment: &Segment, batch: Batch<'_>) -> Result<u64, RecordError> {
-        let mut lost = 0;
-        if !batch.rows.is_empty() {
-            let finished = batch.ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect();
-            let number = self.spool.shared.next_batch();
-            let mut shipment = Shipment {
-                spool: self.spool.shared.id,
-                rows: batch.rows,
-                finished,
-                cursor: Some((segment.name.clone(), batch.next)),
-                number: Some(number),
-                ..Shipment::default()
-            };
-            self.unsure = Some(segment.place);
-            if let Some(counters) = &self.counters {
-                counters.shipping(number, &shipment.rows);
-            }
-            lost = deliver(&*self.record.0, &mut shipment).await?;
-            self.rows = batch::emptied(shipment.rows);
-            self.unsure = None;
-            if let Some(counters) = &self.counters {
-                counters.shipped();
-            }
-            self.told = Instant::now();
+    /// Hands a batch to the record, which is at `next` with it; how many of its rows were refused.
+    async fn send(
+        &mut self,
+        segment: &Segment,
+        piece: &Arc<Piece>,
+        ended: &[RequestId],
+        next: u64,
+    ) -> Result<u64, RecordError> {
+        if piece.count() == 0 {
+            return Ok(0);
         }
-        for id in &batch.ended {
-            self.open.remove(id);
-            self.carried.remove(id);
+        let number = self.spool.shared.next_batch();
+        let mut shipment = Shipment {
+            spool: self.spool.shared.id,
+            rows: Rows::of(Arc::clone(piece)),
+            finished: ended.iter().filter(|id| self.carried.contains(id)).map(|id| id.0).collect(),
+            cursor: Some((segment.name.clone(), next)),
+            number: Some(number),
+            ..Shipment::default()
+        };
+        self.unsure = Some(segment.place);
+        if let Some(counters) = &self.counters {
+            counters.shipping(number, &shipment.rows);
         }
-        let opened = batch.opened.into_iter();
-        self.open.extend(opened.map(|(id, admission)| (id, (segment.place, codec::owned(admission)))));
+        let lost = deliver(&*self.record.0, &mut shipment).await?;
+        self.unsure = None;
+        if let Some(counters) = &self.counters {
+            counters.shipped();
+        }
+        self.told = Instant::now();
         Ok(lost)
     }
 

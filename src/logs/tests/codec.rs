@@ -1,6 +1,7 @@
 //! What is encoded is decoded, and nothing else is.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::{admission, id, row};
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
-use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
+use crate::domain::row::{Admission, Row, RowRef, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
 use crate::logs::codec::{self, Entry, Owners};
 use crate::logs::frame::{self, Step};
@@ -80,8 +81,9 @@ fn encoded(row: &Row<'_>) -> Vec<u8> {
 }
 
 /// Reads the row in a payload of a segment in which no owner has a number.
-fn read(payload: &[u8]) -> Option<Row<'_>> {
-    codec::row(payload, &Owners::default())
+fn read(payload: &[u8]) -> Option<RowRef<'_>> {
+    static NOBODY: LazyLock<Owners> = LazyLock::new(Owners::default);
+    codec::row(payload, &NOBODY)
 }
 
 /// The payload that gives the owner of an admission number `number`.
@@ -110,10 +112,8 @@ proptest! {
             assert!(payload.len() <= codec::OWNER_BYTES_MAX);
             payload
         }).collect();
-        let all = definitions.concat();
         let mut owners = Owners::default();
         definitions.iter().for_each(|payload| owners.define(payload).unwrap());
-        prop_assert_eq!(Owners::of(&all), Some(owners.clone()));
 
         let number = at.index(admissions.len());
         let owner = &admissions[number];
@@ -124,7 +124,8 @@ proptest! {
         let row = Row { key: owner.key, organization: owner.organization.clone(), project: owner.project.clone(), ..row };
         out.clear();
         codec::put_row(&mut out, &row, Some(number as u32 + 1));
-        prop_assert_eq!(codec::row(&out, &owners), Some(cut_row(row)));
+        let row = cut_row(row);
+        prop_assert_eq!(codec::row(&out, &owners), Some(row.as_ref()));
         prop_assert_eq!(read(&out), None);
     }
 
@@ -132,8 +133,10 @@ proptest! {
     fn a_row_is_read_as_it_was_written(row in rows()) {
         let out = encoded(&row);
         prop_assert!(out.len() <= codec::ROW_BYTES_MAX);
-        prop_assert_eq!(codec::read(&out), Some(Entry::Finished(&out)));
-        prop_assert_eq!(read(&out), Some(cut_row(row)));
+        prop_assert_eq!(codec::read(&out), Some(Entry::Finished(row.id, &out)));
+        prop_assert_eq!(codec::id(&out), Some(row.id));
+        let row = cut_row(row);
+        prop_assert_eq!(read(&out), Some(row.as_ref()));
     }
 
     #[test]
@@ -150,7 +153,7 @@ proptest! {
         if let [first, second, ..] = bytes.as_mut_slice() {
             (*first, *second) = (kind, 1);
         }
-        let _ = (codec::read(&bytes), read(&bytes), codec::admission(&bytes, &Owners::default()), Owners::of(&bytes));
+        let _ = (codec::read(&bytes), read(&bytes), codec::admission(&bytes, &Owners::default()), Owners::default().define(&bytes));
     }
 
     #[test]
@@ -160,7 +163,7 @@ proptest! {
         bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
         bytes.extend_from_slice(&payload);
         bytes.resize(frame::frame_bytes(payload.len()), 0);
-        prop_assert_eq!(frame::step(&bytes), Step::Entry(Entry::Finished(&payload), bytes.len()));
+        prop_assert_eq!(frame::step(&bytes), Step::Entry(Entry::Finished(row.id, &payload), bytes.len()));
         let at = at.index(frame::HEAD_BYTES + payload.len());
         bytes[at] ^= change;
         prop_assert!(!matches!(frame::step(&bytes), Step::Entry(..)), "byte {at}");
@@ -227,7 +230,7 @@ fn numbers_of_owners_are_given_in_order_and_to_a_bound() {
     assert_eq!(owners.define(&second[..second.len() - 1]), None, "cut short");
     assert_eq!(owners.define(&second), Some(()));
     for number in 3..=codec::OWNERS_MAX as u32 {
-        assert_eq!(Owners::of(&definition(&admission, number)), None);
+        assert_eq!(Owners::default().define(&definition(&admission, number)), None);
     }
 }
 

@@ -58,7 +58,7 @@ impl Bed {
     async fn ship(&mut self, rows: u128) {
         let rows: Vec<_> = (self.shipped..self.shipped + rows).map(|number| row(id(number))).collect();
         self.shipped += rows.len() as u128;
-        self.record.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+        self.record.ship(&Shipment { rows: rows.into(), ..Shipment::default() }).await.unwrap();
     }
 
     /// Every line must be whole, and every row there once, in the order in which it was shipped.
@@ -111,7 +111,7 @@ async fn every_row_is_a_line_with_the_names_of_the_contract() {
 #[tokio::test]
 async fn it_begins_with_what_comes_and_goes_on_where_it_was() {
     let mut bed = Bed::new().await;
-    bed.record.ship(&Shipment { rows: vec![row(id(1 << 80))], ..Shipment::default() }).await.unwrap();
+    bed.record.ship(&Shipment { rows: vec![row(id(1 << 80))].into(), ..Shipment::default() }).await.unwrap();
     for rows in [0, 1, 2_500, 0, 7] {
         let mut exporter = bed.exporter().await;
         bed.ship(rows).await;

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::row::Admission;
-use crate::logs::codec;
 use crate::stores::record::{LogRecord, RecordError, Shipment};
 
 /// How the record answers.
@@ -71,10 +70,10 @@ fn away() -> RecordError {
 
 #[async_trait]
 impl LogRecord for MemoryRecord {
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+    async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError> {
         let mut state = self.state.lock();
         state.calls += 1;
-        if shipment.rows.iter().any(|row| state.poison.contains(&row.id.0)) {
+        if shipment.rows.ids().any(|id| state.poison.contains(&id.0)) {
             return Err(RecordError::Refused("poison".into()));
         }
         let take = match state.mood {
@@ -88,13 +87,14 @@ impl LogRecord for MemoryRecord {
             if !shipment.rows.is_empty() {
                 state.batches.push((Instant::now(), shipment.rows.len()));
             }
-            for row in &shipment.rows {
-                state.rows.entry(row.id.0).or_insert_with(|| row.code.clone().into_owned());
+            for row in shipment.rows.iter() {
+                let row = row?;
+                state.rows.entry(row.id.0).or_insert_with(|| row.code.to_owned());
             }
             for admission in &shipment.carried {
                 if !state.rows.contains_key(&admission.id.0) {
                     state.ever_carried.insert(admission.id.0);
-                    state.carried.insert(admission.id.0, codec::owned(admission.clone()));
+                    state.carried.insert(admission.id.0, admission.clone());
                 }
             }
             for id in &shipment.finished {

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use super::record::{MemoryRecord, Mood};
 use super::{admission, files, id, row, spool, until, write_pair};
-use crate::domain::row::Row;
-use crate::logs::batch::emptied;
 use crate::logs::{Shipper, Spool, Undrained, recover};
 
 fn shipper(spool: &Arc<Spool>, record: &Arc<MemoryRecord>) -> Shipper {
@@ -75,15 +73,6 @@ async fn what_is_left_behind_a_full_batch_waits_for_the_next_pass_and_no_longer(
     let beats = [0, 2].map(|at: usize| batches[at + 1].0 - batches[at].0);
     assert!(beats[0] >= Duration::from_millis(5), "a beat later: {beats:?}");
     assert_eq!(beats[1], Duration::ZERO, "whoever drains waits for nothing");
-}
-
-#[test]
-fn room_for_rows_is_used_again() {
-    let mut rows = vec![row(id(1)), row(id(2))];
-    rows.reserve(1_000);
-    let (at, capacity) = (rows.as_ptr(), rows.capacity());
-    let rows: Vec<Row<'static>> = emptied(rows);
-    assert_eq!((rows.as_ptr(), rows.capacity(), rows.len()), (at, capacity, 0));
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ use std::net::IpAddr;
 use crate::domain::account::{Claim, Claimed, Denial, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
-use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
+use crate::stores::record::Rows;
 
 use self::blocks::{BlockRules, Heard, Told};
 use self::redis::RedisCounters;
@@ -99,7 +99,7 @@ impl Counters {
     }
 
     /// A batch of the log is about to go to the record, as the one of this number, and may arrive whatever is heard of it.
-    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+    pub fn shipping(&self, number: u64, rows: &Rows) {
         if let Self::Redis(redis) = self {
             redis.shipping(number, rows);
         }

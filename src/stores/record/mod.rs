@@ -21,6 +21,7 @@ mod places;
 pub mod postgres;
 mod questions;
 pub mod reports;
+mod rows;
 mod snapshot;
 pub mod sqlite;
 #[cfg(test)]
@@ -40,10 +41,11 @@ pub use self::questions::{
     AttemptRecord, AuditRecord, GrantRecord, JobRecord, KeyRecord, LogRecord, NoticeRecord,
     OrganizationRecord, PeopleRecord, ProjectRecord, Record, SessionRecord, UsageRecord,
 };
+pub use self::rows::{RowSource, Rows};
 pub use self::snapshot::{seen_key, seen_organization, seen_project};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
-use crate::domain::row::{Admission, Row};
+use crate::domain::row::Admission;
 use crate::domain::secret::Digest;
 use crate::domain::time::Timestamp;
 
@@ -169,13 +171,13 @@ pub const SPOOL_LEASE: std::time::Duration = std::time::Duration::from_secs(24 *
 
 /// A batch of the log, moved into the record in one transaction with the place reached in the spool.
 #[derive(Debug, Default)]
-pub struct Shipment<'a> {
+pub struct Shipment {
     /// The spool that it comes from.
     pub spool: Uuid,
     /// Finished requests.
-    pub rows: Vec<Row<'a>>,
+    pub rows: Rows,
     /// Admissions without a row yet, whose frames are about to be deleted from the spool.
-    pub carried: Vec<Admission<'a>>,
+    pub carried: Vec<Admission<'static>>,
     /// Ids of admissions carried earlier whose rows are in this batch.
     pub finished: Vec<Uuid>,
     /// The place reached: (segment name, bytes read).

@@ -5,7 +5,8 @@
 //! than it was.
 
 use super::packed::{self, Bytes};
-use crate::domain::cost::Cost;
+use crate::domain::cost::{Cost, Outcome};
+use crate::domain::row::RowRef;
 use crate::stores::record::reports::PARTS_MAX;
 
 /// A text: as itself, or by the number that the record gave it.
@@ -63,6 +64,11 @@ pub(in crate::stores::record) struct Count {
 }
 
 impl Count {
+    /// What one row adds to each of its parts.
+    pub fn of(row: &RowRef<'_>) -> Self {
+        Self { requests: 1, success: u64::from(row.outcome == Some(Outcome::Success)), cost: row.cost }
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.success = self.success.saturating_add(other.success);

@@ -39,7 +39,7 @@ pub trait GrantRecord: Send + Sync + 'static {
 #[async_trait]
 pub trait LogRecord: Send + Sync + 'static {
     /// Moves a batch in; a batch moved twice changes nothing the second time.
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError>;
+    async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError>;
     /// How far each segment of the spool has been moved in.
     async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError>;
     /// Admissions that this spool left open with the record, and those of spools that have been silent for

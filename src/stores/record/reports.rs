@@ -19,9 +19,9 @@ use async_trait::async_trait;
 
 pub use self::filter::{LogFilter, StatusFilter, is_part};
 use super::RecordError;
-use crate::domain::cost::Cost;
+use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::{KeyId, OrgId, RequestId};
-use crate::domain::row::Row;
+use crate::domain::row::{Row, RowRef};
 use crate::domain::time::Timestamp;
 
 /// The width of the finest sum: spans are widened to whole cells, counted from the Unix epoch.
@@ -95,6 +95,21 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// What one row adds.
+    pub(in crate::stores::record) fn of(row: &RowRef<'_>) -> Self {
+        let of_admitted = |micros| if row.admitted { micros } else { 0 };
+        Self {
+            admitted: u64::from(row.admitted),
+            refused: u64::from(!row.admitted),
+            success: u64::from(row.outcome == Some(Outcome::Success)),
+            cost: row.cost,
+            first_byte_micros: of_admitted(row.first_byte_micros),
+            total_micros: of_admitted(row.total_micros),
+            bytes_in: row.bytes_in,
+            bytes_out: row.bytes_out,
+        }
+    }
+
     /// Adds others to these.
     pub fn add(&mut self, others: &Self) {
         for (sum, other) in [

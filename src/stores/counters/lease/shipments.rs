@@ -7,7 +7,7 @@ use ahash::AHashMap;
 
 use super::unshipped::Tally;
 use crate::domain::id::OrgId;
-use crate::domain::row::Row;
+use crate::stores::record::Rows;
 
 /// What one batch holds, by organization.
 pub(in crate::stores::counters) type Batch = AHashMap<OrgId, Tally>;
@@ -22,10 +22,10 @@ pub(in crate::stores::counters) struct Shipments {
 }
 
 /// What rows of admitted requests add up to.
-pub(in crate::stores::counters) fn batch(rows: &[Row<'_>]) -> Batch {
+pub(in crate::stores::counters) fn batch(rows: &Rows) -> Batch {
     let mut places: AHashMap<&str, Tally> = AHashMap::new();
-    for row in rows.iter().filter(|row| row.admitted) {
-        let Some(organization) = row.organization.as_deref() else { continue };
+    for row in rows.iter().flatten().filter(|row| row.admitted) {
+        let Some(organization) = row.organization else { continue };
         places.entry(organization).or_default().add(row.key, row.at, row.cost.microcents);
     }
     let named = |(name, tally)| OrgId::parse(name).ok().map(|id| (id, tally));

@@ -67,10 +67,9 @@ use crate::config::OnOutage;
 use crate::domain::account::{Account, Claim, Claimed, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
-use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
-use crate::stores::record::{UsageCell, UsageRecord};
+use crate::stores::record::{Rows, UsageCell, UsageRecord};
 
 /// Locks; a power of two, well above the number of I/O threads.
 const LOCKS: usize = 128;
@@ -262,7 +261,7 @@ impl RedisCounters {
     }
 
     /// A batch of the log is about to go to the record, and may arrive whatever is heard of it.
-    pub fn shipping(&self, number: u64, rows: &[Row<'_>]) {
+    pub fn shipping(&self, number: u64, rows: &Rows) {
         self.0.shipments.lock().sending(number, batch(rows));
     }
 

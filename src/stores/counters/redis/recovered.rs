@@ -41,11 +41,11 @@ impl Noting {
 
 #[async_trait]
 impl LogRecord for Noting {
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+    async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError> {
         self.record.ship(shipment).await?;
         let mut seen = self.seen.lock();
-        for row in shipment.rows.iter().filter(|row| row.admitted) {
-            let organization = row.organization.as_deref().map(OrgId::parse);
+        for row in shipment.rows.iter().flatten().filter(|row| row.admitted) {
+            let organization = row.organization.map(OrgId::parse);
             if let Some(Ok(organization)) = organization {
                 let first = seen.entry(organization).or_insert(row.at);
                 *first = row.at.min(*first);

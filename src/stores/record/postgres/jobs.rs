@@ -9,11 +9,11 @@ use super::PostgresRecord;
 use super::columns::{Columns, micros};
 use super::log_copy::storable;
 use crate::domain::id::ProjectId;
-use crate::domain::row::Row;
+use crate::domain::row::RowRef;
 use crate::stores::record::{JobRecord, RecordError};
 
 /// Remembers jobs; one that is known stays with the project that has it.
-pub(super) async fn take(tx: &mut PgConnection, rows: &[Row<'_>]) -> Result<(), RecordError> {
+pub(super) async fn take(tx: &mut PgConnection, rows: &[RowRef<'_>]) -> Result<(), RecordError> {
     let (mut jobs, mut projects, mut at) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         if let (Some(job), Some(project)) = (row.job.as_deref(), row.project.as_deref()) {

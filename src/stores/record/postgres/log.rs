@@ -23,7 +23,7 @@ use super::log_sums::Sums;
 use super::log_watch::Watch;
 use super::scopes::Known;
 use super::{PostgresRecord, hanging, jobs, log_copy, partitions, set_up, within};
-use crate::domain::row::{Admission, Row};
+use crate::domain::row::{Admission, RowRef};
 use crate::stores::record::places::place_of;
 use crate::stores::record::{RecordError, Shipment};
 
@@ -53,7 +53,7 @@ struct Writing {
 }
 
 impl PostgresRecord {
-    pub(super) async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+    pub(super) async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError> {
         within(SHIP_TIMEOUT, async {
             let began = Instant::now();
             tokio::select! {
@@ -86,7 +86,7 @@ impl LogWriter {
     }
 
     /// Writes a shipment in one transaction. The connection is kept only where that went well.
-    async fn take(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+    async fn take(&self, shipment: &Shipment) -> Result<(), RecordError> {
         let mut kept = self.writing.lock().await;
         let mut writing = match kept.take() {
             Some(writing) => writing,
@@ -110,20 +110,21 @@ impl LogWriter {
 }
 
 impl Writing {
-    async fn take(&mut self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        let days = shipment.rows.iter().map(|row| partitions::day_of(place_of(row.id))).collect();
+    async fn take(&mut self, shipment: &Shipment) -> Result<(), RecordError> {
+        let rows = shipment.rows.iter().collect::<Result<Vec<_>, _>>()?;
+        let days = rows.iter().map(|row| partitions::day_of(place_of(row.id))).collect();
         partitions::make(&mut self.connection, &days, &mut self.days).await?;
         let mut tx = self.connection.begin().await?;
-        if !shipment.rows.is_empty() {
+        if !rows.is_empty() {
             let mut copy = tx.copy_in_raw("COPY pg_temp.shipping FROM STDIN (FORMAT BINARY)").await?;
-            copy.send(log_copy::encode(&shipment.rows)).await?;
+            copy.send(log_copy::encode(&rows)).await?;
             copy.finish().await?;
         }
         turn(&mut tx).await?;
-        if !shipment.rows.is_empty() {
-            take_rows(&mut tx, &mut self.scopes, &shipment.rows).await?;
+        if !rows.is_empty() {
+            take_rows(&mut tx, &mut self.scopes, &rows).await?;
         }
-        jobs::take(&mut tx, &shipment.rows).await?;
+        jobs::take(&mut tx, &rows).await?;
         lives(&mut tx, shipment.spool, shipment.number).await?;
         carry(&mut tx, shipment.spool, &shipment.carried).await?;
         if !shipment.finished.is_empty() {
@@ -190,7 +191,11 @@ pub(super) async fn turn(tx: &mut PgConnection) -> Result<(), RecordError> {
 }
 
 /// Inserts what was copied and is not there yet, and counts it. Numbers of batches, too, become visible in their order.
-async fn take_rows(tx: &mut PgConnection, scopes: &mut Known, rows: &[Row<'_>]) -> Result<(), RecordError> {
+async fn take_rows(
+    tx: &mut PgConnection,
+    scopes: &mut Known,
+    rows: &[RowRef<'_>],
+) -> Result<(), RecordError> {
     let batch: i64 = sqlx::query("SELECT nextval('log_batches')").fetch_one(&mut *tx).await?.try_get(0)?;
     let inserted = sqlx::query(
         "INSERT INTO requests SELECT shipping.*, $1 FROM pg_temp.shipping ORDER BY place

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::columns::{int, micros};
-use crate::domain::row::Row;
+use crate::domain::row::RowRef;
 use crate::stores::record::places::place_of;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -17,7 +17,7 @@ const INET: u8 = 2;
 const INET6: u8 = 3;
 
 /// One message with all of `rows`.
-pub(super) fn encode(rows: &[Row<'_>]) -> Vec<u8> {
+pub(super) fn encode(rows: &[RowRef<'_>]) -> Vec<u8> {
     let mut out = Out(Vec::with_capacity(HEADER.len() + rows.len() * 512));
     out.0.extend_from_slice(HEADER);
     rows.iter().for_each(|row| out.row(row));
@@ -33,7 +33,7 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
 struct Out(Vec<u8>);
 
 impl Out {
-    fn row(&mut self, row: &Row<'_>) {
+    fn row(&mut self, row: &RowRef<'_>) {
         self.0.extend_from_slice(&COLUMNS.to_be_bytes());
         self.long(place_of(row.id));
         self.field(row.id.0.as_bytes());

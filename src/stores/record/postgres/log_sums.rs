@@ -14,7 +14,7 @@ use super::columns::{Columns, int, opt_micros, unreadable};
 use super::scopes::{EVERYTHING, Scopes};
 use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::KeyId;
-use crate::domain::row::Row;
+use crate::domain::row::RowRef;
 use crate::domain::time::Timestamp;
 use crate::stores::record::RecordError;
 use crate::stores::record::cells::Width;
@@ -55,15 +55,15 @@ struct KeyUsage<'a> {
 
 impl<'a> Sums<'a> {
     /// Counts a row.
-    pub(super) fn add(&mut self, row: &'a Row<'_>, scopes: Scopes) {
+    pub(super) fn add(&mut self, row: &RowRef<'a>, scopes: Scopes) {
         let cell = Width::Cell.cell_of(row.at);
-        self.cells.entry((scopes, cell)).or_default().add(&totals_of(row));
-        let count = count_of(row);
+        self.cells.entry((scopes, cell)).or_default().add(&Totals::of(row));
+        let count = Count::of(row);
         for part in parts_of(row).into_iter().flatten() {
             self.parts.entry((scopes, cell, part)).or_default().add(&count);
         }
         // Nobody pays for a caller that stayed unknown, so no key is counted for it.
-        if let (Some(key), Some(organization)) = (row.key, row.organization.as_deref()) {
+        if let (Some(key), Some(organization)) = (row.key, row.organization) {
             let usage = self.keys.entry(key).or_insert(KeyUsage { organization, ..KeyUsage::default() });
             usage.rows += 1;
             usage.admitted += u64::from(row.admitted);
@@ -118,33 +118,13 @@ fn sums_of(scopes: Scopes, cell: u64) -> [Option<Of>; 6] {
     [own, own_day, organization, organization_day, all, all_day]
 }
 
-/// What one row adds to a sum.
-pub(super) fn totals_of(row: &Row<'_>) -> Totals {
-    let of_admitted = |micros| if row.admitted { micros } else { 0 };
-    Totals {
-        admitted: u64::from(row.admitted),
-        refused: u64::from(!row.admitted),
-        success: u64::from(row.outcome == Some(Outcome::Success)),
-        cost: row.cost,
-        first_byte_micros: of_admitted(row.first_byte_micros),
-        total_micros: of_admitted(row.total_micros),
-        bytes_in: row.bytes_in,
-        bytes_out: row.bytes_out,
-    }
-}
-
-/// What one row adds to each of its parts.
-pub(super) fn count_of(row: &Row<'_>) -> Count {
-    Count { requests: 1, success: u64::from(row.outcome == Some(Outcome::Success)), cost: row.cost }
-}
-
 /// The parts of a sum that one row is counted in.
-pub(super) fn parts_of<'a>(row: &'a Row<'_>) -> [Option<Part<'a>>; 3] {
+pub(super) fn parts_of<'a>(row: &RowRef<'a>) -> [Option<Part<'a>>; 3] {
     let failed = row.outcome != Some(Outcome::Success);
-    let code = Some(&*row.code).filter(|code| !code.is_empty()).map(Name::Text);
+    let code = Some(row.code).filter(|code| !code.is_empty()).map(Name::Text);
     [
-        row.tier.as_deref().map(|tier| Part::Tier(Some(Name::Text(tier)))),
-        row.domain.as_deref().map(|domain| Part::Domain(Some(Name::Text(domain)))),
+        row.tier.map(|tier| Part::Tier(Some(Name::Text(tier)))),
+        row.domain.map(|domain| Part::Domain(Some(Name::Text(domain)))),
         failed.then_some(Part::Failure(row.status, code)),
     ]
 }

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::columns::Columns;
-use crate::domain::row::Row;
+use crate::domain::row::RowRef;
 use crate::stores::record::RecordError;
 use crate::stores::record::reports::Scope;
 
@@ -34,7 +34,7 @@ impl Known {
     pub(super) async fn learn(
         &mut self,
         tx: &mut PgConnection,
-        rows: &[&Row<'_>],
+        rows: &[&RowRef<'_>],
     ) -> Result<(), RecordError> {
         if self.0.len() >= KNOWN_MAX {
             self.0.clear();
@@ -75,7 +75,7 @@ impl Known {
     }
 
     /// The scopes of a row that was learnt.
-    pub(super) fn of(&self, row: &Row<'_>) -> Result<Scopes, RecordError> {
+    pub(super) fn of(&self, row: &RowRef<'_>) -> Result<Scopes, RecordError> {
         let Some([own, organization]) = names(row) else {
             return Ok(Scopes { own: NOBODY, organization: None });
         };
@@ -88,7 +88,7 @@ impl Known {
 }
 
 /// What the scopes of a row are known by.
-fn names(row: &Row<'_>) -> Option<[(i16, Uuid, String); 2]> {
+fn names(row: &RowRef<'_>) -> Option<[(i16, Uuid, String); 2]> {
     let organization = row.organization.as_deref()?;
     let key = row.key.map_or(Uuid::nil(), |key| key.0);
     Some([(0, key, organization.to_owned()), (1, Uuid::nil(), organization.to_owned())])

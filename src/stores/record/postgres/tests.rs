@@ -255,14 +255,14 @@ async fn dead_connections_are_found_before_they_are_used() {
     let mut server = Postgres::start();
     let record = open(&server).await;
     record.create_organization(&org("acme"), &actor(), now()).await.unwrap();
-    record.ship(&Shipment { rows: vec![story::written()], ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: vec![story::written()].into(), ..Shipment::default() }).await.unwrap();
     for _ in 0..2 {
         server.kill();
         assert!(record.organization("acme").await.is_err());
         server.start_again();
         record.organization("acme").await.unwrap();
         // The log's own connection says so once, and is made anew.
-        let twice = Shipment { rows: vec![story::written()], ..Shipment::default() };
+        let twice = Shipment { rows: vec![story::written()].into(), ..Shipment::default() };
         let shipped = record.ship(&twice).await;
         assert!(shipped.is_err() && record.ship(&twice).await.is_ok(), "{shipped:?}");
     }
@@ -274,7 +274,7 @@ async fn a_row_is_read_as_it_was_written() {
     let server = Postgres::start();
     let record = open(&server).await;
     let row = story::written();
-    record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: vec![row.clone()].into(), ..Shipment::default() }).await.unwrap();
     let seen =
         sqlx::query("SELECT *, host(address) AS host FROM requests").fetch_one(&record.pool).await.unwrap();
     let int = |name: &str| seen.try_get::<i64, _>(name).unwrap();
@@ -356,7 +356,7 @@ async fn a_day_that_is_older_than_the_retention_is_dropped_as_a_whole() {
     let server = Postgres::start();
     let record = open(&server).await;
     let rows: Vec<_> = (0..3_000).map(story::made_up).collect();
-    record.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: rows.into(), ..Shipment::default() }).await.unwrap();
     let partitions = async || {
         let sql = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'requests'::regclass ORDER BY 1";
         let rows = sqlx::query(sql).fetch_all(&record.pool).await.unwrap();
@@ -411,7 +411,7 @@ async fn what_postgresql_cannot_hold_is_kept_as_near_as_it_can() {
     let server = Postgres::start();
     let record = open(&server).await;
     let row = crate::domain::row::Row { path: "/a\0b".into(), ..story::written() };
-    record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: vec![row.clone()].into(), ..Shipment::default() }).await.unwrap();
     let seen = record.log_row(row.id).await.unwrap().unwrap();
     assert_eq!(seen.row.path, "/a\u{fffd}b");
 }

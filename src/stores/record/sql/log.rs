@@ -11,7 +11,7 @@ use crate::stores::record::{LogRecord, OrgUsage, RecordError, Shipment, UsageCel
 
 #[async_trait]
 impl LogRecord for Record {
-    async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
+    async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError> {
         self.ship(shipment).await
     }
     async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {

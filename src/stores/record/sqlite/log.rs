@@ -26,14 +26,12 @@ use uuid::Uuid;
 
 use super::SqliteRecord;
 use super::columns::{int, micros};
-use super::jobs::{self, Job};
-use super::log_rows::Rows;
 use super::log_take::{Counted, Room, logged_of, take_rows};
 use super::names::Names;
 use super::old_log;
 use crate::domain::id::RequestId;
 use crate::domain::row::Admission;
-use crate::stores::record::{RecordError, Shipment};
+use crate::stores::record::{RecordError, Rows, Shipment};
 
 /// Pages of the write-ahead log from which on they are moved to the file: 32 MiB. Beside what is written, which only
 /// waits where it has come to [`PAGES_MAX`] meanwhile.
@@ -51,8 +49,6 @@ pub(super) struct LogWriter {
     path: PathBuf,
     busy_timeout: Duration,
     connection: Mutex<Option<Writer>>,
-    /// Room for the rows of a batch.
-    rows: Mutex<Rows>,
     /// What moves the write-ahead log to the file.
     mover: Mutex<Option<Connection>>,
 }
@@ -68,7 +64,6 @@ struct Writer {
 struct Parcel {
     spool: Uuid,
     rows: Rows,
-    jobs: Vec<Job>,
     carried: Vec<Carried>,
     finished: Vec<RequestId>,
     cursor: Option<(String, i64)>,
@@ -80,28 +75,17 @@ struct Parcel {
 type Carried = (RequestId, i64, Option<[u8; 16]>, Option<String>, Option<String>, i64, i64);
 
 impl SqliteRecord {
-    pub(super) async fn ship(&self, shipment: &Shipment<'_>) -> Result<(), RecordError> {
-        let mut rows = std::mem::take(&mut *self.log.rows.lock());
-        rows.pack(&shipment.rows);
+    pub(super) async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError> {
         let parcel = Parcel {
             spool: shipment.spool,
-            rows,
-            jobs: shipment.rows.iter().filter_map(jobs::of).collect(),
+            rows: shipment.rows.clone(),
             carried: shipment.carried.iter().map(carried).collect(),
             finished: shipment.finished.iter().copied().map(RequestId).collect(),
             cursor: shipment.cursor.as_ref().map(|(segment, at)| (segment.clone(), int(*at))),
             number: shipment.number.map(int),
             forgotten: shipment.forgotten.clone(),
         };
-        let log = Arc::clone(&self.log);
-        let take = move |writer: &mut Writer| {
-            let taken = writer.take(&parcel);
-            if parcel.rows.is_small() {
-                *log.rows.lock() = parcel.rows;
-            }
-            taken
-        };
-        self.write_log(take).await
+        self.write_log(move |writer| writer.take(&parcel)).await
     }
 
     /// Brings the rows of a file from an older version into sheets.
@@ -148,13 +132,7 @@ impl SqliteRecord {
 
 impl LogWriter {
     pub(super) fn new(path: PathBuf, busy_timeout: Duration) -> Self {
-        Self {
-            path,
-            busy_timeout,
-            connection: Mutex::new(None),
-            rows: Mutex::default(),
-            mover: Mutex::new(None),
-        }
+        Self { path, busy_timeout, connection: Mutex::new(None), mover: Mutex::new(None) }
     }
 
     /// Ends the connections.
@@ -233,7 +211,6 @@ impl Writer {
     fn take(&mut self, parcel: &Parcel) -> Result<(), RecordError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         take_rows(&tx, &mut self.names, &parcel.rows, &mut self.room, Counted::Now)?;
-        jobs::take(&tx, &parcel.jobs)?;
         carry(&tx, parcel.spool, &parcel.carried)?;
         tx.execute(
             "INSERT INTO spools (id, seen_at, shipped) VALUES (?, unixepoch(), ?)

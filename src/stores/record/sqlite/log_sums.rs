@@ -3,6 +3,8 @@
 //! A row is counted once, in the five minutes of its key; what its organization, everything and their days get is
 //! added up from those when the batch is done.
 
+use std::collections::BTreeMap;
+
 use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
@@ -36,7 +38,6 @@ pub(super) struct Sum<'a> {
 pub(super) struct Sums<'a> {
     /// By the own scope of rows, and their five minutes.
     cells: AHashMap<(Scopes, u64), Gathered<'a>>,
-    keys: AHashMap<KeyId, KeyUsage<'a>>,
 }
 
 #[derive(Default)]
@@ -55,7 +56,10 @@ const PARTS: usize = 64;
 /// Rows of five minutes of one key.
 #[derive(Default)]
 struct Gathered<'a> {
+    /// Whose they are. Nobody pays for a caller that stayed unknown, so no key is counted for it.
+    of: Option<(KeyId, &'a str)>,
     totals: Totals,
+    last_admitted: Option<Timestamp>,
     /// In no order, and equal ones apart.
     parts: Parts<'a>,
     /// How many were left when equal ones were last added together.
@@ -79,30 +83,36 @@ impl<'a> Gathered<'a> {
 impl<'a> Sums<'a> {
     /// Counts a row.
     pub(super) fn add(&mut self, row: &Named<'a>) {
-        let facts = row.facts;
+        let Named { row: facts, .. } = row;
         let cell = (row.scopes, Width::Cell.cell_of(facts.at));
-        let cell = self.cells.entry(cell).or_default();
-        cell.totals.add(&totals_of(row));
-        let count = Count {
-            requests: 1,
-            success: u64::from(facts.outcome == Some(Outcome::Success)),
-            cost: facts.cost,
-        };
+        let cell = self
+            .cells
+            .entry(cell)
+            .or_insert_with(|| Gathered { of: facts.key.zip(facts.organization), ..Gathered::default() });
+        cell.totals.add(&Totals::of(facts));
+        cell.last_admitted = cell.last_admitted.max(facts.admitted.then_some(facts.at));
+        let count = Count::of(facts);
         for part in parts_of(row).into_iter().flatten() {
             cell.add(part, count);
         }
-        // Nobody pays for a caller that stayed unknown, so no key is counted for it.
-        if let (Some(key), Some(organization)) = (facts.key, row.organization) {
-            let usage = self.keys.entry(key).or_insert(KeyUsage { organization, ..KeyUsage::default() });
-            usage.rows += 1;
-            usage.admitted += u64::from(facts.admitted);
-            usage.last_admitted = usage.last_admitted.max(facts.admitted.then_some(facts.at));
+    }
+
+    /// What every key used.
+    fn keys(&self) -> BTreeMap<KeyId, KeyUsage<'a>> {
+        let mut keys = BTreeMap::new();
+        for cell in self.cells.values() {
+            let Some((key, organization)) = cell.of else { continue };
+            let usage = keys.entry(key).or_insert(KeyUsage { organization, ..KeyUsage::default() });
+            usage.admitted += cell.totals.admitted;
+            usage.rows += cell.totals.admitted + cell.totals.refused;
+            usage.last_admitted = usage.last_admitted.max(cell.last_admitted);
         }
+        keys
     }
 
     /// Adds what was gathered to the tables, each in the order of its keys.
     pub(super) fn write(self, db: &Connection) -> rusqlite::Result<()> {
-        write_keys(db, self.keys)?;
+        write_keys(db, self.keys())?;
         let mut table = Table::prepare(db)?;
         let (mut sums, mut parts) = (Vec::new(), Vec::new());
         for ((scopes, cell), mut gathered) in self.cells {
@@ -139,25 +149,9 @@ fn sums_of(scopes: Scopes, cell: u64) -> [Option<Of>; 6] {
     [own, own_day, organization, organization_day, all, all_day]
 }
 
-/// What one row adds to a sum.
-pub(super) fn totals_of(row: &Named<'_>) -> Totals {
-    let facts = row.facts;
-    let of_admitted = |micros| if facts.admitted { micros } else { 0 };
-    Totals {
-        admitted: u64::from(facts.admitted),
-        refused: u64::from(!facts.admitted),
-        success: u64::from(facts.outcome == Some(Outcome::Success)),
-        cost: facts.cost,
-        first_byte_micros: of_admitted(facts.first_byte_micros),
-        total_micros: of_admitted(facts.total_micros),
-        bytes_in: facts.bytes_in,
-        bytes_out: facts.bytes_out,
-    }
-}
-
 /// The parts of a sum that one row is counted in.
 pub(super) fn parts_of<'a>(row: &Named<'a>) -> [Option<Part<'a>>; 3] {
-    let facts = row.facts;
+    let facts = &row.row;
     let failed = facts.outcome != Some(Outcome::Success);
     [
         row.tier().map(|tier| Part::Tier(Some(tier))),
@@ -249,7 +243,7 @@ pub(super) fn unreadable() -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Blob, what.into())
 }
 
-fn write_keys(db: &Connection, keys: AHashMap<KeyId, KeyUsage<'_>>) -> rusqlite::Result<()> {
+fn write_keys(db: &Connection, keys: BTreeMap<KeyId, KeyUsage<'_>>) -> rusqlite::Result<()> {
     let mut add = db.prepare(
         "INSERT INTO key_usage (key, organization, requests, rows, last_used_at) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET
@@ -257,8 +251,6 @@ fn write_keys(db: &Connection, keys: AHashMap<KeyId, KeyUsage<'_>>) -> rusqlite:
              last_used_at = coalesce(max(last_used_at, excluded.last_used_at),
                                      last_used_at, excluded.last_used_at)",
     )?;
-    let mut keys: Vec<_> = keys.into_iter().collect();
-    keys.sort_unstable_by_key(|(key, _)| *key);
     for (key, usage) in keys {
         add.execute((
             key.0.as_bytes(),

@@ -5,13 +5,14 @@ use std::collections::hash_map::Entry as Slot;
 use ahash::{AHashMap, AHashSet};
 use rusqlite::Connection;
 
+use super::jobs;
 use super::log_blocks::{Blocks, Entry, OWN_ROWS, WIDE_ROWS};
-use super::log_rows::{Named, Rows, place_of};
+use super::log_rows::{Named, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};
 use super::sheets::{Reader, Writer};
 use crate::domain::id::RequestId;
-use crate::stores::record::RecordError;
+use crate::stores::record::{RecordError, Rows};
 
 /// Places looked at for one row. Each is taken by another row of the same millisecond, so that in truth it is
 /// one, and two once in 100,000 rows; the bound is for a file that somebody else filled.
@@ -26,9 +27,14 @@ pub(super) enum Counted {
     Before,
 }
 
-/// What is of use while a batch is taken: kept for the next, as is [`Rows`].
+/// Rows that room is kept for from one batch to the next: some 10 MiB.
+const KEPT_ROWS: usize = 80_000;
+
+/// What is of use while a batch is taken: kept for the next, as the kernel clears memory that is new.
 #[derive(Debug, Default)]
 pub(super) struct Room {
+    /// Places, and the rows that stand there.
+    placed: Vec<(i64, usize)>,
     entries: Vec<(Scopes, Entry)>,
     run: Vec<Entry>,
     /// Where in `run` the next entry of a scope goes.
@@ -44,13 +50,14 @@ pub(super) fn take_rows(
     counted: Counted,
 ) -> Result<(), RecordError> {
     let mut blocks = Blocks::prepare(db)?;
-    let placed = places(db, &mut blocks, rows)?;
+    place(db, &mut blocks, rows, &mut room.placed)?;
     let mut writer = Writer::begin(db)?;
-    let mut sums = Sums::default();
+    let (mut sums, mut jobs) = (Sums::default(), Vec::new());
     room.entries.clear();
-    for (place, at) in placed {
-        let Some(row) = rows.get(at) else { continue };
-        let row = Named::new(place, &row, names, db)?;
+    for (place, at) in &room.placed {
+        let row = rows.read(*at)?;
+        jobs.extend(jobs::of(&row));
+        let row = Named::new(*place, row, names, db)?;
         let number = writer.push(&row)?;
         room.entries.push((row.scopes, row.entry(number)));
         if counted == Counted::Now {
@@ -60,19 +67,28 @@ pub(super) fn take_rows(
     writer.finish()?;
     list(&mut blocks, room)?;
     sums.write(db)?;
-    if !rows.is_small() {
+    jobs::take(db, &jobs)?;
+    if rows.len() > KEPT_ROWS {
         *room = Room::default();
     }
     Ok(())
 }
 
-/// Which rows are new, and where each stands: in the order of their places.
-fn places(db: &Connection, blocks: &mut Blocks<'_>, rows: &Rows) -> Result<Vec<(i64, usize)>, RecordError> {
-    let first: Vec<_> = rows.places().collect();
+/// Which rows are new, and where each stands: in the order of their places, so that they are appended, whatever order they
+/// ended in.
+fn place(
+    db: &Connection,
+    blocks: &mut Blocks<'_>,
+    rows: &Rows,
+    placed: &mut Vec<(i64, usize)>,
+) -> Result<(), RecordError> {
+    placed.clear();
+    placed.extend(rows.ids().map(place_of).zip(0..));
+    placed.sort_unstable();
+    let first: Vec<_> = placed.iter().map(|(place, _)| *place).collect();
     let taken = blocks.taken(&first)?;
-    let mut placed: Vec<_> = first.iter().copied().zip(0..).collect();
     if taken.is_empty() && first.windows(2).all(|pair| pair[0] < pair[1]) {
-        return Ok(placed);
+        return Ok(());
     }
     // Rows of this batch or of the log stand where others belong: by chance, or as they are the same.
     let mut reader = Reader::new(db)?;
@@ -111,7 +127,8 @@ fn places(db: &Connection, blocks: &mut Blocks<'_>, rows: &Rows) -> Result<Vec<(
         }
     }
     settled.sort_unstable();
-    Ok(settled)
+    *placed = settled;
+    Ok(())
 }
 
 /// Lists rows, which are in the order of their places, in the blocks of their scopes.

@@ -7,7 +7,6 @@ use rusqlite::{Connection, Row as Columns, TransactionBehavior};
 use uuid::Uuid;
 
 use super::columns::{key_id, unreadable};
-use super::log_rows::Rows;
 use super::log_take::{Counted, Room, take_rows};
 use super::names::Names;
 use super::sheets::go_on_from;
@@ -29,9 +28,7 @@ pub(super) fn take_over(db: &mut Connection, names: &mut Names) -> Result<(), Re
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (rows, last) = oldest(&tx)?;
         if let Some(last) = last {
-            let mut packed = Rows::default();
-            packed.pack(&rows);
-            take_rows(&tx, names, &packed, &mut Room::default(), Counted::Before)?;
+            take_rows(&tx, names, &rows.into(), &mut Room::default(), Counted::Before)?;
             tx.execute("DELETE FROM old_requests WHERE place <= ?", [last])?;
             tx.commit()?;
             continue;

@@ -212,7 +212,7 @@ async fn a_row_is_read_as_it_was_written() {
     let dir = TempDir::new().unwrap();
     let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
     let row = story::written();
-    record.ship(&Shipment { rows: vec![row.clone()], ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: vec![row.clone()].into(), ..Shipment::default() }).await.unwrap();
     let logged = record.log_row(row.id).await.unwrap().unwrap();
     assert_eq!(logged.row, row);
     assert_eq!(logged.place.0, 1_800_000_001_000 << 21 | 5);
@@ -229,7 +229,7 @@ async fn a_drift_planted_by_hand_is_found_and_repaired() {
     let dir = TempDir::new().unwrap();
     let record = SqliteRecord::open(&dir.path().join("tollgate.db")).await.unwrap();
     let rows: Vec<_> = (0..500).map(story::made_up).collect();
-    record.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: rows.into(), ..Shipment::default() }).await.unwrap();
     let span = Span { since: Timestamp::default(), until: Timestamp::from_seconds(2_000_000_000) };
     let before = record.totals(&Scope::Everything, span).await.unwrap();
     let a_cell =
@@ -275,7 +275,7 @@ async fn the_log_waits_for_another_process_only_so_long_and_goes_on() {
     let path = dir.path().join("tollgate.db");
     let one = SqliteRecord::open(&path).await.unwrap();
     let two = SqliteRecord::open_waiting(&path, Duration::from_millis(20)).await.unwrap();
-    let shipment = || Shipment { rows: vec![story::written()], ..Shipment::default() };
+    let shipment = || Shipment { rows: vec![story::written()].into(), ..Shipment::default() };
     let turn = one.write().await.unwrap();
     let late = two.ship(&shipment()).await;
     assert!(matches!(late, Err(RecordError::Unavailable(_))), "{late:?}");

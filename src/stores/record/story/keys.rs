@@ -139,7 +139,7 @@ pub(crate) async fn only_a_key_never_used_is_deleted([one, two]: Handles) {
         estimate: Cost::default(),
     };
     let shipment = Shipment {
-        rows: vec![row(1, Some(used.id), false, 1)],
+        rows: vec![row(1, Some(used.id), false, 1)].into(),
         carried: vec![admission],
         ..Shipment::default()
     };

@@ -19,11 +19,11 @@ pub(crate) async fn a_batch_moved_twice_counts_once([one, two]: Handles) {
     };
     for _ in 0..2 {
         let cursor = Some(("a".to_owned(), 4_096));
-        one.ship(&Shipment { rows: rows(), cursor, ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { rows: rows().into(), cursor, ..Shipment::default() }).await.unwrap();
     }
     // A batch that overlaps counts what is new in it.
     one.ship(&Shipment {
-        rows: vec![row(450, Some(key), true, 450), row(451, Some(key), true, 451)],
+        rows: vec![row(450, Some(key), true, 450), row(451, Some(key), true, 451)].into(),
         ..Shipment::default()
     })
     .await
@@ -74,7 +74,7 @@ pub(crate) async fn usage_says_up_to_which_batch_of_each_spool_it_goes([one, two
     assert_eq!(of(0).await, [].into());
     for (n, spool, number) in [(1, own, Some(70)), (2, own, Some(71)), (3, other, Some(9)), (4, own, None)] {
         let rows = vec![row(n, None, true, n)];
-        one.ship(&Shipment { spool, rows, number, ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { spool, rows: rows.into(), number, ..Shipment::default() }).await.unwrap();
     }
     assert_eq!(of(4).await, [(own, 71), (other, 9)].into(), "a part of a batch is none");
     two.carried(own).await.unwrap();
@@ -105,8 +105,11 @@ pub(crate) async fn a_carried_admission_stays_until_its_row_arrives([one, two]: 
     let carry = Shipment { carried: vec![admission(1), admission(2)], ..Shipment::default() };
     one.ship(&carry).await.unwrap();
     assert_eq!(two.carried(Uuid::nil()).await.unwrap(), [admission(1), admission(2)]);
-    let end =
-        Shipment { rows: vec![row(1, None, true, 1)], finished: vec![id(1, at(1)).0], ..Shipment::default() };
+    let end = Shipment {
+        rows: vec![row(1, None, true, 1)].into(),
+        finished: vec![id(1, at(1)).0],
+        ..Shipment::default()
+    };
     one.ship(&end).await.unwrap();
     // The first batch again must not bring the ended one back.
     one.ship(&carry).await.unwrap();
@@ -167,7 +170,9 @@ pub(crate) async fn a_request_counts_when_it_was_admitted([one, two]: Handles) {
     let ahead = Row { id: id(2, at(90)), ..row(2, None, true, 61) };
     let before = Row { id: id(3, at(60)), ..row(3, None, true, 59) };
     let refused = row(4, None, false, 60);
-    one.ship(&Shipment { rows: vec![ahead, waited, before, refused], ..Shipment::default() }).await.unwrap();
+    one.ship(&Shipment { rows: vec![ahead, waited, before, refused].into(), ..Shipment::default() })
+        .await
+        .unwrap();
     let seen: Vec<_> = two.admitted_since(at(60)).await.unwrap().into_iter().map(|(.., at)| at).collect();
     assert_eq!(seen, [at(60), at(61)]);
 }
@@ -202,7 +207,7 @@ pub(crate) async fn a_row_of_any_shape_is_taken([one, two]: Handles) {
     let nil = Row { id: RequestId(Uuid::nil()), ..row(4, None, true, 4) };
     for _ in 0..2 {
         let rows = vec![bare.clone(), full.clone(), any.clone(), nil.clone()];
-        one.ship(&Shipment { rows, ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { rows: rows.into(), ..Shipment::default() }).await.unwrap();
     }
     let (cells, totals) = two.usage_since(at(0)).await.unwrap();
     assert_eq!(cells.iter().map(|cell| cell.admitted).sum::<u64>(), 3, "{cells:?}");

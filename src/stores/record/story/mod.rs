@@ -22,7 +22,7 @@ use crate::domain::id::{ProjectId, RequestId, UserId};
 use crate::domain::key::{Grant, Scopes};
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
 use crate::domain::people::{Role, Session};
-use crate::domain::row::Admission;
+use crate::domain::row::{Admission, Row};
 use crate::domain::time::Period;
 
 pub(crate) use accounts::*;

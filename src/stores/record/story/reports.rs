@@ -46,7 +46,7 @@ async fn moved_in(record: &SharedRecord, rows: &[Row<'static>]) {
     let mut rows = rows.to_vec();
     rows.sort_by_key(|row| row.id.0.as_u128() % 97);
     for batch in rows.chunks(150) {
-        record.ship(&Shipment { rows: batch.to_vec(), ..Shipment::default() }).await.unwrap();
+        record.ship(&Shipment { rows: batch.to_vec().into(), ..Shipment::default() }).await.unwrap();
     }
 }
 
@@ -279,9 +279,9 @@ pub(crate) async fn who_follows_the_log_sees_each_row_once_also_late_ones([one, 
     assert_eq!((none.rows.len(), none.more), (0, false));
     // The second of these took long: it arrived before what has been seen.
     for n in [5, 3, 6] {
-        one.ship(&Shipment { rows: vec![made_up(n)], ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { rows: vec![made_up(n)].into(), ..Shipment::default() }).await.unwrap();
     }
-    one.ship(&Shipment { rows: vec![made_up(3), made_up(8), made_up(9)], ..Shipment::default() })
+    one.ship(&Shipment { rows: vec![made_up(3), made_up(8), made_up(9)].into(), ..Shipment::default() })
         .await
         .unwrap();
     let (mut seen, mut after) = (Vec::new(), end);

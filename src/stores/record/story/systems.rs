@@ -38,10 +38,10 @@ pub(crate) async fn a_job_is_of_the_project_that_made_it_first([one, two]: Handl
         made(4, "nobody's", None),
     ];
     for _ in 0..2 {
-        one.ship(&Shipment { rows: rows.clone(), ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { rows: rows.clone().into(), ..Shipment::default() }).await.unwrap();
     }
     let later = vec![made(5, "b", Some("p1"))];
-    one.ship(&Shipment { rows: later, ..Shipment::default() }).await.unwrap();
+    one.ship(&Shipment { rows: later.into(), ..Shipment::default() }).await.unwrap();
     for (job, owner) in [("a", Some("p1")), ("b", Some("p2")), ("nobody's", None), ("c", None)] {
         let found = two.job_owner(job).await.unwrap();
         assert_eq!(found.as_ref().map(ProjectId::as_str), owner, "{job}");

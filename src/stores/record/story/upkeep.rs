@@ -38,7 +38,7 @@ async fn pruned(record: &SharedRecord, keep: &Keep) -> Pruned {
 pub(crate) async fn old_rows_go_and_their_sums_stay([one, two]: Handles) {
     let rows: Vec<_> = (0..3_000).map(made_up).collect();
     for batch in rows.chunks(500) {
-        one.ship(&Shipment { rows: batch.to_vec(), ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { rows: batch.to_vec().into(), ..Shipment::default() }).await.unwrap();
     }
     let span = Span { since: at(0), until: at(30 * DAY) };
     let organization = Scope::Organization(slug("acme"));
@@ -70,7 +70,7 @@ pub(crate) async fn old_rows_go_and_their_sums_stay([one, two]: Handles) {
     assert_eq!(two.top_domains(&organization, span, 5).await.unwrap(), domains);
     assert_eq!(two.usage_since(at(0)).await.unwrap(), usage);
     // What is left is known, and not counted again.
-    one.ship(&Shipment { rows: rows[old..].to_vec(), ..Shipment::default() }).await.unwrap();
+    one.ship(&Shipment { rows: rows[old..].to_vec().into(), ..Shipment::default() }).await.unwrap();
     assert_eq!(two.totals(&organization, span).await.unwrap(), before);
     let verified = two.verify(false).await.unwrap();
     assert_eq!((verified.drifted, verified.rows > 0), (0, true), "{verified:?}");
@@ -137,7 +137,7 @@ pub(crate) async fn what_has_ended_is_dropped_and_nothing_else([one, two]: Handl
 pub(crate) async fn sums_are_verified_against_rows([one, two]: Handles) {
     assert_eq!(two.verify(false).await.unwrap(), Verified::default());
     for batch in (0..1_000).map(made_up).collect::<Vec<_>>().chunks(300) {
-        one.ship(&Shipment { rows: batch.to_vec(), ..Shipment::default() }).await.unwrap();
+        one.ship(&Shipment { rows: batch.to_vec().into(), ..Shipment::default() }).await.unwrap();
     }
     for repair in [false, true] {
         let verified = two.verify(repair).await.unwrap();

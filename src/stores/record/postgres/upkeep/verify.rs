@@ -10,14 +10,14 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::super::columns::{Columns, int, unreadable};
 use super::super::log::turn;
-use super::super::log_sums::{Of, Sum, count_of, parts_of, put, totals, totals_of};
+use super::super::log_sums::{Of, Sum, parts_of, put, totals};
 use super::super::reports::rows::logged;
 use super::super::scopes::EVERYTHING;
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};
 use crate::stores::record::RecordError;
 use crate::stores::record::cells::Width;
-use crate::stores::record::parts;
+use crate::stores::record::parts::{self, Count};
 use crate::stores::record::places::{first_place, time_of};
 use crate::stores::record::reports::Totals;
 use crate::stores::record::upkeep::{DRIFTS_MAX, Drift, Summed, Whose};
@@ -287,10 +287,9 @@ async fn from_rows(tx: &mut PgConnection, wrong: &Wrong) -> Result<(), RecordErr
     .await?;
     let rows = found.iter().map(|row| logged(&Columns(row))).collect::<Result<Vec<_>, _>>()?;
     let mut sum = Sum::default();
-    for logged in &rows {
-        sum.totals.add(&totals_of(&logged.row));
-        sum.parts
-            .extend(parts_of(&logged.row).into_iter().flatten().map(|part| (part, count_of(&logged.row))));
+    for row in rows.iter().map(|logged| logged.row.as_ref()) {
+        sum.totals.add(&Totals::of(&row));
+        sum.parts.extend(parts_of(&row).into_iter().flatten().map(|part| (part, Count::of(&row))));
     }
     write(tx, wrong, Width::Cell, sum).await
 }

@@ -67,13 +67,13 @@ impl<'t> Writer<'t> {
             self.sheet.clear_for(self.sheet.first + self.sheet.size as i64);
         }
         let sheet = &mut self.sheet;
-        let at = micros(row.facts.at);
+        let at = micros(row.row.at);
         if sheet.size == 0 {
             (sheet.base, sheet.since, sheet.until, sheet.newest) = (at, at, at, row.place);
         }
         (sheet.since, sheet.until) = (sheet.since.min(at), sheet.until.max(at));
         sheet.newest = sheet.newest.max(row.place);
-        sheet.ids.extend_from_slice(row.facts.id.0.as_bytes());
+        sheet.ids.extend_from_slice(row.row.id.0.as_bytes());
         self.row.clear();
         encode(row, at.saturating_sub(sheet.base), &mut self.row);
         jsonb::put_array(&mut sheet.rows, &self.row);
@@ -126,7 +126,7 @@ pub(in super::super) fn go_on_from(db: &Connection, from: i64) -> rusqlite::Resu
 
 /// The elements of a row, in the order in which [`Stored`](super::Stored) and the view `requests` read them.
 fn encode(row: &Named<'_>, at: i64, out: &mut Vec<u8>) {
-    let facts = row.facts;
+    let facts = &row.row;
     jsonb::put_int(out, at);
     jsonb::put_int(out, i64::from(row.scopes.own));
     jsonb::put_int(

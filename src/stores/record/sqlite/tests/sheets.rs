@@ -93,10 +93,10 @@ async fn rows_of_an_older_version_are_taken_over() {
     // They were counted when they came, and are known when they come again; followers go on from where they were.
     let end = record.log_end().await.unwrap();
     assert!(end.0 >= 42 << 20);
-    record.ship(&Shipment { rows: rows.clone(), ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: rows.clone().into(), ..Shipment::default() }).await.unwrap();
     let span = Span { since: Timestamp::default(), until: Timestamp::from_seconds(2_000_000_000) };
     assert_eq!(record.totals(&Scope::Everything, span).await.unwrap().requests(), 0);
-    record.ship(&Shipment { rows: vec![story::made_up(700)], ..Shipment::default() }).await.unwrap();
+    record.ship(&Shipment { rows: vec![story::made_up(700)].into(), ..Shipment::default() }).await.unwrap();
     assert_eq!(record.log_news(&everything, end, 10).await.unwrap().rows.len(), 1);
     assert_eq!(record.totals(&Scope::Everything, span).await.unwrap().requests(), 1);
 }

@@ -1,0 +1,128 @@
+//! Rows of a batch on their way into the record, each read where it stands.
+//!
+//! A batch is thousands of rows. Made into values first, and those into what the record stores, they go through the
+//! processor's cache several times over, and take it from the threads that serve. So a batch is handed on as the bytes that it was
+//! written as, and each row is read when it is stored.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::RecordError;
+use crate::domain::id::RequestId;
+use crate::domain::row::{Row, RowRef};
+
+/// Where rows stand.
+pub trait RowSource: Send + Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Whose row it is that stands at `at`, which is less than [`count`](Self::count).
+    fn id(&self, at: usize) -> Option<RequestId>;
+
+    /// The row at `at`; `None` where it cannot be read.
+    fn row(&self, at: usize) -> Option<RowRef<'_>>;
+}
+
+/// Rows of a batch, or a part of them.
+#[derive(Clone)]
+pub struct Rows {
+    source: Arc<dyn RowSource>,
+    span: Range<usize>,
+}
+
+impl Rows {
+    /// All rows of a source.
+    pub fn of(source: Arc<impl RowSource + 'static>) -> Self {
+        Self { span: 0..source.count(), source }
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.span.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.span.is_empty()
+    }
+
+    /// Whose rows they are, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = RequestId> {
+        self.span.clone().filter_map(|at| self.source.id(at))
+    }
+
+    /// Whose row it is that stands at `at`.
+    pub fn id(&self, at: usize) -> Option<RequestId> {
+        self.source.id(self.span.clone().nth(at)?)
+    }
+
+    /// The row at `at`.
+    ///
+    /// # Errors
+    /// [`RecordError::Refused`] where it cannot be read: it never will be.
+    pub fn read(&self, at: usize) -> Result<RowRef<'_>, RecordError> {
+        let row = self.span.clone().nth(at).and_then(|at| self.source.row(at));
+        row.ok_or_else(|| {
+            RecordError::Refused("a row of the spool is not one that this program wrote".into())
+        })
+    }
+
+    /// Every row, in their order, read one by one.
+    pub fn iter(&self) -> impl Iterator<Item = Result<RowRef<'_>, RecordError>> {
+        (0..self.len()).map(|at| self.read(at))
+    }
+
+    /// All but the first `count`.
+    pub fn behind(&self, count: usize) -> Self {
+        Self {
+            source: Arc::clone(&self.source),
+            span: self.span.end.min(self.span.start + count)..self.span.end,
+        }
+    }
+
+    /// The first half, and the second, which has at least as many.
+    pub fn halves(&self) -> (Self, Self) {
+        let middle = self.span.start + self.len() / 2;
+        let half = |span| Self { source: Arc::clone(&self.source), span };
+        (half(self.span.start..middle), half(middle..self.span.end))
+    }
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
+impl From<Vec<Row<'static>>> for Rows {
+    fn from(rows: Vec<Row<'static>>) -> Self {
+        Self::of(Arc::new(rows))
+    }
+}
+
+impl FromIterator<Row<'static>> for Rows {
+    fn from_iter<I: IntoIterator<Item = Row<'static>>>(rows: I) -> Self {
+        rows.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rows").field(&self.len()).finish()
+    }
+}
+
+impl RowSource for Vec<Row<'static>> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn id(&self, at: usize) -> Option<RequestId> {
+        self.get(at).map(|row| row.id)
+    }
+
+    fn row(&self, at: usize) -> Option<RowRef<'_>> {
+        self.get(at).map(Row::as_ref)
+    }
+}

@@ -94,9 +94,13 @@ async fn make(admin: Admin) -> Result<Made> {
         operator: true,
         membership: Some((ORGANIZATION.to_owned(), Role::Owner)),
     };
-    admin.create_user(&operator, &actor, now).await?;
-    let order =
-        KeyOrder { organization: ORGANIZATION.to_owned(), name: "demo".to_owned(), ..KeyOrder::default() };
+    let operator = admin.create_user(&operator, &actor, now).await?;
+    let order = KeyOrder {
+        organization: ORGANIZATION.to_owned(),
+        name: "demo".to_owned(),
+        created_by: Some(operator.id),
+        ..KeyOrder::default()
+    };
     let (key, secret) = admin.create_key(&order, &actor, now).await?;
     let login = admin.create_session(OPERATOR, SESSION, &actor, now).await?;
     Ok(Made { key, secret, password, token: login.token })

@@ -43,7 +43,7 @@ use super::delivery::Delivery;
 use super::grants::Grants;
 use super::people::administration;
 use super::signals::{Asked, Signals};
-use super::status::GatewayStatus;
+use super::status::{GatewayStatus, expect_answers};
 use super::stores::Stores;
 use super::systems::Systems;
 use super::upkeep;
@@ -147,6 +147,7 @@ impl Gateway {
             log_full_at: 0.into(),
         });
         status.watch(&shared);
+        expect_answers(&metrics, &config);
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
@@ -234,6 +235,7 @@ impl Gateway {
         }
         self.shared.gate.guard.reconfigure(&config.ip_guard);
         self.admin.reconfigure(Settings::from(&config));
+        expect_answers(&self.shared.metrics, &config);
         let generation = live.generation + 1;
         self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
         tracing::info!("the configuration was reloaded");

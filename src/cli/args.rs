@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::domain::limit::SpendLimit;
 use crate::domain::time::{Period, Timestamp};
@@ -86,6 +86,7 @@ impl From<PeriodArg> for Period {
 /// A spend limit, or its removal.
 #[derive(Debug, Args)]
 #[group(id = "spend_limit", required = true, multiple = true)]
+#[command(group(ArgGroup::new("caps").args(["requests", "microcents"]).multiple(true)))]
 pub(super) struct LimitArgs {
     /// Requests per period.
     #[arg(long, value_name = "N", value_parser = cap, allow_negative_numbers = true, requires = "period")]
@@ -94,7 +95,7 @@ pub(super) struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = cap, allow_negative_numbers = true, requires = "period")]
     microcents: Option<u64>,
     /// The period, by the calendar in UTC.
-    #[arg(long)]
+    #[arg(long, requires = "caps")]
     period: Option<PeriodArg>,
     /// Keep the limit, but let it refuse nothing.
     #[arg(long, requires = "period")]

@@ -359,19 +359,30 @@ pub struct IpGuard {
     pub addresses_max: usize,
 }
 
-/// `[systems]`: each on or off, whatever the file said.
+/// `[systems]`: where each is answered, whatever the file said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Systems {
     /// AlterLab's.
-    pub alterlab: bool,
+    pub alterlab: Answered,
     /// AzScraper's.
-    pub azscraper: bool,
+    pub azscraper: Answered,
     /// Piloterr's.
-    pub piloterr: bool,
+    pub piloterr: Answered,
     /// Jobs kept in memory, of those that routes remember.
     pub jobs_max: usize,
     /// Whether AzScraper's `POST /auth/register` makes accounts.
     pub register: bool,
+}
+
+/// On which listeners a system is answered. In this order: what is answered to clients is to operators, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answered {
+    /// On none.
+    Nowhere,
+    /// On the operators' alone: on the clients' its paths are the upstream's.
+    Control,
+    /// On both.
+    Everywhere,
 }
 
 /// `[billing]`

@@ -133,13 +133,13 @@ fn limits_and_quotas_of_a_key_are_set_and_cleared() {
     for (line, says) in [
         ("key limit ci --org acme", "--clear"),
         ("key limit ci --org acme --requests 5", "--period"),
-        ("key limit ci --org acme --period daily", "limits: give requests"),
+        ("key limit ci --org acme --period daily", "--requests"),
         ("key limit ci --org acme --requests 5 --period yearly", "daily"),
         ("key limit ci --org acme --requests -5 --period daily", "whole number"),
         ("key limit ci --org acme --clear --requests 5 --period daily", "--clear"),
         ("key quotas ci --org acme", "--total"),
         ("key quotas ci --org acme --total many", "none"),
-        ("org limit acme --period daily --disabled", "limits: give requests"),
+        ("org limit acme --period daily --disabled", "--requests"),
     ] {
         place.refused(line, 2, says);
     }

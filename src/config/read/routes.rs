@@ -149,5 +149,10 @@ fn status(field: &Field<'_>) -> Option<u16> {
 }
 
 fn outcome(field: &Field<'_>) -> Option<Outcome> {
-    field.choice(&Outcome::ALL.map(|outcome| (outcome.name(), outcome)))
+    if field.text()? == Outcome::Crashed.name() {
+        // Of such a request nothing is known but that it was admitted.
+        return field.wrong("what the gateway died with costs nothing", "leave it out");
+    }
+    let known = Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Crashed);
+    field.choice(&known.map(|outcome| (outcome.name(), *outcome)).collect::<Vec<_>>())
 }

@@ -41,7 +41,7 @@ pub enum Counters {
 pub enum Unclaimed {
     /// A limit has no room.
     Denied(Denial),
-    /// The counters are at their own bound of keys.
+    /// The counters are at a bound of their own: of keys, or of how long a request waits for them.
     Full,
     /// The counters are out of reach, and the configuration wants nobody admitted then.
     Unavailable,
@@ -143,6 +143,14 @@ impl Counters {
         match self {
             Self::Memory(memory) => memory.is_restored(),
             Self::Redis(_) => true,
+        }
+    }
+
+    /// Whether nobody is admitted, as the other process is out of reach and `counters.on_outage` is `closed`.
+    pub fn refuses_all(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.refuses_all(),
         }
     }
 

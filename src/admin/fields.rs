@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::AdminError;
 use crate::domain::key::Scopes;
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
+use crate::domain::secret::is_well_formed;
 use crate::domain::time::Timestamp;
 
 /// Longest name of an organization, project or key, in characters.
@@ -25,6 +26,10 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<String, AdminError
             field,
             format!("give 1 to {NAME_CHARS_MAX} characters, without line breaks and control characters"),
         ));
+    }
+    // Names are kept and shown as they are.
+    if is_well_formed(text.as_bytes()) {
+        return Err(AdminError::invalid(field, "that is a key's secret: give it a name"));
     }
     Ok(text.to_owned())
 }
@@ -160,6 +165,8 @@ mod tests {
         for wrong in ["", "  ", "a\nb", "a\u{7}", &"a".repeat(101)] {
             says(name("name", wrong), "name", "1 to 100");
         }
+        let secret = crate::domain::secret::Secret::from_entropy("sk_live_", &[7; 64]).unwrap();
+        says(name("name", secret.expose()), "name", "a key's secret");
     }
 
     #[test]

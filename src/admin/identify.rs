@@ -44,7 +44,7 @@ impl Admin {
             Credential::Token(token) => self.person(token, from, now).await,
             Credential::Key(key) => self.program(key, from, now).await,
             Credential::Either(text) => {
-                let ours = is_well_formed(text.as_bytes(), &self.settings.load().prefix);
+                let ours = is_well_formed(text.as_bytes());
                 if !ours && text.split('.').count() == 3 {
                     self.person(text, from, now).await
                 } else {
@@ -115,7 +115,7 @@ impl Admin {
 
     async fn program(&self, key: &str, from: IpAddr, now: Timestamp) -> Result<Caller, AdminError> {
         let invalid = AdminError::InvalidKey;
-        let well_formed = is_well_formed(key.as_bytes(), &self.settings.load().prefix);
+        let well_formed = is_well_formed(key.as_bytes());
         if !well_formed && (key.is_empty() || key.len() > SECRET_BYTES_MAX) {
             return Err(invalid(Refusal::InvalidApiKey));
         }

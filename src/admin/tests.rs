@@ -55,7 +55,7 @@ async fn a_made_secret_leads_to_its_key_and_a_rotated_one_to_the_same() {
     admin.create_organization("acme", "free", &actor(), NOW).await.unwrap();
     let order = KeyOrder { organization: "acme".into(), name: " ci ".into(), ..KeyOrder::default() };
     let (key, secret) = admin.create_key(&order, &actor(), NOW).await.unwrap();
-    assert!(is_well_formed(secret.expose().as_bytes(), "sk_live_"));
+    assert!(is_well_formed(secret.expose().as_bytes()));
     assert_eq!((key.name.as_str(), key.category.as_str()), ("ci", "production"));
     assert_eq!(key.hint, secret.hint());
     let (rotated, new) = admin.rotate_key(key.id, Duration::ZERO, &actor(), NOW).await.unwrap();

@@ -31,7 +31,7 @@ impl Named {
 
     pub(super) async fn find(&self, context: &Context) -> Result<Key, Failure> {
         // What was given may be a secret, so it is not said again; imported ones have any shape.
-        let secret = is_well_formed(self.key.as_bytes(), &context.config.keys.prefix);
+        let secret = is_well_formed(self.key.as_bytes());
         if secret || (self.org.is_none() && uuid::Uuid::try_parse(&self.key).is_err()) {
             let what =
                 if secret { "that is a key's secret, not its id" } else { "that is no key's id (a UUID)" };

@@ -15,6 +15,8 @@ pub const RANDOM_CHARS: usize = 26;
 pub const CHECKSUM_CHARS: usize = 6;
 /// Characters of a key after its prefix.
 pub const BODY_CHARS: usize = RANDOM_CHARS + CHECKSUM_CHARS;
+/// Longest prefix of a key.
+pub const PREFIX_CHARS_MAX: usize = 32;
 /// Longest text that is taken for a credential at all, in bytes. Imported keys may have any shape below this.
 pub const SECRET_BYTES_MAX: usize = 512;
 
@@ -63,10 +65,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether `text` has the shape of our keys: prefix, length, alphabet and checksum.
-pub fn is_well_formed(text: &[u8], prefix: &str) -> bool {
-    let Some(body) = text.strip_prefix(prefix.as_bytes()) else { return false };
-    if body.len() != BODY_CHARS || !body.iter().all(u8::is_ascii_alphanumeric) {
+/// Whether `text` has the shape of our keys: prefix, length, alphabet and checksum. Any prefix will do, as the
+/// configured one may have been another when the key was made, and the checksum covers it.
+pub fn is_well_formed(text: &[u8]) -> bool {
+    let Some((prefix, body)) = text.len().checked_sub(BODY_CHARS).and_then(|at| text.split_at_checked(at))
+    else {
+        return false;
+    };
+    let may_lead = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if prefix.is_empty() || prefix.len() > PREFIX_CHARS_MAX || !prefix.iter().all(may_lead) {
+        return false;
+    }
+    if !body.iter().all(u8::is_ascii_alphanumeric) {
         return false;
     }
     let (head, sum) = text.split_at(text.len() - CHECKSUM_CHARS);
@@ -134,7 +144,7 @@ mod tests {
     fn a_made_key_is_well_formed_and_hides_in_debug() {
         let key = made(3);
         assert_eq!(key.expose().len(), 40);
-        assert!(is_well_formed(key.expose().as_bytes(), "sk_live_"));
+        assert!(is_well_formed(key.expose().as_bytes()));
         assert_eq!(format!("{key:?}"), "Secret(…)");
         assert!(key.expose().ends_with(key.hint()) && key.hint().len() == 4);
     }
@@ -145,11 +155,24 @@ mod tests {
         for at in 0..key.expose().len() {
             let mut bytes = key.expose().as_bytes().to_vec();
             bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
-            assert!(!is_well_formed(&bytes, "sk_live_"), "changed at {at}");
+            assert!(!is_well_formed(&bytes), "changed at {at}");
         }
         for wrong in ["", "sk_live_", "sk_live_short", "sk_test_0000000000000000000000000000000"] {
-            assert!(!is_well_formed(wrong.as_bytes(), "sk_live_"), "{wrong}");
+            assert!(!is_well_formed(wrong.as_bytes()), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_key_of_another_prefix_is_well_formed_too() {
+        let made = |prefix: &str| Secret::from_entropy(prefix, &[7; 64]).unwrap();
+        for prefix in ["a", "acme-prod_", &"p".repeat(32)] {
+            assert!(is_well_formed(made(prefix).expose().as_bytes()), "{prefix}");
+        }
+        for wrong in [made(""), made("a b_"), made("a\u{e9}_"), made(&"p".repeat(33))] {
+            assert!(!is_well_formed(wrong.expose().as_bytes()), "{}", wrong.expose());
+        }
+        let other = made("acme_").expose().replacen("acme_", "sk_live_", 1);
+        assert!(!is_well_formed(other.as_bytes()), "the checksum covers the prefix");
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub fn find(
     for (position, source) in keys.sources.iter().enumerate() {
         if let Some(found) = found {
             let mut differs = false;
-            each_text(source, headers, query, &keys.prefix, |text| {
-                differs |= read(text, &keys.prefix, false).is_some_and(|key| key.digest != found.digest);
+            each_text(source, headers, query, |text| {
+                differs |= read(text, false).is_some_and(|key| key.digest != found.digest);
             });
             if differs {
                 return Err(Refusal::AmbiguousCredentials);
@@ -59,8 +59,8 @@ pub fn find(
             continue;
         }
         let mut heard = Heard::Nothing;
-        each_text(source, headers, query, &keys.prefix, |text| {
-            heard = heard.and(read(text, &keys.prefix, any_shape));
+        each_text(source, headers, query, |text| {
+            heard = heard.and(read(text, any_shape));
         });
         match heard {
             Heard::Nothing => {}
@@ -94,9 +94,9 @@ pub fn strip(headers: &mut HeaderMap, query: Option<&str>, keys: &Keys, found: O
     let mut left = Query::Unchanged;
     for (position, source) in keys.sources.iter().enumerate() {
         let mut ours = found.is_some_and(|found| found.source == position);
-        each_text(source, headers, query, &keys.prefix, |text| {
+        each_text(source, headers, query, |text| {
             ours = ours
-                || is_well_formed(text, &keys.prefix)
+                || is_well_formed(text)
                 || found.is_some_and(|found| !found.well_formed && is_digest_of(&found.digest, text));
         });
         if !ours {
@@ -128,8 +128,8 @@ struct Reading {
     well_formed: bool,
 }
 
-fn read(text: &[u8], prefix: &str, any_shape: bool) -> Option<Reading> {
-    let well_formed = is_well_formed(text, prefix);
+fn read(text: &[u8], any_shape: bool) -> Option<Reading> {
+    let well_formed = is_well_formed(text);
     let acceptable = well_formed || (any_shape && !text.is_empty() && text.len() <= SECRET_BYTES_MAX);
     acceptable.then(|| Reading { digest: Digest::of(text), well_formed })
 }
@@ -159,13 +159,7 @@ impl Heard {
 
 /// Calls `hear` with every text that `source` holds; with an empty one where a credential stands there that
 /// cannot be read.
-fn each_text(
-    source: &Source,
-    headers: &HeaderMap,
-    query: Option<&str>,
-    prefix: &str,
-    mut hear: impl FnMut(&[u8]),
-) {
+fn each_text(source: &Source, headers: &HeaderMap, query: Option<&str>, mut hear: impl FnMut(&[u8])) {
     match source {
         Source::Header(name) => {
             for value in headers.get_all(name) {
@@ -173,7 +167,7 @@ fn each_text(
             }
         }
         Source::Bearer => each_authorization(headers, b"bearer", hear),
-        Source::Basic => each_authorization(headers, b"basic", |encoded| basic(encoded, prefix, &mut hear)),
+        Source::Basic => each_authorization(headers, b"basic", |encoded| basic(encoded, &mut hear)),
         Source::Query(name) => {
             let Some(query) = query else { return };
             for value in pairs(query).filter_map(|pair| pair.value_of(name)) {
@@ -211,7 +205,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// `user:password` (RFC 7617): whichever has the shape of our keys, both where both have. Where neither has,
 /// an imported key may stand as the user name with an empty password, or else as the password.
-fn basic(encoded: &[u8], prefix: &str, hear: &mut impl FnMut(&[u8])) {
+fn basic(encoded: &[u8], hear: &mut impl FnMut(&[u8])) {
     // The decoder wants room for its own estimate of the length, which is up to two bytes over.
     let mut buffer = [0; BASIC_BYTES_MAX + 3];
     let Some(text) = BASE64.decode_slice(encoded, &mut buffer).ok().and_then(|len| buffer.get(..len)) else {
@@ -219,7 +213,7 @@ fn basic(encoded: &[u8], prefix: &str, hear: &mut impl FnMut(&[u8])) {
     };
     let Some(colon) = text.iter().position(|byte| *byte == b':') else { return hear(b"") };
     let (user, password) = (&text[..colon], &text[colon + 1..]);
-    match (is_well_formed(user, prefix), is_well_formed(password, prefix)) {
+    match (is_well_formed(user), is_well_formed(password)) {
         (true, true) => {
             hear(user);
             hear(password);

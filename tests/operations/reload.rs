@@ -112,3 +112,19 @@ async fn an_invalid_file_changes_nothing_and_is_explained() {
     .await;
     assert!(gateway.stderr()[before..].contains("data.threads"), "{}", gateway.stderr());
 }
+
+/// A new name for the product is no reason to give every customer a new key.
+#[tokio::test]
+async fn keys_of_another_prefix_go_on_working() {
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let own = config(upstream.address, "");
+    let (gateway, key) = start(&own, &[]).await;
+    gateway.reload(&format!("keys.prefix = \"acme_\"\n{own}"));
+    wait_until("it was reloaded", SOON, async || gateway.stderr().contains("the configuration was reloaded"))
+        .await;
+    let (_, other) = gateway.key("acme", "after", &[]).await;
+    assert!(key.starts_with("sk_live_") && other.starts_with("acme_"), "{other}");
+    for key in [&key, &other] {
+        assert_eq!(Kept::new().get(gateway.data, "/a", key).await.unwrap().status, 200);
+    }
+}

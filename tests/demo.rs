@@ -84,3 +84,24 @@ async fn a_directory_that_was_named_is_kept() {
     assert_eq!(demo.interrupt().await.code(), Some(0));
     assert!(named.join("tollgate.db").exists());
 }
+
+/// In the shell of an operator, whose settings name a record that a demo has no business in.
+#[tokio::test]
+async fn flags_go_before_the_environment_and_the_stores_are_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let elsewhere = place.path().join("production.db");
+    let url = format!("sqlite://{}", elsewhere.display());
+    let demo = Demo::start_in(
+        &[],
+        &[
+            ("TOLLGATE__DATA__LISTEN", "127.0.0.1:1"),
+            ("TOLLGATE__RECORD__URL", &url),
+            ("TOLLGATE__COUNTERS__URL", "redis://127.0.0.1:1"),
+            ("TOLLGATE__PLANS__DEMO__PER_MINUTE", "7"),
+        ],
+    )
+    .await;
+    let answer = get(demo.data, "/hello", &[("x-api-key", demo.said("key"))]).await;
+    assert_eq!((answer.status, answer.header("x-ratelimit-limit")), (200, Some("7")));
+    assert!(!elsewhere.exists() && Path::new(demo.said("data_dir")).join("tollgate.db").exists());
+}

@@ -10,6 +10,8 @@ mod blackhole;
 mod both;
 #[path = "postgres/migrate.rs"]
 mod migrate;
+#[path = "postgres/newcomers.rs"]
+mod newcomers;
 #[path = "postgres/nodes.rs"]
 mod nodes;
 #[path = "postgres/outages.rs"]

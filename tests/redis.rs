@@ -25,6 +25,8 @@ mod outage;
 mod still;
 #[path = "redis/tls.rs"]
 mod tls;
+#[path = "redis/unseen.rs"]
+mod unseen;
 
 use std::net::SocketAddr;
 use std::path::Path;

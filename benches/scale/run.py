@@ -157,6 +157,19 @@ request = function()
   n = n + step
   return wrk.format("GET", "/1024", {{ ["X-API-Key"] = hot and "{self.hot}" or string.format("scale-%08d", n % keys + 1) }})
 end
+local threads = {{}}
+setup = function(thread) threads[#threads + 1] = thread end
+refused = {{}}
+response = function(status, _, body)
+  if status < 300 then return end
+  local why = status .. " " .. (body:match('"code":"([^"]*)"') or "")
+  refused[why] = (refused[why] or 0) + 1
+end
+done = function()
+  for _, thread in ipairs(threads) do
+    for why, times in pairs(thread:get("refused")) do print("Refused: " .. why .. ": " .. times) end
+  end
+end
 """)
         each = max(1, 64 // len(nodes))
         running = [subprocess.Popen(["taskset", "-c", peers.LOAD_CORE, "wrk", "-t1", f"-c{each}", f"-d{seconds}s", "--timeout", "10s", "-s",
@@ -166,6 +179,8 @@ end
         total = lambda pattern: sum(int(n) for n in re.findall(pattern, said))
         if "Socket errors" in said:
             print(f"the load met {re.findall('Socket errors: .*', said)}", file=sys.stderr)
+        if "Refused" in said:
+            print(f"the load met {re.findall('Refused: (.*)', said)}", file=sys.stderr)
         return total(r"(\d+) requests in"), total(r"Non-2xx or 3xx responses: (\d+)")
 
     def measure(self, nodes, kind, keys):

@@ -56,6 +56,12 @@ pub(super) fn end(text: &str) -> Result<End, String> {
         .map_err(|_| "write a time as 2026-12-31, 2026-12-31T23:59:59Z, or 30d from now".to_owned())
 }
 
+/// Reads an instant, a date or a span that has gone by.
+pub(super) fn begin(text: &str) -> Result<End, String> {
+    end(text)
+        .map_err(|_| "write a time as 2026-12-31, 2026-12-31T23:59:59Z, or 15m for so long ago".to_owned())
+}
+
 /// `--period`
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum PeriodArg {

@@ -96,7 +96,9 @@ pub struct Data {
     pub idle_timeout: Duration,
     /// How long a request body or an answer's reader may stand still.
     pub stall_timeout: Duration,
-    /// How long in-flight requests may take to finish after SIGTERM.
+    /// How long new connections are still taken after SIGTERM, when readiness has fallen.
+    pub drain_delay: Duration,
+    /// How long in-flight requests may take to finish after that.
     pub drain_timeout: Duration,
     /// Requests that the gateway answers itself, at one time; more get 503.
     pub own_requests_max: usize,

@@ -38,7 +38,7 @@ pub(super) struct NewInvitation {
 pub(super) struct Acceptance {
     /// What the one who invited was given.
     token: String,
-    /// Of a new user, who sends no session token: at least 12 characters.
+    /// Of a new user, who sends no session token: at least 8 characters.
     password: Option<String>,
 }
 

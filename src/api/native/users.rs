@@ -20,7 +20,7 @@ use crate::admin::access::Deed;
 pub(super) struct NewUser {
     #[schema(format = Email, max_length = 254)]
     email: String,
-    /// At least 12 characters.
+    /// At least 8 characters.
     password: String,
     /// Whether it runs the gateway.
     #[serde(default)]

@@ -102,6 +102,9 @@ fn method(field: &Field<'_>) -> Option<Method> {
     if text == "CONNECT" {
         return field.wrong("CONNECT asks for a tunnel and is never forwarded", "remove it");
     }
+    if text == "TRACE" {
+        return field.wrong("TRACE shows what an upstream is sent and is never forwarded", "remove it");
+    }
     let known = METHODS.contains(&text.as_str());
     let slip = nearest(&text, METHODS.into_iter())
         .filter(|near| !known && strsim::damerau_levenshtein(near, &text.to_uppercase()) <= 1);

@@ -41,7 +41,7 @@ pub enum Counters {
 pub enum Unclaimed {
     /// A limit has no room.
     Denied(Denial),
-    /// The counters are at their own bound of keys.
+    /// The counters are at a bound of their own: of keys, or of how long a request waits for them.
     Full,
     /// The counters are out of reach, and the configuration wants nobody admitted then.
     Unavailable,

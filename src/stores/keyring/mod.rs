@@ -373,13 +373,8 @@ pub(super) async fn bounded<T>(
 fn repeated(error: &RecordError) -> RecordError {
     match error {
         // Only an organization is ever missing here, of a key that is there.
-        RecordError::NotFound(text) | RecordError::Corrupt(text) => RecordError::Corrupt(text.clone()),
-        RecordError::Conflict(text) => RecordError::Conflict(text.clone()),
-        RecordError::Refused(text) => RecordError::Refused(text.clone()),
-        RecordError::Stale(text) => RecordError::Stale(text.clone()),
-        RecordError::Unavailable(cause) => {
-            RecordError::Unavailable(sqlx::Error::Io(std::io::Error::other(cause.to_string())))
-        }
+        RecordError::NotFound(text) => RecordError::Corrupt(text.clone()),
+        other => other.repeated(),
     }
 }
 

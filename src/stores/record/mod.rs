@@ -72,6 +72,22 @@ pub enum RecordError {
     Corrupt(String),
 }
 
+impl RecordError {
+    /// The same failure for one more of those who waited.
+    pub(in crate::stores) fn repeated(&self) -> Self {
+        match self {
+            Self::NotFound(text) => Self::NotFound(text.clone()),
+            Self::Conflict(text) => Self::Conflict(text.clone()),
+            Self::Stale(text) => Self::Stale(text.clone()),
+            Self::Refused(text) => Self::Refused(text.clone()),
+            Self::Corrupt(text) => Self::Corrupt(text.clone()),
+            Self::Unavailable(cause) => {
+                Self::Unavailable(sqlx::Error::Io(std::io::Error::other(cause.to_string())))
+            }
+        }
+    }
+}
+
 /// What cannot be decoded is the store's content; everything else is the way to it.
 impl From<sqlx::Error> for RecordError {
     fn from(error: sqlx::Error) -> Self {

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! ask ── the store knows nothing of it ──────────────────> build: it is rebuilt from the record
+//!  │ ── it waits for nothing of this node's ─────────────> wait, where there is nothing to tell
 //!  │ ── its counts are other ones than this node's ──────> report, part by part
 //!  │ ── others have not reported yet ────────────────────> wait
 //!  └ ── what it was built from was too long ago to say ──> build anew
@@ -78,6 +79,8 @@ pub(in crate::stores::counters) enum Said {
         /// Parts of this node's report that are counted, and whether these were all.
         counted: usize,
         is_whole: bool,
+        /// Whether nobody may claim before this node has reported.
+        is_awaited: bool,
     },
 }
 
@@ -96,7 +99,23 @@ pub(in crate::stores::counters) enum Step {
     Over,
 }
 
+impl Joining {
+    /// That there is nothing to tell, whatever the counts are: of an organization that is not known here.
+    pub fn of_nothing() -> Self {
+        Self { is_last: true, ..Self::default() }
+    }
+}
+
 impl Ledger {
+    /// Whether there is nothing that any counts could lack of what was admitted here.
+    pub fn is_blank(&self) -> bool {
+        self.epoch == 0
+            && self.untold_since.is_none()
+            && self.report.is_none()
+            && self.shipped.is_empty()
+            && self.is_all_shipped()
+    }
+
     /// The next call.
     pub fn joining(&self) -> Joining {
         let Some(report) = &self.report else { return Joining::default() };
@@ -112,7 +131,7 @@ impl Ledger {
 
     /// The store has answered.
     pub fn heard(&mut self, org: &OrgId, said: Said, shipments: &Shipments, now: Local) -> Step {
-        let Said::Known { epoch, is_open, shipped, counted, is_whole } = said else {
+        let Said::Known { epoch, is_open, shipped, counted, is_whole, is_awaited } = said else {
             self.report = None;
             return if said == Said::Missing { Step::Build } else { Step::Again };
         };
@@ -126,6 +145,9 @@ impl Ledger {
         if self.epoch != epoch && is_open && self.is_all_later_than(epoch) {
             // Counts that were there all the time: what is owed is all there is to tell.
             self.epoch = epoch;
+        }
+        if self.epoch != epoch && !is_open && !is_awaited && self.is_blank() {
+            return Step::Wait;
         }
         if self.epoch != epoch {
             let position = shipments.position(shipped);

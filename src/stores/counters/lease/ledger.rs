@@ -183,6 +183,28 @@ impl Ledger {
         self.before = Some(Box::new(before));
     }
 
+    /// Whether it is known how much was counted of `key`, or this node's share of it was fixed without.
+    pub fn knows_used(&self, key: Option<KeyId>) -> bool {
+        let seen = self.keys.get(&key).is_some_and(|key| key.seen.is_some()) || self.idle.contains_key(&key);
+        seen || self.share.as_ref().is_some_and(|share| share.knows(key))
+    }
+
+    /// What the log had counted of a key at `at` stands in for what the store never said; of the organization, too.
+    pub fn learn(&mut self, key: KeyId, logged: &InUse, at: Timestamp) {
+        if logged.minute.count > 0 || logged.organization.iter().any(|spent| spent.requests > 0) {
+            self.seen.get_or_insert_with(|| Sight::<2>::of_logged(logged, at));
+        }
+        let sight = || Sight::<4>::of_logged(&logged.key, at);
+        match self.keys.get_mut(&Some(key)) {
+            Some(known) => {
+                known.seen.get_or_insert_with(sight);
+            }
+            None => {
+                self.idle.entry(Some(key)).or_insert_with(sight);
+            }
+        }
+    }
+
     /// Whether what is admitted is counted against this node's share.
     pub const fn is_sharing(&self) -> bool {
         self.share.is_some()

@@ -2,8 +2,8 @@
 //!
 //! **The rule** ([`Nodes::may`]). Of a limit that a node has seen counted, what was left then is shared by all nodes: a
 //! node may admit its part of that, and beside it what it held and the store counted, less what it had admitted and the
-//! store had not counted. Of a limit that it never saw, or all of which has rolled out of its window since, it may admit
-//! its part of the cap. A second and a minute keep to that part, too.
+//! store had not counted. What it never saw counted, the log has, where the record can be asked. Of a limit that neither
+//! told of, or all of which has rolled out of its window since, it may admit its part of the cap. A second and a minute keep to that part, too.
 //!
 //! **What follows.** Parts of one number never add up to more than that. So all nodes together admit no more than the
 //! cap where all have seen the same, and no fewer than that less one a node. A node that saw less counted than the last

@@ -1,10 +1,11 @@
-//! What a node saw counted when the store last answered, and for how long that says something.
+//! What a node saw counted when the store last answered, or in the log where it never did, and for how long that says
+//! something.
 
 use super::{Count, Done, Entry};
 use crate::domain::limit::SpendLimit;
 use crate::domain::ring::Window;
 use crate::domain::time::{Period, Timestamp};
-use crate::domain::used::{InPeriod, Used};
+use crate::domain::used::{InPeriod, InUse, KeyUsed, Used};
 
 /// Requests and microcents of one calendar period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,11 @@ impl Sight<2> {
     pub fn of_organization(done: &Done) -> Self {
         Self { at: done.now, rings: [done.counts[0], done.counts[1]], spent: done.spent[1] }
     }
+
+    /// Of an organization, as the log had it counted at `at`.
+    pub fn of_logged(logged: &InUse, at: Timestamp) -> Self {
+        Self { at, rings: [logged.second, logged.minute].map(count), spent: logged.organization.map(spent) }
+    }
 }
 
 impl Sight<4> {
@@ -63,6 +69,21 @@ impl Sight<4> {
         let [_, _, total, daily, weekly, monthly] = done.counts;
         Self { at: done.now, rings: [total, daily, weekly, monthly], spent: done.spent[0] }
     }
+
+    /// Of a key, as the log had it counted at `at`.
+    pub fn of_logged(logged: &KeyUsed, at: Timestamp) -> Self {
+        let total = Count { sum: logged.total, next_expiry: None };
+        let [daily, weekly, monthly] = [logged.daily, logged.weekly, logged.monthly].map(count);
+        Self { at, rings: [total, daily, weekly, monthly], spent: logged.spent.map(spent) }
+    }
+}
+
+fn count(used: Used) -> Count {
+    Count { sum: used.count, next_expiry: used.resets_at }
+}
+
+const fn spent(period: InPeriod) -> Spent {
+    Spent { requests: period.requests, microcents: period.microcents }
 }
 
 impl<const RINGS: usize> Sight<RINGS> {

@@ -12,14 +12,17 @@ use super::{Inner, Local, Org, Unclaimed, local, wire};
 use crate::domain::account::{Claim, Claimed, Standing};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
-use crate::stores::counters::lease::{Answer, Call, Reply};
+use crate::stores::counters::lease::{Answer, Call, Reply, Said};
 
-/// How long a request waits at most beyond the two calls after which the breaker is open: as long as it takes to bring
-/// an organization into a Redis that was found empty.
+/// How long a request waits at most while its organization is brought into a Redis that was found empty, the calls
+/// included that failed before: meanwhile this node's share serves.
 const WAIT_MAX: Duration = Duration::from_millis(900);
 /// The same where this process has never known the organization, as after a restart of everything: its share, counted
-/// from zero, would grant anew what was used before. Longer than a rebuild waits for nodes that do not come.
+/// from zero, would grant anew what was used before. Longer than a rebuild waits for nodes that do not come. And how long
+/// a request waits at most for whatever there is: beyond that, there are too many.
 const MEET_MAX: Duration = Duration::from_secs(5);
+/// How often whoever waits looks whether it still should.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
 const MOVING_FOR: Duration = Duration::from_millis(500);
 /// A look that is due so soon is taken at once.
@@ -33,20 +36,20 @@ impl Inner {
         claim: &Claim<'_>,
         now: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
-        let mut until = local().plus(2 * self.link.timeout() + WAIT_MAX);
+        let began = local();
         loop {
             let shard = Arc::clone(&self.link.shard(org));
             let (joining, met, is_adrift) =
                 self.with(org, |org| (org.joining, org.met, org.is_adrift(claim.key, local())));
             // What its spool told counts against its share, as it did while Redis was away.
             let met = met || self.has_share.load(Ordering::Relaxed);
-            let patience = if met { WAIT_MAX } else { MEET_MAX };
-            if joining.is_some() && !met {
-                until = local().plus(2 * self.link.timeout() + WAIT_MAX);
-            }
-            // Nobody waits for longer until an organization is rebuilt: meanwhile this node's share serves.
-            let is_long = |since: Local| local().since(since) >= patience;
+            let waited = local().since(began);
+            let is_long = |since: Local| {
+                let joining = local().since(since);
+                if met { joining.max(waited) >= WAIT_MAX } else { joining.max(waited) >= MEET_MAX }
+            };
             if shard.is_open() || joining.is_some_and(is_long) {
+                self.hear_of(org, claim.key).await;
                 return self.claim_share(&shard, org, claim, now);
             }
             if is_adrift {
@@ -59,18 +62,15 @@ impl Inner {
             if let Some(concluded) = self.conclude(&shard, org, claim.key, &answer, now) {
                 return concluded;
             }
-            let later = if let Answer::Later(later) = answer { Some(later) } else { None };
-            let left = until.since(local());
-            if left.is_zero() {
-                return match joining {
-                    Some(_) => self.claim_share(&shard, org, claim, now),
-                    None => Err(Unclaimed::Unavailable),
-                };
+            if waited >= MEET_MAX {
+                return Err(Unclaimed::Full);
             }
-            match (later, seat) {
-                (Some(later), _) => tokio::time::sleep(later.since(local()).min(left)).await,
-                (None, Some(seat)) => drop(tokio::time::timeout(left, seat.answered()).await),
-                (None, None) => {}
+            match (answer, seat) {
+                (Answer::Later(later), _) => {
+                    tokio::time::sleep(later.since(local()).min(MEET_MAX.saturating_sub(waited))).await;
+                }
+                (_, Some(seat)) => drop(tokio::time::timeout(LOOK_EVERY, seat.answered()).await),
+                (_, None) => {}
             }
         }
     }
@@ -137,8 +137,10 @@ impl Inner {
             }
             _ => sent,
         };
-        if matches!(reply, Ok(Reply::Missing | Reply::OtherEpoch)) {
-            self.join(id);
+        match &reply {
+            Ok(Reply::Missing) => self.join_after(id, Said::Missing),
+            Ok(Reply::OtherEpoch) => self.join(id),
+            _ => {}
         }
         self.with(id, |org| {
             let now = local();

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 
 use super::script::{GOODBYE, HELLO};
 use super::shard::{News, Shard};
+use super::wire::WHOLE_MAX;
 use super::{Inner, LinkError, local};
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
@@ -42,12 +43,21 @@ pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
     }
 }
 
+/// What others have said to be about to rebuild since that was last asked.
+#[derive(Default)]
+pub(super) struct Rebuilt {
+    organizations: Vec<OrgId>,
+    has_more: bool,
+}
+
 impl Inner {
     /// The first beat of all, after which it is known whether Redis is there, and how many nodes. Whether all of it is.
     pub(super) async fn first_word(self: &Arc<Self>) -> bool {
         self.link.look_around().await;
         let greetings = self.link.shards().into_iter().map(async |shard| {
-            self.hello(&shard, None).await.is_ok() || self.hello(&shard, None).await.is_ok()
+            // Nobody waits for this node's word on what was rebuilt before it was there.
+            shard.known.knows_rebuilt_until(WHOLE_MAX);
+            self.hello(&shard, &[]).await.is_ok() || self.hello(&shard, &[]).await.is_ok()
         });
         let answered = join_all(greetings).await;
         !answered.is_empty() && answered.into_iter().all(|answered| answered)
@@ -70,8 +80,13 @@ impl Inner {
         if self.is_stopped() {
             return;
         }
-        let Ok(rebuilt) = self.hello(&shard, None).await else { return };
-        rebuilt.iter().for_each(|org| self.join(org));
+        loop {
+            let Ok(rebuilt) = self.hello(&shard, &[]).await else { return };
+            rebuilt.organizations.iter().for_each(|org| self.join_announced(org));
+            if !rebuilt.has_more {
+                break;
+            }
+        }
         self.tell_recovered(&shard).await;
         if shard.known.take_owed() || server != shard.server() {
             // Whether it still has what it had is asked also where nothing is owed, which is told in the end.
@@ -81,15 +96,12 @@ impl Inner {
         }
     }
 
-    /// Says that this node is there, and that `announced` is about to be rebuilt; which organizations were.
-    pub(super) async fn hello(
-        &self,
-        shard: &Shard,
-        announced: Option<&OrgId>,
-    ) -> Result<Vec<OrgId>, LinkError> {
+    /// Says that this node is there, and that `announced` are about to be rebuilt.
+    pub(super) async fn hello(&self, shard: &Shard, announced: &[OrgId]) -> Result<Rebuilt, LinkError> {
         let (counts_for, since) =
             (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
-        let arguments = [self.node.as_str(), &counts_for, &since, announced.map_or("", OrgId::as_str)];
+        let mut arguments = vec![self.node.as_str(), &counts_for, &since];
+        arguments.extend(announced.iter().map(OrgId::as_str));
         let sent = local();
         let answer = shard.probe(&HELLO, &shard.nodes_keys(), &arguments).await?;
         let (now, emptied, names, rebuilt): (u64, u64, Vec<String>, Vec<(String, f64)>) =
@@ -100,14 +112,18 @@ impl Inner {
         let nodes = names.len() as u64;
         shard.known.names_are(names, emptied, clock);
         shard.known.heard_of(nodes, place as u64, local());
-        if announced.is_some() {
+        if !announced.is_empty() {
+            shard.known.announced_at(now);
             // What else is new is for the next beat.
-            return Ok(Vec::new());
+            return Ok(Rebuilt::default());
         }
         // Where there are more than one answer holds, the next one begins with the last of it.
         let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
+        let has_more = last.is_some();
+        let others = rebuilt.iter().filter(|(_, at)| !shard.known.has_announced_at(*at as u64));
+        let organizations = others.filter_map(|(org, _)| OrgId::parse(org).ok()).collect();
         shard.known.knows_rebuilt_until(last.map_or(now, |(_, at)| *at as u64));
-        Ok(rebuilt.into_iter().filter_map(|(org, _)| OrgId::parse(&org).ok()).collect())
+        Ok(Rebuilt { organizations, has_more })
     }
 
     /// Says that this node is gone, so that no rebuild waits for its report: where the record has all that it would hold.

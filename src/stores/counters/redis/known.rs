@@ -40,6 +40,8 @@ pub(super) struct Known {
     emptied_at: AtomicU64,
     /// The last instant of its clock of which organizations are known that were rebuilt then.
     rebuilt_until: AtomicU64,
+    /// The instants of its clock at which this node said so itself, since then.
+    announced: Mutex<Vec<u64>>,
     /// When this node last said to it that it is there.
     greeted: AtomicU64,
 }
@@ -72,6 +74,7 @@ impl Known {
             is_owed: false.into(),
             emptied_at: 0.into(),
             rebuilt_until: 0.into(),
+            announced: Mutex::default(),
             greeted: 0.into(),
         }
     }
@@ -216,6 +219,17 @@ impl Known {
     /// Organizations are known that were rebuilt until then.
     pub fn knows_rebuilt_until(&self, at: u64) {
         self.rebuilt_until.store(at, Ordering::Relaxed);
+        self.announced.lock().retain(|own| *own >= at);
+    }
+
+    /// This node has just said of organizations that they are rebuilt.
+    pub fn announced_at(&self, at: u64) {
+        self.announced.lock().push(at);
+    }
+
+    /// Whether it was this node that said so then: no two of them do at one instant.
+    pub fn has_announced_at(&self, at: u64) -> bool {
+        self.announced.lock().contains(&at)
     }
 
     /// Whether it was found empty at most `ago` ago.

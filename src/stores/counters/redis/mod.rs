@@ -14,6 +14,7 @@
 //! | Redis has lost an organization or key, or a replica took over | it is rebuilt from the record and from what every node has admitted beside it, before anybody is admitted by it: [`rebuild`] |
 //! | another node was killed, and Redis lost what it had counted | what that node had not shipped is unknown until it is back |
 //! | this node dies | what it had leased stays counted until its windows have rolled over it; its slots are free after 10 s |
+//! | Redis is gone, and this node never saw a key counted | what the record's log has of it counts: [`logged`] |
 //! | this node starts without Redis | there are as many nodes as there were when it was last there ([`RedisSettings::before`]); without the record too, what its spool says it admitted counts against its share ([`RedisCounters::restore_share`]) |
 //! | Redis's clock steps back | time stands still for an organization until it has caught up |
 //! | `counters.keys_max` keys are counted on this node | [`Unclaimed::Full`] |
@@ -31,6 +32,7 @@ mod door;
 mod heart;
 mod known;
 mod link;
+mod logged;
 mod outage;
 mod rebuild;
 mod recovered;
@@ -44,7 +46,7 @@ pub(in crate::stores) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
@@ -71,7 +73,9 @@ use crate::stores::record::{Rows, UsageCell, UsageRecord};
 
 /// Locks; a power of two, well above the number of I/O threads.
 const LOCKS: usize = 128;
-/// Organizations that Redis may not know and that are asked for at a time.
+/// Organizations that are rebuilt at a time: as many as the record is asked of at once, twice.
+const BUILDS_AT_A_TIME: usize = 256;
+/// Calls for organizations that Redis may not know that are under way at a time: others get their answers between.
 const JOINS_AT_A_TIME: usize = 32;
 
 /// How counters in Redis are set up.
@@ -111,6 +115,8 @@ struct Inner {
     before: Mutex<AHashMap<OrgId, Account>>,
     /// Whether one was.
     has_share: AtomicBool,
+    /// The local instant, in microseconds, until which the record is not asked what was counted.
+    unasked_until: AtomicU64,
     /// Whether Redis was away at the start, and so may not have been told what an earlier process admitted.
     began_alone: AtomicBool,
     record: Arc<dyn UsageRecord>,
@@ -124,8 +130,10 @@ struct Inner {
     blocks: Mutex<blocks::Known>,
     /// What an earlier process left, of organizations that may have been rebuilt without it.
     recovered: Mutex<Recovered>,
-    /// Bounds how many organizations are asked for at a time that Redis may not know.
+    /// Bounds how many calls are made at a time for organizations that Redis may not know.
     joins: Semaphore,
+    /// Bounds how many of them are rebuilt at a time.
+    builds: Semaphore,
 }
 
 /// A lock with a cache line to itself.
@@ -145,6 +153,8 @@ struct Org {
     met: bool,
     /// Keys that are on their way to another master, and since when.
     moving: AHashMap<Option<KeyId>, Local>,
+    /// Held while the record is asked what was counted.
+    hearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RedisCounters {
@@ -174,6 +184,7 @@ impl RedisCounters {
             keys_max: settings.keys_max,
             before: Mutex::default(),
             has_share: false.into(),
+            unasked_until: 0.into(),
             began_alone: false.into(),
             record,
             runtime,
@@ -182,6 +193,7 @@ impl RedisCounters {
             blocks: Mutex::default(),
             recovered: Mutex::new(recovered),
             joins: Semaphore::new(JOINS_AT_A_TIME),
+            builds: Semaphore::new(BUILDS_AT_A_TIME),
         });
         if !inner.first_word().await {
             inner.began_alone.store(true, Ordering::Relaxed);
@@ -200,7 +212,8 @@ impl RedisCounters {
         let inner = &self.0;
         let shard = inner.link.shard(org);
         if shard.is_open() {
-            return Some(inner.claim_share(&shard, org, claim, now));
+            let is_known = !inner.is_unheard_of(org, claim.key);
+            return is_known.then(|| inner.claim_share(&shard, org, claim, now));
         }
         match inner.with(org, |org| inner.claim_of(org, &shard, claim, true, local())) {
             Ok(answer) => inner.conclude(&shard, org, claim.key, &answer, now),

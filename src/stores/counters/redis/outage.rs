@@ -20,7 +20,8 @@ impl Inner {
         now: Timestamp,
     ) -> Result<(Claimed, Standing), Unclaimed> {
         if self.on_outage == OnOutage::Closed {
-            return Err(Unclaimed::Unavailable);
+            // One that answers is only asked for too much.
+            return Err(if shard.is_open() { Unclaimed::Unavailable } else { Unclaimed::Full });
         }
         let at = local();
         let before =

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::heart::EVERY;
 use super::script::{FORGET, REPORT, RESTORE};
+use super::shard::Shard;
 use super::{Inner, LinkError, local, redis_key, wire};
 use crate::domain::id::{KeyId, OrgId};
 use crate::domain::ring::Window;
@@ -52,6 +53,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
 /// How long after Redis was found empty every node that lives has spoken.
 const ALL_SPEAK_WITHIN: Duration = EVERY.saturating_mul(3);
+/// The longest pause between two looks whether others have reported: they hear of it at their next beat.
+const PATIENCE_MAX: Duration = Duration::from_millis(80);
 /// The longest pause between two attempts while the record is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Keys that go into one call: each is a thousand numbers at most.
@@ -62,6 +65,15 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 impl Inner {
     /// Sees to it that this node is counted by what Redis holds of `id`; nothing where it is at it.
     pub(super) fn join(self: &Arc<Self>, id: &OrgId) {
+        self.begin_to_join(id, None);
+    }
+
+    /// As [`Inner::join`], where Redis has just said something of it.
+    pub(super) fn join_after(self: &Arc<Self>, id: &OrgId, said: Said) {
+        self.begin_to_join(id, Some(said));
+    }
+
+    fn begin_to_join(self: &Arc<Self>, id: &OrgId, said: Option<Said>) {
         if self.is_stopped()
             || self.with(id, |org| org.joining.replace(org.joining.unwrap_or(local())).is_some())
         {
@@ -69,7 +81,7 @@ impl Inner {
         }
         let (inner, id) = (Arc::clone(self), id.clone());
         self.runtime.spawn(async move {
-            if let Err(error) = inner.join_whole(&id).await {
+            if let Err(error) = inner.join_whole(&id, said).await {
                 tracing::debug!(organization = %id, %error, "not counted in Redis yet");
             }
             let (waiting, owing) = inner.with(&id, |org| {
@@ -82,11 +94,42 @@ impl Inner {
         });
     }
 
-    async fn join_whole(self: &Arc<Self>, id: &OrgId) -> Result<(), LinkError> {
+    /// Another node is about to rebuild `id`. Where nothing is known of it here, that is all there is to tell.
+    pub(super) fn join_announced(self: &Arc<Self>, id: &OrgId) {
+        if self.is_known(id) {
+            return self.join(id);
+        }
+        let (inner, id) = (Arc::clone(self), id.clone());
+        self.runtime.spawn(async move {
+            let until = local().plus(REPORT_WITHIN);
+            while !inner.is_stopped() && local() < until {
+                if inner.is_known(&id) {
+                    return inner.join(&id);
+                }
+                match inner.report(&id, &Joining::of_nothing()).await {
+                    Ok(Said::Known { .. }) => return,
+                    Err(_) if inner.link.shard(&id).is_open() => return,
+                    // It was announced, and is not there yet.
+                    _ => tokio::time::sleep(LOOK_AGAIN).await,
+                }
+            }
+        });
+    }
+
+    fn is_known(&self, id: &OrgId) -> bool {
+        self.orgs_with(id).lock().contains_key(id)
+    }
+
+    async fn join_whole(self: &Arc<Self>, id: &OrgId, mut known: Option<Said>) -> Result<(), LinkError> {
         let mut pause = LOOK_AGAIN;
+        let mut patience = LOOK_AGAIN;
         while !self.is_stopped() {
             let joining = self.with(id, |org| org.ledger.joining());
-            let said = match self.report(id, &joining).await {
+            let said = match known.take() {
+                Some(said) => Ok(said),
+                None => self.report(id, &joining).await,
+            };
+            let said = match said {
                 Ok(said) => said,
                 // When it is back, it is asked about every organization.
                 Err(error) if self.link.shard(id).is_open() => return Err(error),
@@ -101,15 +144,19 @@ impl Inner {
             };
             match step {
                 Step::Over => return Ok(()),
-                Step::Again => continue,
-                Step::Wait => tokio::time::sleep(LOOK_AGAIN).await,
-                Step::Build => {
-                    if let Err(error) = self.build(id).await {
+                Step::Again => {}
+                Step::Wait => {
+                    tokio::time::sleep(patience).await;
+                    patience = (2 * patience).min(PATIENCE_MAX);
+                }
+                Step::Build => match self.build(id).await {
+                    Ok(said) => known = said,
+                    Err(error) => {
                         tracing::warn!(organization = %id, %error, "an organization cannot be rebuilt in Redis now");
                         tokio::time::sleep(pause).await;
                         pause = (2 * pause).min(PAUSE_MAX);
                     }
-                }
+                },
                 Step::Anew(epoch) => {
                     tokio::time::sleep(pause).await;
                     pause = (2 * pause).min(PAUSE_MAX);
@@ -123,9 +170,19 @@ impl Inner {
     async fn report(&self, id: &OrgId, joining: &Joining) -> Result<Said, LinkError> {
         let keys = joining_keys(id, joining);
         let argument = wire::encode_joining(joining, &self.node, &self.spool, None);
-        let _turn = self.joins.acquire().await;
-        let value = self.link.run(&REPORT, &keys, &[&argument]).await?;
+        let value = self.take_turn(&REPORT, &keys, &[&argument]).await?;
         wire::decode_said(&value).ok_or(LinkError::Unreadable)
+    }
+
+    /// A call for an organization that Redis may not know, when it is its turn.
+    async fn take_turn(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> Result<Value, LinkError> {
+        let _turn = self.joins.acquire().await;
+        self.link.run(script, keys, arguments).await
     }
 
     /// Has Redis forget counts of one of these epochs.
@@ -134,42 +191,71 @@ impl Inner {
         self.link.run(&FORGET, &[redis_key(id, "o")], &[&first, &last]).await.map(drop)
     }
 
-    /// Writes what the record holds, or leaves it to whoever is at it. Whether it worked is seen by asking again.
-    async fn build(self: &Arc<Self>, id: &OrgId) -> Result<(), Failure> {
-        let _turn = self.joins.acquire().await;
+    /// Writes what the record holds, or leaves it to whoever is at it. What Redis knows of it then; `None` where that is to
+    /// be asked.
+    async fn build(self: &Arc<Self>, id: &OrgId) -> Result<Option<Said>, Failure> {
+        let _turn = self.builds.acquire().await;
         let lock = [redis_key(id, "r")];
         let token = format!("{}-{}", self.node, local().0);
         let lock_for = LOCK_FOR.as_millis().to_string();
-        if self.link.run(&LOCK, &lock, &[&token, &lock_for]).await? != Value::Int(1) {
+        if self.take_turn(&LOCK, &lock, &[&token, &lock_for]).await? != Value::Int(1) {
             tokio::time::sleep(LOOK_AGAIN).await;
-            return Ok(());
+            return Ok(None);
         }
         let built = self.write(id, &token).await;
-        drop(self.link.run(&UNLOCK, &lock, &[&token]).await);
-        if built? {
-            tracing::info!(organization = %id, "an organization was rebuilt in Redis from the record");
+        if !matches!(built, Ok(Some(_))) {
+            drop(self.take_turn(&UNLOCK, &lock, &[&token]).await);
         }
-        Ok(())
+        built
     }
 
-    async fn write(self: &Arc<Self>, id: &OrgId, token: &str) -> Result<bool, Failure> {
+    async fn write(self: &Arc<Self>, id: &OrgId, token: &str) -> Result<Option<Said>, Failure> {
         let shard = Arc::clone(&self.link.shard(id));
         let now = shard.known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         // Whoever lives hears of it before there is anything to claim by.
-        self.hello(&shard, Some(id)).await?;
+        self.announce(&shard, id).await?;
         let at_least =
             shard.known.emptied_ago().map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
-        let awaited = Awaited { nodes: shard.known.names(), at_least, at_most: at_least.max(REPORT_WITHIN) };
+        let mut nodes = shard.known.names();
+        let has_nothing_to_tell = self.with(id, |org| org.ledger.is_blank());
+        nodes.retain(|name| *name != self.node || !has_nothing_to_tell);
+        let awaited = Awaited { nodes, at_least, at_most: at_least.max(REPORT_WITHIN) };
+        let mut said = None;
         for part in parts(id, &usage, &awaited) {
             let argument = part.argument(token, None);
             let mut keys = vec![redis_key(id, "o"), redis_key(id, "r"), redis_key(id, "b")];
             keys.extend(part.names);
-            if self.link.run(&RESTORE, &keys, &[&argument]).await? != Value::Int(1) {
-                return Ok(false);
+            match wire::decode_restored(&self.take_turn(&RESTORE, &keys, &[&argument]).await?) {
+                Some(restored) => said = restored,
+                None => return Ok(None),
             }
         }
-        Ok(true)
+        if !usage.cells.is_empty() {
+            tracing::info!(organization = %id, "an organization was rebuilt in Redis from the record");
+        }
+        let said = said.map(|(epoch, is_open)| Said::Known {
+            epoch,
+            is_open,
+            shipped: usage.shipped.iter().find(|(spool, _)| spool_name(*spool) == self.spool).map(|of| of.1),
+            counted: 0,
+            is_whole: false,
+            is_awaited: !has_nothing_to_tell,
+        });
+        Ok(said)
+    }
+
+    /// Says that `id` is about to be rebuilt, together with others.
+    async fn announce(self: &Arc<Self>, shard: &Arc<Shard>, id: &OrgId) -> Result<(), LinkError> {
+        let (inner, at) = (Arc::clone(self), Arc::clone(shard));
+        let announcing = shard.announcements.ask(id.clone(), move |organizations: Vec<OrgId>| {
+            let (inner, at) = (Arc::clone(&inner), Arc::clone(&at));
+            async move {
+                let is_told = inner.hello(&at, &organizations).await.is_ok();
+                vec![is_told; organizations.len()]
+            }
+        });
+        if announcing.await == Some(true) { Ok(()) } else { Err(LinkError::Timeout(self.link.timeout())) }
     }
 }
 
@@ -234,7 +320,10 @@ pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part
         usage.shipped.iter().map(|(spool, last)| json!([spool_name(*spool), last])).collect();
     let wait = [awaited.at_least, awaited.at_most].map(|wait| wait.as_micros() as u64);
     let organization = json!([recent, costs(usage.cells.iter()), idle, spools, awaited.nodes, wait]);
-    parts.push(Part { names: Vec::new(), is_first: false, keys: Vec::new(), organization });
+    match parts.last_mut() {
+        Some(last) => last.organization = organization,
+        None => parts.push(Part { names: Vec::new(), is_first: false, keys: Vec::new(), organization }),
+    }
     if let Some(first) = parts.first_mut() {
         first.is_first = true;
     }

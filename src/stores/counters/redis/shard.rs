@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,12 +19,18 @@ use super::super::lease::Nodes;
 use super::door::{Door, Held};
 use super::known::Known;
 use super::link::LinkError;
+use super::{Local, local};
+use crate::domain::id::OrgId;
+use crate::stores::gather::Gather;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 2;
 
 /// How often [`Shard::may_try`] says yes while the breaker is open.
 const TRY_EVERY: Duration = Duration::from_millis(200);
+
+/// Organizations in one announcement at most: fewer than are told at once (`script/hello.lua`).
+const ANNOUNCED_TOGETHER: usize = 128;
 
 /// All nodes, by the time of their last word.
 const NODES: &str = "tollgate:nodes";
@@ -41,11 +47,15 @@ pub(super) struct Shard {
     timeout: Duration,
     failures: AtomicU32,
     open: AtomicBool,
+    /// The local instant at which it was last given up, in microseconds.
+    opened: AtomicU64,
     tried: Mutex<Instant>,
     /// Told when the breaker opens, and who is at the other end.
     news: Arc<News>,
     /// What its last answers told.
     pub known: Known,
+    /// Organizations that are about to be rebuilt: whether that was said.
+    pub announcements: Gather<OrgId, bool>,
 }
 
 /// A connection.
@@ -114,9 +124,11 @@ impl Shard {
             timeout,
             failures: AtomicU32::new(0),
             open: AtomicBool::new(false),
+            opened: AtomicU64::new(local().0),
             tried: Mutex::new(Instant::now()),
             known: Known::from_before(news.before),
             news,
+            announcements: Gather::new(ANNOUNCED_TOGETHER),
         }
     }
 
@@ -243,6 +255,12 @@ impl Shard {
         self.open.load(Ordering::Acquire)
     }
 
+    /// For how long it has been given up; zero where it is not.
+    pub fn open_for(&self) -> Duration {
+        let opened = Local(self.opened.load(Ordering::Acquire));
+        if self.is_open() { local().since(opened) } else { Duration::ZERO }
+    }
+
     /// Whether a call that nobody counts on may be made: now and then while it is given up.
     pub fn may_try(&self) -> bool {
         let mut tried = self.tried.lock();
@@ -312,6 +330,7 @@ impl Shard {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES
             && !self.open.swap(true, Ordering::AcqRel)
         {
+            self.opened.store(local().0, Ordering::Release);
             tracing::warn!(server = self.name(), %error, "Redis is given up until it answers again");
             self.news.notify_one();
         }

@@ -173,13 +173,30 @@ pub(super) fn decode_said(value: &Value) -> Option<Said> {
     match *numbers {
         [1] => Some(Said::Missing),
         [2] => Some(Said::OtherEpoch),
-        [0, epoch, is_open, shipped, counted, is_whole] => Some(Said::Known {
+        [0, epoch, is_open, shipped, counted, is_whole, is_awaited] => Some(Said::Known {
             epoch: u64::try_from(epoch).ok()?,
             is_open: is_open == 1,
             shipped: u64::try_from(shipped).ok(),
             counted: usize::try_from(counted).ok()?,
             is_whole: is_whole == 1,
+            is_awaited: is_awaited == 1,
         }),
+        _ => None,
+    }
+}
+
+/// The answer to a part of a rebuild: at its end the epoch, and whether anybody may claim by it. `None` where it was not
+/// done.
+#[allow(clippy::option_option, reason = "not done, or not at its end")]
+pub(super) fn decode_restored(value: &Value) -> Option<Option<(u64, bool)>> {
+    match value {
+        Value::Int(1) => Some(None),
+        Value::Array(items) => match items[..] {
+            [Value::Int(epoch), Value::Int(is_open)] => {
+                Some(Some((u64::try_from(epoch).ok()?, is_open == 1)))
+            }
+            _ => None,
+        },
         _ => None,
     }
 }

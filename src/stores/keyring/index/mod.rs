@@ -7,6 +7,7 @@
 //! | when | then |
 //! |---|---|
 //! | the record fails, or does not answer within [`RECORD_WAIT`] | the index is asked, and asked first until the record answers again |
+//! | it is slow, and the index does not know | it is waited for, up to [`RECORD_WAIT_LONG`]: it may only be asked for much |
 //! | neither answers, or the index does not know | [`RecordError::Unavailable`]: 503, never "unknown" |
 //! | a key or organization changes | its entry is put out by every gateway that reads the change, and stays out for [`OUT_FOR`], so that nobody who read before can bring it back |
 //! | putting out fails | it is tried again with every look for changes, and nothing of the index is trusted meanwhile |
@@ -16,6 +17,7 @@
 //!
 //! **Deliberately absent:** unknown keys. That a key does not exist only the record can say.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -26,6 +28,7 @@ use parking_lot::Mutex;
 use redis::{Script, Value};
 use tokio::runtime::Handle;
 
+use super::RECORD_WAIT_MAX;
 use super::encoding::{self, key_name, organization_name};
 use crate::clock;
 use crate::domain::id::OrgId;
@@ -52,6 +55,8 @@ const FOLLOWED_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the record is waited for where the index may know.
 const RECORD_WAIT: Duration = Duration::from_millis(1_000);
+/// How long it is waited for where the index does not know, and the record did not fail when it was last asked.
+const RECORD_WAIT_LONG: Duration = RECORD_WAIT_MAX.saturating_sub(Duration::from_millis(100));
 /// How long an entry stays out: longer than any answer of the record can be on its way.
 const OUT_FOR: Duration = Duration::from_secs(60);
 /// Entries that still have to be put out, at most; beyond that the index is not trusted until the next start.
@@ -61,7 +66,9 @@ const OWED_MAX: usize = 100_000;
 pub struct IndexedRecord {
     record: Arc<dyn GrantRecord>,
     index: Arc<Index>,
-    /// Whether the record failed when it was last asked.
+    /// Whether the record failed, or was slow, when it was last asked.
+    is_slow: AtomicBool,
+    /// Whether it failed.
     is_down: AtomicBool,
 }
 
@@ -222,7 +229,7 @@ impl Index {
 impl IndexedRecord {
     /// `record`, with `index` for when it cannot be asked.
     pub const fn new(record: Arc<dyn GrantRecord>, index: Arc<Index>) -> Self {
-        Self { record, index, is_down: AtomicBool::new(false) }
+        Self { record, index, is_slow: AtomicBool::new(false), is_down: AtomicBool::new(false) }
     }
 
     /// Asks the record, or the index where that fails; what the record says is kept.
@@ -233,20 +240,20 @@ impl IndexedRecord {
         decode: impl Fn(&str, &str) -> Option<(i64, T)>,
         encode: impl Fn(&str, i64, &T) -> Option<String>,
     ) -> Result<T, RecordError> {
-        if self.is_down.load(Ordering::Relaxed)
-            && let Some(known) = self.index.get(&name, &decode).await
-        {
+        let is_asked_first = self.is_slow.load(Ordering::Relaxed);
+        if is_asked_first && let Some(known) = self.index.get(&name, &decode).await {
             return Ok(known);
         }
         let seen = self.index.seen.load(Ordering::Acquire);
-        let answer = tokio::time::timeout(RECORD_WAIT, question).await;
-        match answer.unwrap_or(Err(RecordError::Unavailable(sqlx::Error::PoolTimedOut))) {
+        match self.ask_record(&name, question, &decode).await {
             Err(RecordError::Unavailable(cause)) => {
+                self.is_slow.store(true, Ordering::Relaxed);
                 self.is_down.store(true, Ordering::Relaxed);
                 self.index.get(&name, &decode).await.ok_or(RecordError::Unavailable(cause))
             }
-            Ok(answer) => {
-                self.is_down.store(false, Ordering::Relaxed);
+            Ok(Answer::OfIndex(known)) => Ok(known),
+            Ok(Answer::OfRecord(answer)) => {
+                self.answers();
                 if let Some(entry) = encode(&name, seen, &answer) {
                     let index = Arc::clone(&self.index);
                     // Whoever asked does not wait for it.
@@ -257,6 +264,43 @@ impl IndexedRecord {
             Err(other) => Err(other),
         }
     }
+
+    /// What the record answers; where it is slow, what the index does, and only where that does not know the record
+    /// after all.
+    async fn ask_record<T>(
+        &self,
+        name: &str,
+        question: impl Future<Output = Result<T, RecordError>>,
+        decode: impl Fn(&str, &str) -> Option<(i64, T)>,
+    ) -> Result<Answer<T>, RecordError> {
+        let late = || RecordError::Unavailable(sqlx::Error::PoolTimedOut);
+        let mut question = pin!(question);
+        if let Ok(answer) = tokio::time::timeout(RECORD_WAIT, &mut question).await {
+            return answer.map(Answer::OfRecord);
+        }
+        self.is_slow.store(true, Ordering::Relaxed);
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(late());
+        }
+        if let Some(known) = self.index.get(name, decode).await {
+            return Ok(Answer::OfIndex(known));
+        }
+        let left = RECORD_WAIT_LONG.saturating_sub(RECORD_WAIT);
+        let answer = tokio::time::timeout(left, question).await;
+        answer.unwrap_or_else(|_| Err(late())).map(Answer::OfRecord)
+    }
+
+    /// The record has answered.
+    fn answers(&self) {
+        self.is_slow.store(false, Ordering::Relaxed);
+        self.is_down.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Whose answer it is.
+enum Answer<T> {
+    OfRecord(T),
+    OfIndex(T),
 }
 
 #[async_trait]
@@ -273,7 +317,7 @@ impl GrantRecord for IndexedRecord {
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
         let now = clock::now();
         let changes = self.record.changes_after(sequence, most).await?;
-        self.is_down.store(false, Ordering::Relaxed);
+        self.answers();
         // First, so that what is read from now on is known to be newer.
         let last = changes.last().map_or(sequence, |change| change.sequence);
         self.index.seen.fetch_max(last, Ordering::Release);

@@ -13,7 +13,7 @@ use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
 use crate::stores::record::cells::Width;
 use crate::stores::record::places::first_place;
-use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE, UsageCell};
+use crate::stores::record::{RecordError, SPOOL_LEASE, UsageCell};
 
 /// Of what came since a place and was admitted since an instant.
 pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM requests
@@ -21,7 +21,7 @@ pub(super) const ADMITTED_SINCE: &str = "SELECT organization, key, at FROM reque
 
 /// How much earlier than its admission, on the clock of the counters, a request may have arrived, on the
 /// gateway's: the time between the two, and what the clocks differ by.
-const ARRIVED_BEFORE_MAX: Duration = Duration::from_secs(60);
+pub(super) const ARRIVED_BEFORE_MAX: Duration = Duration::from_secs(60);
 
 impl PostgresRecord {
     pub(super) async fn cursors(&self) -> Result<Vec<(String, u64)>, RecordError> {
@@ -111,62 +111,10 @@ impl PostgresRecord {
         })
         .await
     }
-
-    pub(super) async fn usage_of(
-        &self,
-        org: &OrgId,
-        since: Timestamp,
-        recent: Timestamp,
-    ) -> Result<OrgUsage, RecordError> {
-        self.within(async {
-            // One snapshot: all of it is of the same instant.
-            let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            let cells = sqlx::query(
-                "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
-                 WHERE organization = $1 AND cell >= $2 AND admitted > 0 ORDER BY cell",
-            )
-            .bind(org.as_str())
-            .bind(int(Width::Cell.cell_of(since)))
-            .fetch_all(&mut *tx)
-            .await?;
-            let totals = sqlx::query(
-                "SELECT key, requests FROM key_usage
-                 WHERE key IN (SELECT id FROM keys WHERE organization = $1) AND requests > 0",
-            )
-            .bind(org.as_str())
-            .fetch_all(&mut *tx)
-            .await?;
-            let recent = sqlx::query(
-                "SELECT at FROM requests WHERE organization = $3 AND place >= $1 AND at >= $2 AND admitted ORDER BY at",
-            )
-            .bind(first_place(recent.minus(ARRIVED_BEFORE_MAX)))
-            .bind(micros(recent))
-            .bind(org.as_str())
-            .fetch_all(&mut *tx)
-            .await?;
-            let shipped = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")
-                .fetch_all(&mut *tx)
-                .await?;
-            let total = |row| {
-                let row = Columns(row);
-                Ok((row.key_id("key")?, row.count("requests")?))
-            };
-            let spool = |row| {
-                let row = Columns(row);
-                Ok((row.uuid("id")?, row.count("shipped")?))
-            };
-            Ok(OrgUsage {
-                cells: cells.iter().map(|row| cell(&Columns(row))).collect::<Result<_, _>>()?,
-                totals: totals.iter().map(total).collect::<Result<_, RecordError>>()?,
-                recent: recent.iter().map(|row| Columns(row).instant("at")).collect::<Result<_, _>>()?,
-                shipped: shipped.iter().map(spool).collect::<Result<_, RecordError>>()?,
-            })
-        })
-        .await
-    }
 }
 
-fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
+/// One row of `usage_5m`.
+pub(super) fn cell(row: &Columns<'_>) -> Result<UsageCell, RecordError> {
     Ok(UsageCell {
         organization: row.org("organization")?,
         key: row.opt_uuid("key")?.map(KeyId),

@@ -40,7 +40,9 @@ mod scopes;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod together;
 mod upkeep;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
@@ -53,6 +55,7 @@ use sqlx::{Connection as _, PgTransaction};
 
 use self::door::Door;
 use self::log::LogWriter;
+use self::together::Together;
 use super::RecordError;
 use crate::config;
 
@@ -75,6 +78,7 @@ pub struct PostgresRecord {
     door: Arc<Door>,
     answer_timeout: Duration,
     log: Arc<LogWriter>,
+    together: Arc<Together>,
 }
 
 impl PostgresRecord {
@@ -96,7 +100,7 @@ impl PostgresRecord {
             .connect_lazy_with(options.clone());
         let door = Arc::new(Door::new(options, settings.connect_timeout, answer_timeout));
         let log = Arc::new(LogWriter::new(Arc::clone(&door)));
-        Ok(Self { pool, door, answer_timeout, log })
+        Ok(Self { pool, door, answer_timeout, log, together: Arc::new(Together::new()) })
     }
 
     /// Connects to the server at `url` and brings its tables up to date.
@@ -186,13 +190,16 @@ async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgConne
     connecting.await.map_err(|_| hanging(within))?
 }
 
-/// Has the server end what hangs on our side, and confirm nothing that it has not on disk.
+/// Has the server end what hangs on our side, and confirm nothing that it has not on disk. And plan each statement for the
+/// tables as they are: plans that a connection made while they were empty, and kept, read all of them for each row once
+/// they are not, until somebody analyzes them.
 async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     sqlx::query(
         "SELECT set_config('statement_timeout', $1, false),
                 set_config('idle_in_transaction_session_timeout', $2, false),
                 set_config('client_min_messages', 'warning', false),
+                set_config('plan_cache_mode', 'force_custom_plan', false),
                 CASE current_setting('synchronous_commit')
                     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END",
     )

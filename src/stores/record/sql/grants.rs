@@ -6,7 +6,6 @@ use sqlx::Row as _;
 use super::columns::{Columns, int, unreadable};
 use super::engine::{LAST_CHANGE, Record};
 use super::keys::{allowed_ips, quotas, scopes};
-use super::organizations;
 use crate::domain::key::{Grant, Organization};
 use crate::domain::secret::Digest;
 use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
@@ -14,17 +13,7 @@ use crate::stores::record::{Change, Changed, GrantRecord, RecordError};
 #[async_trait]
 impl GrantRecord for Record {
     async fn grant(&self, digest: &Digest) -> Result<Option<Grant>, RecordError> {
-        self.within(async {
-            let row = sqlx::query(
-                "SELECT k.*, s.valid_until FROM key_secrets s JOIN keys k ON k.id = s.key
-                 WHERE s.digest = $1 AND k.revoked_at IS NULL",
-            )
-            .bind(digest.0.as_slice())
-            .fetch_optional(self.readers())
-            .await?;
-            row.map(|row| grant(&Columns(&row))).transpose()
-        })
-        .await
+        self.within(self.grant_of(digest)).await
     }
 
     async fn has_imported_keys(&self) -> Result<bool, RecordError> {
@@ -39,8 +28,7 @@ impl GrantRecord for Record {
     }
 
     async fn organization(&self, id_or_name: &str) -> Result<Organization, RecordError> {
-        self.within(async { organizations::find(&mut *self.readers().acquire().await?, id_or_name).await })
-            .await
+        self.within(self.organization_of(id_or_name)).await
     }
 
     async fn changes_after(&self, sequence: i64, most: usize) -> Result<Vec<Change>, RecordError> {
@@ -66,7 +54,8 @@ impl GrantRecord for Record {
     }
 }
 
-fn grant(row: &Columns<'_>) -> Result<Grant, RecordError> {
+/// What a row of `keys` grants, with the end of the secret that was asked with.
+pub(in crate::stores::record) fn grant(row: &Columns<'_>) -> Result<Grant, RecordError> {
     Ok(Grant {
         id: row.key_id("id")?,
         organization: row.org("organization")?,

@@ -7,7 +7,7 @@
 
 mod attempts;
 pub(super) mod columns;
-mod grants;
+pub(super) mod grants;
 mod invitations;
 pub(super) mod keys;
 mod log;

@@ -230,7 +230,8 @@ fn unknown(id_or_name: &str) -> RecordError {
     RecordError::NotFound(format!("there is no organization `{id_or_name}`"))
 }
 
-fn organization(row: &Columns<'_>) -> Result<Organization, RecordError> {
+/// A row of `organizations`.
+pub(in crate::stores::record) fn organization(row: &Columns<'_>) -> Result<Organization, RecordError> {
     Ok(Organization {
         id: row.org("id")?,
         name: row.text("name")?,

@@ -1,9 +1,9 @@
--- Says that a node is there, and learns who else is, and which organizations were rebuilt of late; may say of one that it
--- is about to be.
+-- Says that a node is there, and learns who else is, and which organizations were rebuilt of late; may say of some that
+-- they are about to be.
 --
 -- KEYS  1 all nodes, by the time of their last word  2 organizations that were rebuilt, by when that was announced
 -- ARGV  1 the node  2 how long a word counts, in microseconds  3 since when to tell of organizations, on this clock
---       4 an organization to be rebuilt, or ''
+--       4… organizations to be rebuilt; behind them what the server calls itself
 -- Returns the clock; when Redis was found to know of no node, 0 where that was longer ago than a word counts; the names
 -- of all nodes in their order; organizations, each behind the instant of its announcement.
 
@@ -23,9 +23,11 @@ for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 table.sort(names)
 
-if ARGV[4] ~= '' then
+if #ARGV > 4 then
   redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - REMEMBERED_FOR)
-  redis.call('ZADD', KEYS[2], now, ARGV[4])
+  for place = 4, #ARGV - 1 do
+    redis.call('ZADD', KEYS[2], now, ARGV[place])
+  end
   redis.call('EXPIRE', KEYS[2], 600)
 end
 local rebuilt = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, AT_ONCE)

@@ -1,10 +1,12 @@
 -- A node tells an organization that was rebuilt what it had admitted and the record lacked, in parts that are counted
--- once each and in their order; or only asks.
+-- once each and in their order; or only asks; or says that there is nothing to tell, whatever the counts are (the last
+-- part, without a number).
 --
 -- KEYS  1 the organization  2 what nodes have reported  3 slots by node  4… the keys of the part, in its order
 -- ARGV  one text of JSON: see src/stores/counters/redis/wire.rs
 -- Returns a list of whole numbers: what became of it; if the organization is known its epoch, 1 where it may be claimed
--- by, the last batch of the node's log it was built with (-1: none), parts counted, 1 where these are all.
+-- by, the last batch of the node's log it was built with (-1: none), parts counted, 1 where these are all, 1 where the
+-- node is waited for.
 
 local DONE, MISSING, OTHER_EPOCH = 0, 1, 2
 local SLOTS_FOR = 10000000
@@ -18,7 +20,15 @@ if not org then return { MISSING } end
 if epoch ~= 0 and epoch ~= org.epoch then return { OTHER_EPOCH } end
 org.clock = max(org.clock, now > 0 and now or clock())
 local counted = tonumber(redis.call('HGET', KEYS[2], 'c' .. node)) or 0
+local function is_heard()
+  if redis.call('HDEL', KEYS[2], 'w' .. node) == 1 then org.awaited = org.awaited - 1 end
+end
 
+if number == 0 and is_last then
+  -- It is not down as having reported: what it may come to tell still counts.
+  is_heard()
+  save_organization(org)
+end
 if number > 0 and number == counted + 1 then
   expire_all(org, nil)
   for _, cell in ipairs(recent) do
@@ -54,7 +64,7 @@ if number > 0 and number == counted + 1 then
   redis.call('HSET', KEYS[2], 'c' .. node, counted)
   if is_last then
     redis.call('HSET', KEYS[2], 'e' .. node, 1)
-    if redis.call('HDEL', KEYS[2], 'w' .. node) == 1 then org.awaited = org.awaited - 1 end
+    is_heard()
     if slots[2] > 0 then
       redis.call('HSET', KEYS[3], node, cmsgpack.pack({ slots[1], slots[2], slots[2], org.clock + SLOTS_FOR, org.epoch }))
       redis.call('EXPIRE', KEYS[3], TTL_SECONDS)
@@ -66,4 +76,5 @@ end
 
 local shipped = tonumber(redis.call('HGET', KEYS[2], 's' .. spool)) or -1
 local is_whole = redis.call('HEXISTS', KEYS[2], 'e' .. node)
-return { DONE, org.epoch, is_open(org) and 1 or 0, shipped, counted, is_whole }
+local is_awaited = redis.call('HEXISTS', KEYS[2], 'w' .. node)
+return { DONE, org.epoch, is_open(org) and 1 or 0, shipped, counted, is_whole, is_awaited }

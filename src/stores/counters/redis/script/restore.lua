@@ -8,7 +8,8 @@
 --           as {{at, requests, microcents}…}
 --         organization: false, or {last minute, costs, {{field, total}…} keys of which only the total is known,
 --           {{spool, its last batch}…}, nodes, {at least, at most} how long these are waited for, in microseconds}
--- Returns 1 where it was done, 0 where the organization is known already or the lock was lost.
+-- Returns 1 where it was done, and at the end the epoch and 1 where anybody may claim by it, having let go of the lock; 0
+-- where the organization is known already or the lock was lost.
 
 local call = cjson.decode(ARGV[1])
 local token, now, is_first, keys, organization = call[1], call[2], call[3], call[4], call[5]
@@ -61,6 +62,8 @@ if organization then
   org.awaited = #organization[5]
   org.opens_from, org.opens_by = org.clock + organization[6][1], org.clock + organization[6][2]
   save_organization(org)
+  redis.call('DEL', KEYS[2])
+  return { org.epoch, is_open(org) and 1 or 0 }
 end
 redis.call('EXPIRE', KEYS[1], TTL_SECONDS)
 return 1

@@ -174,6 +174,9 @@ impl Central {
         self.clock = self.clock.max(now);
         self.turn(None);
         let counted = self.counted.get(&node).copied().unwrap_or(0);
+        if joining.number == 0 && joining.is_last {
+            self.awaited.remove(&node);
+        }
         if joining.number > 0 && joining.number == counted + 1 {
             self.counted.insert(node, joining.number);
             for (at, count) in &joining.part.recent {
@@ -200,6 +203,7 @@ impl Central {
             shipped: self.shipped.get(&node).copied(),
             counted: self.counted.get(&node).copied().unwrap_or(0),
             is_whole: self.whole.contains(&node),
+            is_awaited: self.awaited.contains(&node),
         }
     }
 

@@ -52,14 +52,16 @@ fn what_the_log_knows_counts_in_redis_as_in_memory() {
     };
     let lock = redis_key(&org, "r");
     redis::cmd("SET").arg(&lock).arg("token").exec(&mut connection).unwrap();
-    for part in parts(&org, &usage, &Awaited::default()) {
+    let parts = parts(&org, &usage, &Awaited::default());
+    for (place, part) in parts.iter().enumerate() {
         let mut call = RESTORE.prepare_invoke();
         call.key(redis_key(&org, "o")).key(&lock).key(redis_key(&org, "b"));
         for name in &part.names {
             call.key(name);
         }
         call.arg(part.argument("token", None)).arg("");
-        assert_eq!(call.invoke::<i64>(&mut connection).unwrap(), 1);
+        let is_open = wire::decode_restored(&call.invoke(&mut connection).unwrap()).unwrap();
+        assert_eq!(is_open.map(|(_, is_open)| is_open), (place + 1 == parts.len()).then_some(true));
     }
 
     let memory = MemoryCounters::new(100);

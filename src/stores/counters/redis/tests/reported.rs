@@ -58,8 +58,9 @@ impl Bed {
         redis::cmd("SET").arg(bed.name("r")).arg("token").exec(&mut bed.connection).unwrap();
         for part in parts(&bed.org, &usage, &awaited) {
             let names = ["o", "r", "b"].map(|what| bed.name(what)).into_iter().chain(part.names.clone());
-            let done: i64 = bed.run(&RESTORE, names.collect(), part.argument("token", None));
-            assert_eq!(done, 1);
+            let done = bed.run(&RESTORE, names.collect(), part.argument("token", None));
+            let is_open = wire::decode_restored(&done).unwrap().map(|(_, is_open)| is_open);
+            assert_eq!(is_open, Some(false), "both are waited for");
         }
         bed
     }
@@ -107,9 +108,13 @@ fn what_nodes_report_is_counted_once_and_by_all_before_anybody_claims() {
     let mut bed = Bed::new();
     let said = bed.tell(&Joining::default(), "one", 1);
     let Said::Known { epoch, .. } = said else { panic!("{said:?}") };
-    let built = Said::Known { epoch, is_open: false, shipped: Some(SHIPPED), counted: 0, is_whole: false };
+    let shipped = Some(SHIPPED);
+    let built = Said::Known { epoch, is_open: false, shipped, counted: 0, is_whole: false, is_awaited: true };
     assert_eq!(said, built);
-    let known = |is_open, counted, is_whole| Said::Known { epoch, is_open, shipped: None, counted, is_whole };
+    let known = |is_open, counted, is_whole: bool| {
+        let is_awaited = !is_whole;
+        Said::Known { epoch, is_open, shipped: None, counted, is_whole, is_awaited }
+    };
     let first = Joining { epoch, ..bed.part(1, false, &[(Some(key(1)), 2, 20), (None, 1, 1)], 4) };
     let last = Joining { epoch, ..bed.part(2, true, &[(Some(key(9)), 1, 9)], 0) };
     // Of a spool that is not known; the last before its turn; each twice.
@@ -140,6 +145,27 @@ fn what_nodes_report_is_counted_once_and_by_all_before_anybody_claims() {
         let left: i64 = redis::cmd("TTL").arg(&name).query(&mut bed.connection).unwrap();
         assert!(name.ends_with(":r") || left > 32 * 86_400, "{name} lives {left} s");
     }
+}
+
+#[test]
+fn a_node_that_knows_nothing_of_it_is_no_longer_waited_for_and_may_still_come_to_tell() {
+    let mut bed = Bed::new();
+    let heard = |said| match said {
+        Said::Known { is_open, counted, is_whole, is_awaited, .. } => {
+            (is_open, counted, is_whole, is_awaited)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(heard(bed.tell(&Joining::of_nothing(), "one", 1)), (false, 0, false, false));
+    // Twice, and from one that nobody waits for.
+    for node in ["one", "three"] {
+        assert_eq!(heard(bed.tell(&Joining::of_nothing(), node, 1)), (false, 0, false, false), "{node}");
+    }
+    assert_eq!(heard(bed.tell(&Joining::of_nothing(), "two", 2)), (true, 0, false, false));
+    let Said::Known { epoch, .. } = bed.tell(&Joining::default(), "one", 1) else { panic!() };
+    let late = Joining { epoch, ..bed.part(1, true, &[(Some(key(1)), 2, 20)], 2) };
+    assert_eq!(heard(bed.tell(&late, "one", 1)), (true, 1, true, false));
+    assert_eq!(bed.used(1).key.total, 107);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{BEAT, Base, Event, LOCK_FOR, LOOK_AGAIN, REPORT_WITHIN, SHIPPED_WITHIN, Simulation, name};
 use crate::domain::time::Timestamp;
-use crate::stores::counters::lease::{Said, Step, Tally};
+use crate::stores::counters::lease::{Joining, Said, Step, Tally};
 
 impl Simulation {
     /// A node begins to hear, and to ship.
@@ -23,7 +23,11 @@ impl Simulation {
             Event::Beat { node, life } if self.lives(node, life) => {
                 let epoch = self.redis.epoch();
                 if epoch != 0 && self.nodes[node].ledger.epoch() != epoch {
-                    self.join(node);
+                    // Who knows nothing of it says so, and asks nothing.
+                    match self.nodes[node].ledger.is_blank() && self.nodes[node].joining.is_none() {
+                        true => self.tell(node, u64::MAX, Joining::of_nothing()),
+                        false => self.join(node),
+                    }
                 }
                 // A node that lives goes on for as long as another may wait for its report.
                 let is_awaited = self.nodes.iter().any(|node| node.joining.is_some());
@@ -55,7 +59,7 @@ impl Simulation {
             }
             Event::Writes { node, life, lock, base } if self.lives(node, life) => {
                 if self.lock.is_some_and(|(of, _)| of == lock) && self.redis.epoch() == 0 {
-                    self.write(&base);
+                    self.write(node, &base);
                 }
                 self.ask(node);
             }
@@ -71,8 +75,10 @@ impl Simulation {
         self.lives(node, life) && self.nodes[node].joining == Some(number)
     }
 
-    fn write(&mut self, base: &Base) {
-        let names = (0..self.world.nodes).map(|node| name(node, self.nodes[node].life));
+    fn write(&mut self, by: usize, base: &Base) {
+        let nodes = 0..self.world.nodes;
+        let awaited = nodes.filter(|node| *node != by || !self.nodes[by].ledger.is_blank());
+        let names = awaited.map(|node| name(node, self.nodes[node].life));
         self.redis.restore(base, names.collect(), REPORT_WITHIN, self.redis_now());
         self.rebuilt += 1;
         self.lock = None;
@@ -150,6 +156,11 @@ impl Simulation {
         self.nodes[node].joining = Some(number);
         let joining = self.nodes[node].ledger.joining();
         self.after(60_000, Event::JoinGivesUp { node, life, number });
+        self.tell(node, number, joining);
+    }
+
+    fn tell(&mut self, node: usize, number: u64, joining: Joining) {
+        let life = self.nodes[node].life;
         if !self.random.chance(self.world.loss) {
             let delay = self.random.below(self.world.delay);
             self.after(delay, Event::JoinArrives { node, life, number, joining });

@@ -1,0 +1,134 @@
+//! What organizations have used, from which their counters are rebuilt: many of them in one go.
+
+use std::collections::HashMap;
+
+use sqlx::PgTransaction;
+
+use super::columns::{Columns, int, micros};
+use super::log_read::{ARRIVED_BEFORE_MAX, cell};
+use super::{PostgresRecord, within};
+use crate::domain::id::OrgId;
+use crate::domain::time::Timestamp;
+use crate::stores::record::cells::Width;
+use crate::stores::record::places::first_place;
+use crate::stores::record::{OrgUsage, RecordError};
+
+/// Rows that are read of each kind for several organizations at most; where there are more, these are asked of in halves.
+const ROWS_MAX: usize = 100_000;
+
+/// An organization, and since when its cells and its single admissions are wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub org: OrgId,
+    pub since: Timestamp,
+    pub recent: Timestamp,
+}
+
+type Found = HashMap<OrgId, OrgUsage>;
+
+impl Asked {
+    /// What was asked for, of what was found for all who asked.
+    pub fn only(&self, found: &OrgUsage) -> OrgUsage {
+        let since = Width::Cell.start(Width::Cell.cell_of(self.since));
+        OrgUsage {
+            cells: found.cells.iter().filter(|cell| cell.at >= since).cloned().collect(),
+            totals: found.totals.clone(),
+            recent: found.recent.iter().filter(|at| **at >= self.recent).copied().collect(),
+            shipped: found.shipped.clone(),
+        }
+    }
+}
+
+/// What every organization has used, each as of one instant.
+pub(super) async fn of_all(record: &PostgresRecord, asked: &[Asked]) -> Result<Found, RecordError> {
+    let (mut found, mut parts) = (Found::new(), vec![asked]);
+    while let Some(part) = parts.pop() {
+        match within(record.answer_timeout, of_some(record, part)).await? {
+            Some(usage) => found.extend(usage),
+            None => {
+                let (one, other) = part.split_at(part.len() / 2);
+                parts.extend([one, other]);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `None` where that is too much at once.
+async fn of_some(record: &PostgresRecord, asked: &[Asked]) -> Result<Option<Found>, RecordError> {
+    let most = if asked.len() > 1 { ROWS_MAX } else { usize::MAX };
+    let organizations: Vec<_> = asked.iter().map(|asked| asked.org.as_str().to_owned()).collect();
+    let least = |of: fn(&Asked) -> Timestamp| asked.iter().map(of).min().unwrap_or_default();
+    let (since, recent) = (least(|asked| asked.since), least(|asked| asked.recent));
+    // One snapshot: all of it is of the same instant.
+    let mut tx = record.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let shipped = shipped(&mut tx).await?;
+    let blank = || OrgUsage { shipped: shipped.clone(), ..OrgUsage::default() };
+    let mut found: Found = asked.iter().map(|asked| (asked.org.clone(), blank())).collect();
+
+    let cells = sqlx::query(
+        "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
+         WHERE organization = ANY ($1) AND cell >= $2 AND admitted > 0 LIMIT $3",
+    )
+    .bind(&organizations)
+    .bind(int(Width::Cell.cell_of(since)))
+    .bind(beyond(most))
+    .fetch_all(&mut *tx)
+    .await?;
+    let singly = sqlx::query(
+        "SELECT organization, at FROM requests
+         WHERE organization = ANY ($3) AND place >= $1 AND at >= $2 AND admitted LIMIT $4",
+    )
+    .bind(first_place(recent.minus(ARRIVED_BEFORE_MAX)))
+    .bind(micros(recent))
+    .bind(&organizations)
+    .bind(beyond(most))
+    .fetch_all(&mut *tx)
+    .await?;
+    if cells.len() > most || singly.len() > most {
+        return Ok(None);
+    }
+    let totals = sqlx::query(
+        "SELECT k.organization, u.key, u.requests FROM keys k JOIN key_usage u ON u.key = k.id
+         WHERE k.organization = ANY ($1) AND u.requests > 0",
+    )
+    .bind(&organizations)
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in &cells {
+        let cell = cell(&Columns(row))?;
+        found.entry(cell.organization.clone()).or_default().cells.push(cell);
+    }
+    for row in &singly {
+        let row = Columns(row);
+        found.entry(row.org("organization")?).or_default().recent.push(row.instant("at")?);
+    }
+    for row in &totals {
+        let row = Columns(row);
+        found
+            .entry(row.org("organization")?)
+            .or_default()
+            .totals
+            .push((row.key_id("key")?, row.count("requests")?));
+    }
+    for usage in found.values_mut() {
+        usage.cells.sort_by_key(|cell| cell.at);
+        usage.recent.sort_unstable();
+    }
+    Ok(Some(found))
+}
+
+/// The last batch of every spool.
+async fn shipped(tx: &mut PgTransaction<'_>) -> Result<Vec<(uuid::Uuid, u64)>, RecordError> {
+    let rows = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL");
+    let spool = |row| {
+        let row = Columns(row);
+        Ok((row.uuid("id")?, row.count("shipped")?))
+    };
+    rows.fetch_all(&mut **tx).await?.iter().map(spool).collect()
+}
+
+/// One more, by which it is seen that there are more.
+fn beyond(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1)
+}

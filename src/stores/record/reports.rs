@@ -80,7 +80,7 @@ pub struct Totals {
     pub admitted: u64,
     /// Requests that were refused.
     pub refused: u64,
-    /// Of the admitted ones, those whose [`Outcome`](crate::domain::cost::Outcome) is a success. The rest failed.
+    /// Of the admitted ones, those whose [`Outcome`] is a success. The rest failed.
     pub success: u64,
     /// What was charged.
     pub cost: Cost,

@@ -292,11 +292,11 @@ impl Shared {
     pub fn give_up(&self, segment: &Segment) -> io::Result<()> {
         let writers = self.writers();
         let mut used = self.used.lock();
-        if used.len() < writers {
-            if let Some(file) = segment.give_up() {
-                used.push(file);
-                return Ok(());
-            }
+        if used.len() < writers
+            && let Some(file) = segment.give_up()
+        {
+            used.push(file);
+            return Ok(());
         }
         let kept = writers.min(used.len());
         let too_many = used.split_off(kept);

@@ -164,7 +164,7 @@ async fn keys_of_any_shape_work_once_they_are_imported() {
     let problem = bed.does("operator", "POST", "/v1/keys/import", rows, 422).await;
     let wrong: Vec<_> =
         problem["rows"].as_array().unwrap().iter().map(|row| row["row"].as_u64().unwrap()).collect();
-    assert_eq!(wrong, [2, 3, 4], "{problem}");
+    assert_eq!(wrong, [1, 2, 3, 4], "everything that is wrong at once: {problem}");
     assert_eq!(bed.scrape(key).await, 401);
     let rows = json!({ "keys": [row("a", &real)] });
     bed.does("operator", "POST", "/v1/keys/import", rows, 201).await;

@@ -24,6 +24,7 @@ mod body;
 mod call;
 mod invitations;
 mod key_changes;
+mod key_import;
 mod keys;
 mod limits;
 mod logs;
@@ -121,7 +122,7 @@ fn routes() -> OpenApiRouter<Native> {
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::read, projects::rename))
         .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::import))
+        .routes(routes!(key_import::import))
         .routes(routes!(keys::read, keys::edit, keys::delete))
         .routes(routes!(key_changes::disable))
         .routes(routes!(key_changes::enable))

@@ -118,7 +118,9 @@ impl From<AdminError> for Problem {
                     "this machine failed; its log says why",
                 )
             }
-            AdminError::InvalidToken | AdminError::SessionEnded => Self::unauthorized("invalid_token", detail),
+            AdminError::InvalidToken | AdminError::SessionEnded => {
+                Self::unauthorized("invalid_token", detail)
+            }
             AdminError::InvalidKey(refusal) => {
                 let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::UNAUTHORIZED);
                 Self { refusal: Some(refusal), ..Self::new(status, refusal.code(), detail) }

@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinSet;
 
-use super::support::{Answer, Gateway, Kept, Postgres, RedisServer, Upstream};
+use super::support::{Answer, Gateway, Kept, Postgres, RedisServer, SOON, Upstream, wait_until};
 use super::{config, start};
 
 /// Organizations, each with a key that is good for two requests.
@@ -105,4 +105,41 @@ async fn thousands_at_once_are_all_served_and_counted_also_when_redis_has_lost_t
     );
     assert!(first < WAIT_MAX && lost < WAIT_MAX, "{first:?}, {lost:?}");
     assert!(each <= CALLS_MAX as f64, "{each} calls to Redis for each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_during_which_record_and_redis_go_away_ends_with_everything_counted() {
+    const QUOTA: usize = 60;
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let (server, mut redis) = (Postgres::start(), RedisServer::start());
+    let more = format!("[counters]\nurl = \"{}\"\ntimeout = \"400ms\"", redis.url());
+    let (gateway, _, _) = start(&server, upstream.address, &more).await;
+    let (_, key) = gateway.key("acme", "quota", &["--total", &QUOTA.to_string()]).await;
+    let admitted = async |times: usize| {
+        let mut kept = Kept::new();
+        for _ in 0..times {
+            assert_eq!(kept.get(gateway.data, "/", &key).await.unwrap().status, 200);
+        }
+    };
+    admitted(20).await;
+    // Redis has lost it, and the record does not say what it was.
+    server.freeze();
+    redis.command(&["FLUSHALL"]);
+    let began = Instant::now();
+    admitted(5).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "five requests took {:?}", began.elapsed());
+    // Then Redis is gone, too.
+    redis.kill();
+    admitted(5).await;
+    redis.start_again();
+    admitted(5).await;
+    server.thaw();
+    wait_until("it is rebuilt", SOON, async || redis.command(&["EXISTS", "tollgate:{acme}:o"]).trim() == "1")
+        .await;
+    // Longer than its share holds beside its leases.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    admitted(QUOTA - 35).await;
+    let refused = Kept::new().get(gateway.data, "/", &key).await.unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (401, "quota_total"));
+    assert_eq!(upstream.count(), QUOTA);
 }

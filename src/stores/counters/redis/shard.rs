@@ -128,7 +128,7 @@ impl Shard {
             tried: Mutex::new(Instant::now()),
             known: Known::from_before(news.before),
             news,
-            announcements: Gather::new(ANNOUNCED_TOGETHER),
+            announcements: Gather::new(ANNOUNCED_TOGETHER, 1),
         }
     }
 

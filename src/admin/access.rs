@@ -30,10 +30,10 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// The organization that is meant where none is named: a person's own, a key's.
+    /// The organization that is meant where none is named.
     pub fn home(&self) -> &OrgId {
         match self {
-            Self::Person { user, .. } => &user.personal,
+            Self::Person { user, .. } => &user.home,
             Self::Key(key) => &key.organization,
         }
     }

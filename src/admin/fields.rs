@@ -126,12 +126,10 @@ pub(super) fn negotiated(caps: Caps) -> Result<Caps, AdminError> {
     Ok(caps)
 }
 
-/// A spend limit; one that limits nothing is a mistake.
+/// A spend limit. One without a cap, as AlterLab's clients may set it, counts and refuses nothing.
 pub(super) fn limit(limit: Option<SpendLimit>) -> Result<Option<SpendLimit>, AdminError> {
-    let Some(set) = limit else { return Ok(None) };
-    caps_fit("limits", [set.requests, set.microcents])?;
-    if set.requests.is_none() && set.microcents.is_none() {
-        return Err(AdminError::invalid("limits", "give requests, microcents or both, or remove the limit"));
+    if let Some(SpendLimit { requests, microcents, .. }) = limit {
+        caps_fit("limits", [requests, microcents])?;
     }
     Ok(limit)
 }
@@ -198,13 +196,14 @@ mod tests {
         says(scopes(&["admin".into()]), "scopes", "`admin`");
         assert!(quotas(Quotas { total: Some(0), ..Quotas::default() }).is_ok());
         says(quotas(Quotas { daily: Some(1 << 53), ..Quotas::default() }), "quotas", "at most");
-        let empty = SpendLimit {
+        let uncapped = SpendLimit {
             requests: None,
             microcents: None,
             period: crate::domain::time::Period::Daily,
             enabled: true,
         };
-        says(limit(Some(empty)), "limits", "requests, microcents or both");
+        assert_eq!(limit(Some(uncapped)).unwrap(), Some(uncapped));
+        says(limit(Some(SpendLimit { requests: Some(1 << 53), ..uncapped })), "limits", "at most");
         assert_eq!(limit(None).unwrap(), None);
     }
 }

@@ -6,9 +6,8 @@ use uuid::Uuid;
 
 use super::access::Caller;
 use super::outside::{Claims, Outside};
-use super::sessions::Tokens;
+use super::sessions::{Signed, Tokens};
 use super::{Actor, Admin, AdminError};
-use crate::domain::id::UserId;
 use crate::domain::people::{Session, User};
 use crate::domain::refusal::Refusal;
 use crate::domain::secret::{Digest, SECRET_BYTES_MAX, is_well_formed};
@@ -60,18 +59,18 @@ impl Admin {
             return Err(AdminError::InvalidToken);
         }
         let secret = self.settings.load().session_secret.clone();
-        if let Some((id, user)) = secret.and_then(|secret| Tokens::new(&secret).read(token, now)) {
-            return self.of_session(id, user, now).await;
+        if let Some(signed) = secret.and_then(|secret| Tokens::new(&secret).read(token)) {
+            return self.of_session(&signed, now).await;
         }
         let Some(outside) = &self.outside else { return Err(AdminError::InvalidToken) };
         self.of_outside(outside, token, from, now).await
     }
 
-    async fn of_session(&self, id: Uuid, user: UserId, now: Timestamp) -> Result<Caller, AdminError> {
-        let known = self.record.session(id).await?;
+    async fn of_session(&self, signed: &Signed, now: Timestamp) -> Result<Caller, AdminError> {
+        let known = if now < signed.expires_at { self.record.session(signed.session).await? } else { None };
         let (session, user) = known
-            .filter(|(session, _)| session.user == user && session.is_in_force(now))
-            .ok_or(AdminError::InvalidToken)?;
+            .filter(|(session, _)| session.user == signed.user && session.is_in_force(now))
+            .ok_or(AdminError::SessionEnded)?;
         Ok(Caller::Person { user, session })
     }
 

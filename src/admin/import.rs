@@ -61,31 +61,65 @@ impl Admin {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Vec<Key>, Vec<(usize, AdminError)>> {
+        self.import(rows, false, actor, now).await
+    }
+
+    /// What stands in the way of importing these, by the position of the row. Nothing is made.
+    pub async fn check_import(
+        &self,
+        rows: &[ImportRow],
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Vec<(usize, AdminError)> {
+        self.import(rows, true, actor, now).await.err().unwrap_or_default()
+    }
+
+    async fn import(
+        &self,
+        rows: &[ImportRow],
+        dry: bool,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Vec<Key>, Vec<(usize, AdminError)>> {
         if rows.is_empty() || rows.len() > IMPORT_ROWS_MAX {
             let advice = format!("give 1 to {IMPORT_ROWS_MAX} rows at a time");
             return Err(vec![(0, AdminError::invalid("keys", advice))]);
         }
-        let (mut new, mut wrong) = (Vec::with_capacity(rows.len()), Vec::new());
-        let (mut organizations, mut seen) = (AHashMap::new(), AHashMap::new());
+        let (mut new, mut places) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        let (mut organizations, mut seen, mut wrong) = (AHashMap::new(), AHashMap::new(), Vec::new());
         for (at, row) in rows.iter().enumerate() {
             match self.imported(row, &mut organizations).await {
-                Ok(key) => match seen.insert(key.digest, at) {
-                    None => new.push(key),
+                Ok(key) => match seen.get(&key.digest) {
+                    None => {
+                        seen.insert(key.digest, &row.name);
+                        new.push(key);
+                        places.push(at);
+                    }
                     Some(first) => {
-                        let advice = format!("is that of row {}, too: remove one", first + 1);
+                        let advice =
+                            format!("is that of `{}` before it, too: remove one", first.escape_debug());
                         wrong.push((at, AdminError::invalid("sha256", advice)));
                     }
                 },
                 Err(error) => wrong.push((at, error)),
             }
         }
+        // The record is asked all the same, so that everything that is wrong is told at once.
+        let made = match self.record.import_keys(&new, dry || !wrong.is_empty(), actor, now).await {
+            Ok(made) => made,
+            Err(more) => {
+                let place = |at: usize| places.get(at).copied().unwrap_or_default();
+                wrong.extend(more.into_iter().map(|(at, error)| (place(at), error.into())));
+                Vec::new()
+            }
+        };
         if !wrong.is_empty() {
+            wrong.sort_by_key(|(at, _)| *at);
             return Err(wrong);
         }
-        let made = self.record.import_keys(&new, actor, now).await;
-        let made = made
-            .map_err(|wrong| wrong.into_iter().map(|(at, error)| (at, error.into())).collect::<Vec<_>>())?;
-        self.catch_up().await;
+        if !dry {
+            self.catch_up().await;
+        }
         Ok(made)
     }
 

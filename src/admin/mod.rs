@@ -51,7 +51,7 @@ pub use outside::{KEY_SET_BYTES_MAX, KeySource, Outside};
 pub use passwords::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use people::UserOrder;
 pub use seal::{SEAL_BYTES, Seal};
-pub use sessions::{Login, SESSION_MAX, Tokens};
+pub use sessions::{Login, SESSION_MAX, Signed, Tokens};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +70,12 @@ pub enum AdminError {
     /// The machine failed: no randomness, no thread.
     #[error("this machine failed: {0}")]
     Machine(String),
-    /// The token is not one of ours or the outside issuer's, was changed, has ended or was revoked.
+    /// The token is not one of ours, or was changed; of the outside issuer's, or it has ended or was revoked.
     #[error("this session token is not valid, or has ended: log in again")]
     InvalidToken,
+    /// The token is one of ours, and its session has ended or was revoked: whoever shows it has guessed nothing.
+    #[error("this session has ended: log in again")]
+    SessionEnded,
     /// The API key is not one that may be used.
     #[error("{}", .0.text())]
     InvalidKey(Refusal),

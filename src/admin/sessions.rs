@@ -35,6 +35,17 @@ struct Claims {
     iss: String,
 }
 
+/// What a token of ours says. Whether the session was revoked, only the record knows.
+#[derive(Debug, PartialEq)]
+pub struct Signed {
+    /// The session.
+    pub session: Uuid,
+    /// Whose it is.
+    pub user: UserId,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
 /// Makes and reads session tokens.
 pub struct Tokens {
     encoding: EncodingKey,
@@ -73,11 +84,11 @@ impl Tokens {
             .map_err(|error| AdminError::Machine(format!("the token could not be signed: {error}")))
     }
 
-    /// The session and user that a token names; `None` where it is not ours, was changed, or has ended.
-    /// Whether the session was revoked, only the record knows.
-    pub fn read(&self, token: &str, now: Timestamp) -> Option<(Uuid, UserId)> {
+    /// What a token says; `None` where it is not ours, or was changed.
+    pub fn read(&self, token: &str) -> Option<Signed> {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).ok()?.claims;
-        (claims.exp > now.seconds()).then_some((claims.jti, UserId(claims.sub)))
+        let expires_at = Timestamp::from_seconds(claims.exp);
+        Some(Signed { session: claims.jti, user: UserId(claims.sub), expires_at })
     }
 }
 

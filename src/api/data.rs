@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Method, Request, Response};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -84,7 +85,9 @@ impl Local {
 }
 
 async fn whole(system: &System, request: Request<Body>) -> Option<Response<Bytes>> {
-    let (parts, body) = system.answer(request).await.into_parts();
+    let (mut parts, body) = system.answer(request).await.into_parts();
+    // As on the operators' side: an answer may hold a key, and is of its moment.
+    parts.headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let body = to_bytes(body, ANSWER_BYTES_MAX).await.ok()?;
     Some(Response::from_parts(parts, body))
 }

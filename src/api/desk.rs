@@ -125,9 +125,9 @@ impl Desk {
             Ok(key) => Ok(Caller::Key(Box::new(key))),
             // Something stands there that is neither a token nor a key of ours.
             Err(No::Refused(Refusal::MissingApiKey)) if visit.head.headers.contains_key(AUTHORIZATION) => {
-                Err(No::Nobody(Refusal::InvalidApiKey))
+                Err(No::Nobody(Some(Refusal::InvalidApiKey)))
             }
-            Err(No::Refused(refusal @ Refusal::MissingApiKey)) => Err(No::Nobody(refusal)),
+            Err(No::Refused(Refusal::MissingApiKey)) => Err(No::Nobody(None)),
             Err(no) => Err(no),
         }
     }

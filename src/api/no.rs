@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::admin::AdminError;
@@ -19,8 +19,9 @@ const WAIT_MAX: u64 = 60;
 /// Why something was not done.
 #[derive(Debug)]
 pub enum No {
-    /// Nobody is logged in; the log keeps why.
-    Nobody(Refusal),
+    /// Nobody is logged in. The log and the address guard are told where something was shown that is nobody's: who shows
+    /// nothing, or a session that has ended, has guessed nothing.
+    Nobody(Option<Refusal>),
     /// A key that may not be used, or what keeps anybody from being served.
     Refused(Refusal),
     /// What this caller may not do, as a sentence.
@@ -73,7 +74,8 @@ impl No {
     pub fn of(error: AdminError, what: What) -> Self {
         match error {
             AdminError::Invalid { field, advice } => Self::Invalid { field: field.to_owned(), advice },
-            AdminError::InvalidToken => Self::Nobody(Refusal::InvalidApiKey),
+            AdminError::InvalidToken => Self::Nobody(Some(Refusal::InvalidApiKey)),
+            AdminError::SessionEnded => Self::Nobody(None),
             AdminError::InvalidKey(refusal) => Self::Refused(refusal),
             AdminError::WrongLogin => Self::WrongLogin,
             AdminError::Wait(wait) => Self::Wait(wait),
@@ -153,7 +155,8 @@ impl No {
     /// What of it the log, the metrics and the address guard are told. Failed logins have brakes of their own.
     const fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Nobody(refusal) | Self::Refused(refusal) => Some(*refusal),
+            Self::Nobody(refusal) => *refusal,
+            Self::Refused(refusal) => Some(*refusal),
             _ => None,
         }
     }
@@ -164,10 +167,9 @@ impl No {
         let status = self.status(invalid);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let wait = match self {
             Self::Wait(wait) => Some(wait.as_secs_f64().ceil() as u64),
-            Self::Nobody(refusal) | Self::Refused(refusal) => refusal.retry_after(clock::now()),
+            Self::Refused(refusal) => refusal.retry_after(clock::now()),
             _ => None,
         };
         if let Some(seconds) = wait {

@@ -21,8 +21,9 @@ use super::system::System;
 /// Where the native API's calls begin.
 const NATIVE: &str = "/v1/";
 const INTRODUCTION: &str = "The gateway's own API (`/v1`, on the control listener) and the published key systems that it \
-     speaks. Calls are made with a session token (`Authorization: Bearer`); an API key only reads what its operation \
-     says. Another organization's things are answered 404.";
+     speaks; these are on the clients' listener, too, where a route has their dialect or `[systems]` says so. Calls are \
+     made with a session token (`Authorization: Bearer`); an API key only reads what its operation says. Another \
+     organization's things are answered 404.";
 
 /// Serves the document of these parts.
 pub fn system(parts: Vec<OpenApi>) -> System {
@@ -58,15 +59,32 @@ pub fn document(parts: Vec<OpenApi>) -> Value {
             "error": { "type": "string" }, "code": { "type": "string" }, "request_id": { "type": "string" },
         },
     });
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    for (path, operations) in paths.filter(|(path, _)| path.starts_with(NATIVE)) {
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
-            if let Some(operation) = operation.as_object_mut() {
+            let Some(operation) = operation.as_object_mut() else { continue };
+            if path.starts_with(NATIVE) {
                 complete(path, method, operation);
             }
+            describe(operation);
         }
     }
     document
+}
+
+/// Says what each answer is, where its annotation left that to the status: OpenAPI 3.1 has no response without a
+/// description.
+fn describe(operation: &mut Map<String, Value>) {
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+    for (status, response) in responses.into_iter().flatten() {
+        if let Some(response) = response.as_object_mut() {
+            response.entry("description").or_insert_with(|| meaning(status).into());
+        }
+    }
+}
+
+/// What a status means, in the words of RFC 9110.
+fn meaning(status: &str) -> Option<&'static str> {
+    status.parse::<http::StatusCode>().ok()?.canonical_reason()
 }
 
 /// Adds what is the same for all.
@@ -135,14 +153,7 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
         if status == 403 || status == 503 {
             content["application/json"] = reference("Refused");
         }
-        let meaning = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-        responses.insert(
-            status.to_string(),
-            json!({
-                "description": meaning,
-                "content": content,
-            }),
-        );
+        responses.insert(status.to_string(), json!({ "content": content }));
     }
 }
 

@@ -17,7 +17,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use http::header::{CACHE_CONTROL, HeaderValue};
 use http::request::Parts;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -85,7 +84,7 @@ async fn usage(State(own): State<OwnUsage>, Extension(arrival): Extension<Arriva
                 .map(|limit| Spending::of(limit, &in_use.organization)),
         },
     };
-    ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response()
+    Json(answer).into_response()
 }
 
 impl OwnUsage {

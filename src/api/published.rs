@@ -3,7 +3,7 @@
 use axum::Router;
 use utoipa::openapi::{OpenApi, PathItem};
 
-use crate::config::{Dialect, Systems};
+use crate::config::{Answered, Dialect, Systems};
 
 use super::desk::Desk;
 use super::system::System;
@@ -17,7 +17,8 @@ struct Published {
     document: fn() -> OpenApi,
 }
 
-fn switched_on(on: Systems) -> impl Iterator<Item = Published> {
+/// Those that are answered on the listener that `on` takes at least.
+fn answered(on: Answered, said: Systems) -> impl Iterator<Item = Published> {
     let alterlab = Published {
         dialect: Dialect::AlterLab,
         owned: &alterlab::OWNED,
@@ -36,19 +37,20 @@ fn switched_on(on: Systems) -> impl Iterator<Item = Published> {
         router: piloterr::router,
         document: piloterr::document,
     };
-    let all = [(on.alterlab, alterlab), (on.azscraper, azscraper), (on.piloterr, piloterr)];
-    all.into_iter().filter_map(|(on, system)| on.then_some(system))
+    let all = [(said.alterlab, alterlab), (said.azscraper, azscraper), (said.piloterr, piloterr)];
+    all.into_iter().filter_map(move |(is, system)| (is >= on).then_some(system))
 }
 
-/// Those that are switched on. They answer alike on both listeners.
-pub fn systems(on: Systems, desk: &Desk) -> Vec<System> {
+/// Those of the clients' listener ([`Answered::Everywhere`]) or of the operators' ([`Answered::Control`]). They answer
+/// alike on both.
+pub fn systems(on: Answered, said: Systems, desk: &Desk) -> Vec<System> {
     let system = |one: Published| System::new(one.owned, (one.router)(desk.clone())).speaking(one.dialect);
-    switched_on(on).map(system).collect()
+    answered(on, said).map(system).collect()
 }
 
-/// What the document says of those that are switched on.
-pub fn documents(on: Systems) -> Vec<OpenApi> {
-    let mut documents: Vec<_> = switched_on(on).map(|system| (system.document)()).collect();
+/// What the document says of those that are answered at all.
+pub fn documents(said: Systems) -> Vec<OpenApi> {
+    let mut documents: Vec<_> = answered(Answered::Control, said).map(|system| (system.document)()).collect();
     for document in &mut documents {
         document.paths.paths.values_mut().for_each(name);
     }
@@ -74,8 +76,13 @@ mod tests {
     use crate::api::{native, openapi};
     use crate::domain::path::Pattern;
 
-    const ALL: Systems =
-        Systems { alterlab: true, azscraper: true, piloterr: true, jobs_max: 2, register: true };
+    const ALL: Systems = Systems {
+        alterlab: Answered::Everywhere,
+        azscraper: Answered::Everywhere,
+        piloterr: Answered::Control,
+        jobs_max: 2,
+        register: true,
+    };
 
     #[test]
     fn every_call_is_owned_documented_and_named_apart_from_all_others() {
@@ -95,6 +102,10 @@ mod tests {
                 assert!(operation["summary"].is_string(), "{method} {path} has no summary");
                 assert!(owned.iter().any(|pattern| pattern.matches(path)), "{path} goes to the upstream");
                 let answers = operation["responses"].as_object().unwrap();
+                for (status, answer) in answers {
+                    // OpenAPI 3.1: a response has a description.
+                    assert!(answer["description"].is_string(), "{method} {path} {status}");
+                }
                 let told = ["401", "503"].iter().all(|status| answers.contains_key(*status));
                 assert!(told || path == "/health", "{method} {path}");
             }
@@ -114,9 +125,10 @@ mod tests {
 
     #[test]
     fn what_is_off_is_neither_answered_nor_documented() {
-        let off = Systems { alterlab: false, azscraper: false, piloterr: false, ..ALL };
+        let nowhere = Answered::Nowhere;
+        let off = Systems { alterlab: nowhere, azscraper: nowhere, piloterr: nowhere, ..ALL };
         assert!(documents(off).is_empty());
-        let documents = documents(Systems { piloterr: true, ..off });
+        let documents = documents(Systems { piloterr: Answered::Control, ..off });
         let paths: Vec<_> = documents.iter().flat_map(|document| document.paths.paths.keys()).collect();
         assert_eq!(paths, ["/v2/usage"]);
     }

@@ -3,7 +3,8 @@
 //! A system owns paths: on the data listener requests for these are answered here, and everything else goes to
 //! the upstreams. Which systems there are is said once per listener, in `app::gateway`.
 //!
-//! **Invariants.** The first system that owns a path answers it, also with its own 404. A handler that turns a
+//! **Invariants.** What a system owns reaches no upstream, however it is written (`/API/v1//api%2Dkeys/`): there it
+//! could be the operator's own account that answers. The first system that owns a path answers it, also with its own 404. A handler that turns a
 //! caller away answers with [`Arrival::refuse`] or leaves the [`Refusal`] in the response's extensions: the log,
 //! the metrics and the address guard learn of it from there, whichever words the body has.
 //!
@@ -19,7 +20,7 @@ use http::{Method, Request};
 use tower_service::Service as _;
 
 use crate::config::Dialect;
-use crate::domain::path::Pattern;
+use crate::domain::path::{Pattern, is_plain};
 
 /// A router, and the paths that it answers.
 #[derive(Debug, Clone)]
@@ -69,7 +70,8 @@ impl System {
 
     /// Whether requests for this belong here.
     pub fn owns(&self, method: &Method, path: &str) -> bool {
-        self.owned.iter().any(|owned| owned.matches(method, path))
+        let plain = is_plain(path);
+        self.owned.iter().any(|owned| owned.matches(method, path, plain))
     }
 
     /// Answers one request.
@@ -90,12 +92,15 @@ impl Owned {
         let prefix = path.split(['{', '*']).next().unwrap_or_default();
         // `/a/*` owns `/a`, too.
         let prefix = if path.ends_with('*') { prefix.trim_end_matches('/') } else { prefix };
-        Ok(Self { method, prefix: prefix.to_owned(), pattern: Pattern::parse(path)? })
+        Ok(Self { method, prefix: prefix.to_owned(), pattern: Pattern::parse(path)?.loose() })
     }
 
-    fn matches(&self, method: &Method, path: &str) -> bool {
+    fn matches(&self, method: &Method, path: &str, plain: bool) -> bool {
         let takes = |own: &Method| own == method || (own == Method::GET && method == Method::HEAD);
-        path.starts_with(&self.prefix) && self.method.as_ref().is_none_or(takes) && self.pattern.matches(path)
+        let begins = |front: &str| front.eq_ignore_ascii_case(&self.prefix);
+        (!plain || path.get(..self.prefix.len()).is_some_and(begins))
+            && self.method.as_ref().is_none_or(takes)
+            && self.pattern.matches(path)
     }
 }
 
@@ -127,6 +132,10 @@ mod tests {
             (Method::PATCH, "/private/projects/7/jobs", false),
             (Method::PATCH, "/private/projects//api-keys", false),
             (Method::GET, "/health", true),
+            (Method::GET, "/Health/", true),
+            (Method::GET, "//h%65alth", true),
+            (Method::GET, "/_Tollgate/usage", true),
+            (Method::PATCH, "/private//projects/7/%41pi-keys", true),
             (Method::GET, "/healthz", false),
             (Method::GET, "/", false),
             (Method::OPTIONS, "*", false),

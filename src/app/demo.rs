@@ -28,10 +28,10 @@ use super::{scrape, tracing};
 /// What `demo` is told.
 #[derive(Debug, Clone)]
 pub struct Demo {
-    /// Where clients connect.
-    pub listen: SocketAddr,
-    /// Where operators connect.
-    pub control: SocketAddr,
+    /// Where clients connect, if not where the default configuration says.
+    pub listen: Option<SocketAddr>,
+    /// Where operators connect, as above.
+    pub control: Option<SocketAddr>,
     /// The directory, which must be empty or not there; `None` is a fresh one that is removed in the end.
     pub data: Option<PathBuf>,
     /// One line of JSON when it is ready, and nothing else.
@@ -61,9 +61,12 @@ pub fn demo(told: &Demo) -> Result<ExitCode> {
     let scraper = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on loopback")?;
     scraper.set_nonblocking(true)?;
     let scraper_addr = scraper.local_addr()?;
-    let file = write_configuration(&directory.path, told, scraper_addr)?;
-    let reread = || load(Some(&file), &environment(), &[]).map_err(|problems| problems.to_string());
-    let config = load(Some(&file), &environment(), &[])?;
+    let settings = settings(&directory.path, told);
+    let file = write_configuration(&directory.path, &settings, scraper_addr)?;
+    // The environment may change what it likes, but not where a demo keeps what it makes.
+    let read = || load(Some(&file), &environment(), &settings);
+    let reread = || read().map_err(|problems| problems.to_string());
+    let config = read()?;
     let gateway = Gateway::start(config)?;
     let signals = gateway.signals()?;
     gateway.background().spawn(async move {
@@ -91,9 +94,13 @@ async fn make(admin: Admin) -> Result<Made> {
         operator: true,
         membership: Some((ORGANIZATION.to_owned(), Role::Owner)),
     };
-    admin.create_user(&operator, &actor, now).await?;
-    let order =
-        KeyOrder { organization: ORGANIZATION.to_owned(), name: "demo".to_owned(), ..KeyOrder::default() };
+    let operator = admin.create_user(&operator, &actor, now).await?;
+    let order = KeyOrder {
+        organization: ORGANIZATION.to_owned(),
+        name: "demo".to_owned(),
+        created_by: Some(operator.id),
+        ..KeyOrder::default()
+    };
     let (key, secret) = admin.create_key(&order, &actor, now).await?;
     let login = admin.create_session(OPERATOR, SESSION, &actor, now).await?;
     Ok(Made { key, secret, password, token: login.token })
@@ -148,21 +155,34 @@ tollgate key list --config {data}/gateway.toml
     )
 }
 
-/// The demo's configuration, as a file, so that other commands can be pointed at it.
-fn write_configuration(directory: &Path, told: &Demo, scraper: SocketAddr) -> Result<PathBuf> {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+/// What is as the demo was told, by dotted key.
+fn settings(directory: &Path, told: &Demo) -> Vec<(String, String)> {
     let inside = |name: &str| directory.join(name).display().to_string();
+    let mut settings = vec![
+        ("record.url", format!("sqlite://{}", inside("tollgate.db"))),
+        ("counters.url", "memory".to_owned()),
+        ("logs.dir", inside("log")),
+    ];
+    settings.extend(told.listen.map(|address| ("data.listen", address.to_string())));
+    settings.extend(told.control.map(|address| ("control.listen", address.to_string())));
+    settings.into_iter().map(|(key, value)| (key.to_owned(), quoted(&value))).collect()
+}
+
+/// A text as TOML has it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The demo's configuration, as a file, so that other commands can be pointed at it.
+fn write_configuration(
+    directory: &Path,
+    settings: &[(String, String)],
+    scraper: SocketAddr,
+) -> Result<PathBuf> {
+    let told: String = settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
     let text = format!(
         "# Written by `tollgate demo`. Every setting is documented in the gateway.toml of the project.
-[data]
-listen = \"{}\"
-[control]
-listen = \"{}\"
-[record]
-url = {}
-[logs]
-dir = {}
-[session]
+{told}[session]
 secret = \"{}\"
 [keys]
 sources = [\"header:x-api-key\", \"bearer\", \"query:x_api_key\"]
@@ -187,10 +207,6 @@ cost_microcents = [\"json:/billing/final_cost_microcents\"]
 tier = [\"json:/billing/tier_used\"]
 outcome = [\"json:/status_code\"]
 ",
-        told.listen,
-        told.control,
-        quoted(&format!("sqlite://{}", inside("tollgate.db"))),
-        quoted(&inside("log")),
         random_text()?,
     );
     let file = directory.join("gateway.toml");

@@ -4,15 +4,15 @@
 //! The order of starting is a promise: nothing is served before the log of an earlier run is in the record,
 //! limits are rebuilt from it, and the number of the last change has been read. Where the record is away, these are
 //! [owed](super::arrears) to it, and what is served meanwhile is as in any outage of it. The order of stopping is one
-//! too: readiness falls, connections in the listeners' queues are still taken, requests in flight finish, the
-//! log is shipped.
+//! too: readiness falls, new connections are taken until load balancers can have seen that (`data.drain_delay`),
+//! requests in flight finish, the log is shipped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::admit::Gate;
 use crate::pipeline::guard::Guard;
 use crate::proxy::core::{Live, Shared};
-use crate::proxy::server::Drain;
+use crate::proxy::server::{self, Drain};
 use crate::proxy::thread;
 use crate::proxy::tls::Acceptor;
 use crate::proxy::upstream::balance::Balancers;
@@ -43,7 +43,7 @@ use super::delivery::Delivery;
 use super::grants::Grants;
 use super::people::administration;
 use super::signals::{Asked, Signals};
-use super::status::GatewayStatus;
+use super::status::{GatewayStatus, expect_answers};
 use super::stores::Stores;
 use super::systems::Systems;
 use super::upkeep;
@@ -147,6 +147,7 @@ impl Gateway {
             log_full_at: 0.into(),
         });
         status.watch(&shared);
+        expect_answers(&metrics, &config);
         let (drain, draining) = watch::channel(Drain::No);
         let (stop, stopping) = watch::channel(false);
 
@@ -234,6 +235,7 @@ impl Gateway {
         }
         self.shared.gate.guard.reconfigure(&config.ip_guard);
         self.admin.reconfigure(Settings::from(&config));
+        expect_answers(&self.shared.metrics, &config);
         let generation = live.generation + 1;
         self.shared.live.store(Arc::new(Live { config: Arc::new(config), balancers, generation }));
         tracing::info!("the configuration was reloaded");
@@ -245,6 +247,11 @@ impl Gateway {
     /// Where an I/O thread had failed.
     pub fn stop(self) -> Result<()> {
         self.status.drain();
+        let delay = self.shared.live.load().config.data.drain_delay;
+        let mut hurry = self.drain.subscribe();
+        self.background.block_on(async {
+            drop(tokio::time::timeout(delay, server::told(&mut hurry, Drain::Now)).await);
+        });
         self.drain
             .send_if_modified(|drain| std::mem::replace(drain, (*drain).max(Drain::Gracefully)) == Drain::No);
         let mut ended = Ok(());
@@ -332,12 +339,25 @@ fn start_threads(
 ) -> Result<Vec<JoinHandle<Result<()>>>> {
     let start = |(number, listener)| {
         let (shared, tls, draining) = (Arc::clone(shared), tls.cloned(), draining.clone());
-        std::thread::Builder::new()
+        let (ready, told) = mpsc::channel();
+        let thread = std::thread::Builder::new()
             .name(format!("tollgate-io-{number}"))
-            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining)?))
-            .context("cannot start an I/O thread")
+            .spawn(move || Ok(thread::run(shared, number, listener, tls, draining, ready)?))?;
+        anyhow::Ok((thread, told))
     };
-    listeners.into_iter().enumerate().map(start).collect()
+    let started = listeners.into_iter().enumerate().map(start).collect::<Result<Vec<_>>>();
+    let ready = |(thread, told): (JoinHandle<Result<()>>, mpsc::Receiver<()>)| match told.recv() {
+        Ok(()) => Ok(thread),
+        // It has ended before it was ready, and its end says why. The others end when nobody can tell them anything.
+        Err(_) => match thread.join() {
+            Ok(Err(error)) => Err(error),
+            _ => bail!("it panicked"),
+        },
+    };
+    started.and_then(|started| started.into_iter().map(ready).collect()).with_context(|| {
+        let dir = shared.live.load().config.logs.dir.display().to_string();
+        format!("cannot start an I/O thread, which needs room for its log in {dir} (logs.dir)")
+    })
 }
 
 /// The export of the log, where one is wanted and the record is there to read it from.

@@ -1,5 +1,6 @@
 //! Binding the listeners.
 
+use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result};
@@ -16,11 +17,11 @@ const BACKLOG: i32 = 4096;
 pub fn data(address: SocketAddr, threads: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
     // Bound alone for a moment, so that a second gateway on one port is told so instead of silently taking
     // half of the connections.
-    let alone = bind(address, false).with_context(|| cannot_bind("data.listen", address))?;
+    let alone = bind(address, false).map_err(|error| cannot_bind(DATA, address, error))?;
     let address = alone.local_addr()?.as_socket().context("the data listener has no IP address")?;
     drop(alone);
     let listeners = (0..threads)
-        .map(|_| listening(address, true).with_context(|| cannot_bind("data.listen", address)))
+        .map(|_| listening(address, true).map_err(|error| cannot_bind(DATA, address, error)))
         .collect::<Result<Vec<_>>>()?;
     Ok((address, listeners))
 }
@@ -30,7 +31,7 @@ pub fn data(address: SocketAddr, threads: usize) -> Result<(SocketAddr, Vec<TcpL
 /// # Errors
 /// Where the address cannot be bound, naming the setting to change.
 pub fn control(address: SocketAddr) -> Result<TcpListener> {
-    listening(address, false).with_context(|| cannot_bind("control.listen", address))
+    listening(address, false).map_err(|error| cannot_bind(CONTROL, address, error))
 }
 
 fn listening(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
@@ -48,6 +49,19 @@ fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-fn cannot_bind(setting: &str, address: SocketAddr) -> String {
-    format!("cannot listen on {address}: stop what uses that port, or set {setting} to another address")
+/// The setting that names an address, and the flag of a demo.
+type Named = [&'static str; 2];
+const DATA: Named = ["data.listen", "--listen"];
+const CONTROL: Named = ["control.listen", "--control"];
+
+fn cannot_bind([setting, flag]: Named, address: SocketAddr, error: Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        ErrorKind::AddrNotAvailable => "name an address of this machine, or 0.0.0.0 for all of them, in",
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE; or name another port in"
+        }
+        _ => "stop what uses that port, or name another in",
+    };
+    let said = format!("cannot listen on {address}: {advice} {setting} (of a demo, {flag})");
+    anyhow::Error::new(error).context(said)
 }

@@ -8,7 +8,9 @@ use prometheus::IntCounter;
 
 use crate::api::control::Status;
 use crate::clock;
+use crate::config::{Auth, Config};
 use crate::domain::time::Timestamp;
+use crate::metrics::Metrics;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
 
@@ -118,6 +120,9 @@ impl Status for GatewayStatus {
         if !shared.gate.counters.is_restored() {
             failing.push(("counters", "limits are not restored from the record yet".to_owned()));
         }
+        if shared.gate.counters.refuses_all() {
+            failing.push(("counters", "out of reach, and counters.on_outage is `closed`".to_owned()));
+        }
         let full_at = Timestamp::from_micros(shared.log_full_at.load(Ordering::Relaxed));
         if clock::now().since(full_at) < FULL_FOR {
             failing.push(("logs", "the spool is full, and logs.when_full is `refuse`".to_owned()));
@@ -129,6 +134,19 @@ impl Status for GatewayStatus {
         }
         failing
     }
+}
+
+/// Shows at zero every answer that `config` lets callers hope for.
+pub fn expect_answers(metrics: &Metrics, config: &Config) {
+    let answers = config.routes.iter().flat_map(|route| {
+        let (callers, nobody) = match route.auth {
+            Auth::Key => (config.plans.as_slice(), None),
+            Auth::None => (&[][..], Some("none")),
+        };
+        let plans = callers.iter().map(|plan| plan.name.as_str()).chain(nobody);
+        plans.map(|plan| [route.path.as_str(), plan, "200"])
+    });
+    metrics.expect(answers);
 }
 
 /// Moves a counter on to a count that is kept elsewhere.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::domain::limit::SpendLimit;
 use crate::domain::time::{Period, Timestamp};
@@ -56,6 +56,12 @@ pub(super) fn end(text: &str) -> Result<End, String> {
         .map_err(|_| "write a time as 2026-12-31, 2026-12-31T23:59:59Z, or 30d from now".to_owned())
 }
 
+/// Reads an instant, a date or a span that has gone by.
+pub(super) fn begin(text: &str) -> Result<End, String> {
+    end(text)
+        .map_err(|_| "write a time as 2026-12-31, 2026-12-31T23:59:59Z, or 15m for so long ago".to_owned())
+}
+
 /// `--period`
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum PeriodArg {
@@ -80,6 +86,7 @@ impl From<PeriodArg> for Period {
 /// A spend limit, or its removal.
 #[derive(Debug, Args)]
 #[group(id = "spend_limit", required = true, multiple = true)]
+#[command(group(ArgGroup::new("caps").args(["requests", "microcents"]).multiple(true)))]
 pub(super) struct LimitArgs {
     /// Requests per period.
     #[arg(long, value_name = "N", value_parser = cap, allow_negative_numbers = true, requires = "period")]
@@ -88,7 +95,7 @@ pub(super) struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = cap, allow_negative_numbers = true, requires = "period")]
     microcents: Option<u64>,
     /// The period, by the calendar in UTC.
-    #[arg(long)]
+    #[arg(long, requires = "caps")]
     period: Option<PeriodArg>,
     /// Keep the limit, but let it refuse nothing.
     #[arg(long, requires = "period")]

@@ -39,7 +39,7 @@ impl Failure {
         Self { advice: Some(advice.into()), ..self }
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let mut object = json!({"error": self.error});
         if let Some(advice) = &self.advice {
             object["advice"] = json!(advice);

@@ -82,10 +82,10 @@ pub(super) struct Create {
     #[arg(long, value_name = "N", value_parser = cap, allow_negative_numbers = true)]
     monthly: Option<u64>,
     /// read or write; may be repeated; without it, both.
-    #[arg(long = "scope", value_name = "SCOPE")]
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     scopes: Vec<String>,
     /// A network in CIDR or an address that it may be used from; may be repeated; without it, everywhere.
-    #[arg(long = "allow-ip", value_name = "CIDR")]
+    #[arg(long = "allow-ip", value_name = "CIDR", value_delimiter = ',')]
     allow_ips: Vec<String>,
 }
 

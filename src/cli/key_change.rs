@@ -12,6 +12,7 @@ use super::output::Output;
 use super::wire::DeletedWire;
 use crate::domain::key::Key;
 use crate::domain::limit;
+use crate::domain::secret::is_well_formed;
 
 /// Which key.
 #[derive(Debug, Args)]
@@ -29,14 +30,15 @@ impl Named {
     }
 
     pub(super) async fn find(&self, context: &Context) -> Result<Key, Failure> {
-        let found = context.admin.key(&self.key, self.org.as_deref()).await;
-        found.map_err(|error| match self.org {
-            None if uuid::Uuid::try_parse(&self.key).is_err() => {
-                Failure::wrong(format!("`{}` is no key's id (a UUID)", self.key.escape_debug()))
-                    .advice("give --org ORGANIZATION to find a key by its name")
-            }
-            _ => error.into(),
-        })
+        // What was given may be a secret, so it is not said again; imported ones have any shape.
+        let secret = is_well_formed(self.key.as_bytes(), &context.config.keys.prefix);
+        if secret || (self.org.is_none() && uuid::Uuid::try_parse(&self.key).is_err()) {
+            let what =
+                if secret { "that is a key's secret, not its id" } else { "that is no key's id (a UUID)" };
+            return Err(Failure::wrong(what)
+                .advice("`tollgate key list` shows ids; or give --org ORGANIZATION and the key's name"));
+        }
+        Ok(context.admin.key(&self.key, self.org.as_deref()).await?)
     }
 }
 
@@ -45,7 +47,11 @@ pub(super) struct Rename {
     #[command(flatten)]
     named: Named,
     /// The new name.
-    name: String,
+    #[arg(required_unless_present = "to")]
+    name: Option<String>,
+    /// The new name, as `key create` takes it.
+    #[arg(long = "name", id = "to", value_name = "NAME", conflicts_with = "name")]
+    to: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -87,7 +93,8 @@ pub(super) struct Limit {
 pub(super) async fn rename(change: Rename, context: &Context) -> Result<Output, Failure> {
     let Context { admin, actor, now, .. } = context;
     let id = change.named.find(context).await?.id;
-    Ok(one(&admin.rename_key(id, &change.name, actor, *now).await?, *now))
+    let name = change.name.or(change.to).unwrap_or_default();
+    Ok(one(&admin.rename_key(id, &name, actor, *now).await?, *now))
 }
 
 pub(super) async fn set_active(named: &Named, active: bool, context: &Context) -> Result<Output, Failure> {

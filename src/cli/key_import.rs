@@ -71,23 +71,41 @@ struct Limit {
 
 /// Makes every key of the file, or none.
 pub(super) async fn run(import: Import, context: &Context) -> Result<Output, Failure> {
-    let (rows, lines) = read(&import)?;
-    let made = context.admin.import_keys(&rows, &context.actor, context.now).await;
-    let keys = made.map_err(|wrong| {
-        let wrong =
-            wrong.into_iter().map(|(row, error)| (lines.get(row).copied().unwrap_or(0), error.to_string()));
-        refused(&import, wrong.collect())
-    })?;
-    let wires: Vec<_> = keys.iter().map(|key| KeyWire::new(key, None)).collect();
-    Ok(Output::new(format!("imported {} keys", keys.len()), &wires))
+    let Lines { rows, places, mut wrong } = read(&import)?;
+    let Context { admin, actor, now, .. } = context;
+    let found = if wrong.is_empty() {
+        match admin.import_keys(&rows, actor, *now).await {
+            Ok(keys) => {
+                let wires: Vec<_> = keys.iter().map(|key| KeyWire::new(key, None)).collect();
+                return Ok(Output::new(format!("imported {}", count(keys.len(), "key")), &wires));
+            }
+            Err(found) => found,
+        }
+    } else if rows.is_empty() {
+        Vec::new()
+    } else {
+        admin.check_import(&rows, actor, *now).await
+    };
+    let place = |row: usize| places.get(row).copied().unwrap_or_default();
+    wrong.extend(found.into_iter().map(|(row, error)| (place(row), error.to_string())));
+    Err(refused(&import, wrong))
 }
 
-/// The rows of the file, and the line that each stands in; empty lines are skipped.
-fn read(import: &Import) -> Result<(Vec<ImportRow>, Vec<usize>), Failure> {
+/// What a file holds.
+struct Lines {
+    rows: Vec<ImportRow>,
+    /// The line that each row stands in.
+    places: Vec<usize>,
+    /// Lines that are no row, and why.
+    wrong: Vec<(usize, String)>,
+}
+
+/// Reads the file; empty lines are skipped.
+fn read(import: &Import) -> Result<Lines, Failure> {
     let name = import.file.display();
     let unread = |error: std::io::Error| Failure::wrong(format!("{name}: {error}"));
     let mut reader = BufReader::new(File::open(&import.file).map_err(unread)?);
-    let (mut rows, mut lines, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut places, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1.. {
         let mut text = Vec::new();
         let length = reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut text).map_err(unread)?;
@@ -107,24 +125,35 @@ fn read(import: &Import) -> Result<(Vec<ImportRow>, Vec<usize>), Failure> {
         {
             Ok(row) => {
                 rows.push(row);
-                lines.push(number);
+                places.push(number);
             }
             Err(error) => wrong.push((number, error)),
         }
     }
-    if wrong.is_empty() { Ok((rows, lines)) } else { Err(refused(import, wrong)) }
+    if rows.is_empty() && wrong.is_empty() {
+        return Err(
+            Failure::wrong(format!("{name} is empty")).advice("write one key per line, as a JSON object")
+        );
+    }
+    Ok(Lines { rows, places, wrong })
 }
 
 /// What serde says, without the place, which is a line of its own here.
 fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if error.is_data() { text.to_owned() } else { format!("is no JSON object: {text}") }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn refused(import: &Import, mut wrong: Vec<(usize, String)>) -> Failure {
     wrong.sort_by_key(|(line, _)| *line);
     let all = wrong.len();
-    let mut text = format!("nothing was imported: {all} lines of {} are wrong", import.file.display());
+    let lines = count(all, "mistake");
+    let mut text = format!("nothing was imported: {lines} in {}", import.file.display());
     for (line, error) in wrong.iter().take(TOLD_MAX) {
         text += &format!("\nline {line}: {error}");
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{End, end};
+use super::args::{End, begin};
 use super::context::Context;
 use super::failure::Failure;
 use super::key_change::Named;
@@ -38,7 +38,7 @@ pub(super) struct Logs {
     #[arg(long)]
     org: Option<String>,
     /// From then on: 2026-12-31T23:59:59Z, 2026-12-31, or so long ago, such as 15m, 1h, 7d.
-    #[arg(long, value_name = "TIME", value_parser = end)]
+    #[arg(long, value_name = "TIME", value_parser = begin)]
     since: Option<End>,
     /// `success`, `failed`, a status such as 429, or a class such as 5xx.
     #[arg(long, value_parser = status)]

@@ -42,7 +42,7 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, max_term_width = 100)]
 struct Cli {
-    /// The configuration file; without one, the built-in gateway.toml.
+    /// The configuration file; without one, gateway.toml of the working directory, or else the built-in one.
     #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]
     // Not clap's own parser of paths, to which a variable that is set to nothing is an error.
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
@@ -94,16 +94,19 @@ enum Administer {
 
 #[derive(Debug, clap::Args)]
 struct Demo {
-    /// Where clients connect; port 0 picks a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Where operators connect; port 0 picks a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-    control: SocketAddr,
+    /// Where clients connect; port 0 picks a free one. Without it, 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where operators connect; port 0 picks a free one. Without it, 127.0.0.1:9090.
+    #[arg(long, value_name = "ADDRESS")]
+    control: Option<SocketAddr>,
     /// Where keys and the log are kept; without it, a fresh directory.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
+
+/// The configuration where none is named.
+const FILE: &str = "gateway.toml";
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
@@ -120,7 +123,8 @@ pub fn run() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     // An empty TOLLGATE_CONFIG is one that is not set.
-    let config = cli.config.filter(|path| !path.as_os_str().is_empty());
+    let named = cli.config.filter(|path| !path.as_os_str().is_empty());
+    let config = named.or_else(|| Some(PathBuf::from(FILE)).filter(|path| path.exists()));
     let json = cli.json;
     match cli.command {
         Command::Serve => Ok(app::serve(app::Serve { config, json })?),
@@ -128,9 +132,17 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(app::demo(&app::Demo { listen, control, data, json })?)
         }
         Command::Check => {
-            context::configuration(config.as_deref())?;
+            let checked = context::configuration(config.as_deref());
             let name =
                 config.map_or_else(|| "built-in gateway.toml".into(), |path| path.display().to_string());
+            if let (Err(failure), true) = (&checked, json) {
+                // What was asked for, so it is in the place of answers, too.
+                let mut found = failure.json();
+                found["ok"] = false.into();
+                found["config"] = name.as_str().into();
+                Output::new("", &found).print(json)?;
+            }
+            checked?;
             let text = format!("{name}: ok");
             Output::new(text, &serde_json::json!({"ok": true, "config": name})).print(json)
         }

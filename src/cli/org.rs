@@ -41,9 +41,15 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct SetPlan {
     /// Its id or name.
-    organization: String,
+    organization: Option<String>,
     /// A plan of the configuration.
-    plan: String,
+    plan: Option<String>,
+    /// The organization, as other commands take it.
+    #[arg(long = "org", id = "org", value_name = "ORGANIZATION")]
+    named_organization: Option<String>,
+    /// The plan, as `org create` takes it.
+    #[arg(long = "plan", id = "of_plan", value_name = "PLAN")]
+    named_plan: Option<String>,
     /// Requests in any second, in the place of the plan's; left out, the plan's counts again.
     #[arg(long, value_name = "N", value_parser = cap, allow_negative_numbers = true)]
     per_second: Option<u64>,
@@ -55,15 +61,32 @@ pub(super) struct SetPlan {
     concurrency: Option<u64>,
 }
 
+impl SetPlan {
+    /// The organization and its plan, each of which is said once.
+    fn named(&self) -> Result<(&str, &str), Failure> {
+        let Self { organization, plan, named_organization, named_plan, .. } = self;
+        match [organization, plan, named_organization, named_plan].map(Option::as_deref) {
+            [Some(organization), Some(plan), None, None]
+            | [Some(organization), None, None, Some(plan)]
+            | [Some(plan), None, Some(organization), None]
+            | [None, None, Some(organization), Some(plan)] => Ok((organization, plan)),
+            _ => Err(Failure::wrong("one organization and one plan are needed")
+                .advice("write tollgate org set-plan ORGANIZATION PLAN")),
+        }
+    }
+}
+
 pub(super) async fn run(command: Command, context: &Context) -> Result<Output, Failure> {
     let Context { admin, actor, now, .. } = context;
     let org = match command {
         Command::List => return list(context).await,
         Command::Create { name, plan } => admin.create_organization(&name, &plan, actor, *now).await?,
         Command::Show { organization } => context.record().organization(&organization).await?,
-        Command::SetPlan(SetPlan { organization, plan, per_second, per_minute, concurrency }) => {
+        Command::SetPlan(change) => {
+            let (organization, plan) = change.named()?;
+            let SetPlan { per_second, per_minute, concurrency, .. } = change;
             let negotiated = Caps { per_second, per_minute, concurrency };
-            admin.set_plan(&organization, &plan, negotiated, actor, *now).await?
+            admin.set_plan(organization, plan, negotiated, actor, *now).await?
         }
         Command::Limit { organization, limit } => {
             admin.set_organization_limit(&organization, limit.limit(), actor, *now).await?

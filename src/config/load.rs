@@ -41,7 +41,7 @@ pub fn load(
     let name = path.display().to_string();
     let text = read_file(path).map_err(|error| {
         let advice = "name a TOML file that this user may read with --config or TOLLGATE_CONFIG, or neither \
-                      to run with the defaults";
+                      to run with the one of the working directory or the defaults";
         one(&name, None, format!("cannot be read: {error}"), advice)
     })?;
     load_text(Some((&name, &text)), environment, flags)

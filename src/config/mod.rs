@@ -96,7 +96,9 @@ pub struct Data {
     pub idle_timeout: Duration,
     /// How long a request body or an answer's reader may stand still.
     pub stall_timeout: Duration,
-    /// How long in-flight requests may take to finish after SIGTERM.
+    /// How long new connections are still taken after SIGTERM, when readiness has fallen.
+    pub drain_delay: Duration,
+    /// How long in-flight requests may take to finish after that.
     pub drain_timeout: Duration,
     /// Requests that the gateway answers itself, at one time; more get 503.
     pub own_requests_max: usize,
@@ -357,19 +359,30 @@ pub struct IpGuard {
     pub addresses_max: usize,
 }
 
-/// `[systems]`: each on or off, whatever the file said.
+/// `[systems]`: where each is answered, whatever the file said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Systems {
     /// AlterLab's.
-    pub alterlab: bool,
+    pub alterlab: Answered,
     /// AzScraper's.
-    pub azscraper: bool,
+    pub azscraper: Answered,
     /// Piloterr's.
-    pub piloterr: bool,
+    pub piloterr: Answered,
     /// Jobs kept in memory, of those that routes remember.
     pub jobs_max: usize,
     /// Whether AzScraper's `POST /auth/register` makes accounts.
     pub register: bool,
+}
+
+/// On which listeners a system is answered. In this order: what is answered to clients is to operators, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answered {
+    /// On none.
+    Nowhere,
+    /// On the operators' alone: on the clients' its paths are the upstream's.
+    Control,
+    /// On both.
+    Everywhere,
 }
 
 /// `[billing]`

@@ -42,8 +42,9 @@ pub struct User {
     pub email: String,
     /// Whether this user runs the gateway and sees every organization.
     pub operator: bool,
-    /// The organization that is its own: what it means where it names none.
-    pub personal: OrgId,
+    /// The organization that it means where it names none: the one it was made for, by `--org` or an invitation; its
+    /// personal one where it was made for none, or has left.
+    pub home: OrgId,
     /// The organizations it belongs to, with its role in each.
     pub memberships: Vec<(OrgId, Role)>,
     /// When it was made.

@@ -56,6 +56,40 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every [`code`](Self::code).
+    pub const CODES: [&'static str; 30] = [
+        "head_timeout",
+        "head_too_large",
+        "uri_too_long",
+        "bad_request",
+        "ip_blocked",
+        "no_route",
+        "missing_api_key",
+        "invalid_api_key",
+        "ambiguous_credentials",
+        "inactive_api_key",
+        "expired_api_key",
+        "ip_not_allowed",
+        "scope_missing",
+        "project_locked",
+        "concurrency_limited",
+        "rate_limited_second",
+        "rate_limited_minute",
+        "quota_total",
+        "quota_daily",
+        "quota_weekly",
+        "quota_monthly",
+        "spend_requests",
+        "spend_budget",
+        "upstream_unreachable",
+        "no_healthy_upstream",
+        "upstream_timeout",
+        "store_unavailable",
+        "body_too_large",
+        "body_timeout",
+        "overloaded",
+    ];
+
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {

@@ -70,9 +70,9 @@ pub(super) enum Stop {
 }
 
 impl Batch {
-    /// Reads what is in `room`, which stands at `offset` of a segment that has given numbers to `owners` before, until there
-    /// are `most` rows.
-    pub fn read(room: Room, offset: u64, most: usize, owners: Arc<Owners>) -> Self {
+    /// Reads what is in `room`, which stands at `offset` of a segment that has this seed and has given numbers to `owners`
+    /// before, until there are `most` rows.
+    pub fn read(room: Room, seed: u32, offset: u64, most: usize, owners: Arc<Owners>) -> Self {
         let mut batch = Self {
             rows: Piece { room, offset, owners },
             opened: Vec::new(),
@@ -80,7 +80,7 @@ impl Batch {
             next: offset,
             stop: Stop::Full,
         };
-        batch.stop = batch.fill(most);
+        batch.stop = batch.fill(seed, most);
         let Piece { room, owners, .. } = &mut batch.rows;
         for (_, payload) in room.open.drain() {
             match codec::admission(payload_in(&room.bytes, &payload), owners) {
@@ -94,13 +94,13 @@ impl Batch {
     }
 
     /// Finds entries; why it ended.
-    fn fill(&mut self, most: usize) -> Stop {
+    fn fill(&mut self, seed: u32, most: usize) -> Stop {
         let Piece { room: Room { bytes, rows, open }, owners, .. } = &mut self.rows;
         rows.clear();
         open.clear();
         let mut at = 0;
         while rows.len() < most {
-            let (entry, frame) = match frame::step(bytes.get(at..).unwrap_or_default()) {
+            let (entry, frame) = match frame::step(seed, bytes.get(at..).unwrap_or_default()) {
                 Step::Entry(entry, frame) => (entry, frame),
                 Step::Damaged(reason) => return Stop::Damaged(reason),
                 Step::End | Step::Closed => return Stop::End,

@@ -1,20 +1,25 @@
 //! How payloads stand in a segment.
 //!
 //! ```text
-//! segment = magic(8) zero(8) frame* ( zero … | CLOSED )
-//! frame   = length(4) crc32(4) payload zero…        little-endian, padded to 8 bytes
+//! segment = magic(8) seed(4) zero(4) frame* ( zero(4) … | CLOSED )
+//! frame   = length(4) crc32(4) payload …        little-endian, padded to 8 bytes
 //! ```
-//! The length is written last. So a length of zero is the end of what a writer got done, however it ended;
-//! [`CLOSED`] in the place of a length is the end of what it meant to write here.
+//! The length is written last, and behind it there is a zero by then. So a length of zero is the end of what a writer got done,
+//! however it ended; [`CLOSED`] in the place of a length is the end of what it meant to write here.
+//!
+//! **Files are used again**, so that behind the end there may be frames of a segment that the file was before. A zero stands
+//! before them; and where a machine died that had not brought it to disk, they are not taken for this segment's, as every one begins
+//! its checksums with a seed of its own.
 
 use std::fmt;
 
 use super::codec::{self, Entry};
 
 /// The first bytes of a segment: the format and its version.
-pub(super) const MAGIC: [u8; 8] = *b"TOLLSPL2";
-/// Those of the first version, in which every payload says whose it is: still read, never written.
-const FIRST_MAGIC: [u8; 8] = *b"TOLLSPL1";
+const MAGIC: [u8; 8] = *b"TOLLSPL3";
+/// Those of earlier versions, still read and never written: in the first every payload says whose it is, in both the seed
+/// is zero.
+const EARLIER: [[u8; 8]; 2] = [*b"TOLLSPL1", *b"TOLLSPL2"];
 /// Where the first frame begins.
 pub(super) const FIRST: u64 = 16;
 /// In the place of a length: nothing follows.
@@ -70,9 +75,17 @@ pub(super) enum Step<'a> {
     Damaged(&'static str),
 }
 
-/// Reads what `bytes` begin with.
+/// The checksum of a payload in a segment with this seed.
 #[inline]
-pub(super) fn step(bytes: &[u8]) -> Step<'_> {
+pub(super) fn checksum(seed: u32, payload: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new_with_initial(seed);
+    crc.update(payload);
+    crc.finalize()
+}
+
+/// Reads what `bytes`, of a segment with this seed, begin with.
+#[inline]
+pub(super) fn step(seed: u32, bytes: &[u8]) -> Step<'_> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Step::Partial };
     let length = match u32::from_le_bytes(*length) {
         0 => return Step::End,
@@ -88,19 +101,32 @@ pub(super) fn step(bytes: &[u8]) -> Step<'_> {
     }
     let Some((crc, rest)) = rest.split_first_chunk() else { return Step::Partial };
     let Some(payload) = rest.get(..length) else { return Step::Partial };
-    if crc32fast::hash(payload) != u32::from_le_bytes(*crc) {
+    if checksum(seed, payload) != u32::from_le_bytes(*crc) {
         return Step::Damaged("the checksum of a frame does not match it");
     }
     codec::read(payload).map_or(Step::Damaged(UNKNOWN), |entry| Step::Entry(entry, frame))
 }
 
-/// Reads a segment's first [`FIRST`] bytes; `Ok(false)` where they were never written.
-pub(super) fn check_header(header: &[u8]) -> Result<bool, &'static str> {
-    if header.iter().all(|byte| *byte == 0) {
-        return Ok(false);
+/// A segment's first bytes.
+pub(super) fn header(seed: u32) -> [u8; FIRST as usize] {
+    let mut header = [0; FIRST as usize];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&seed.to_le_bytes());
+    header
+}
+
+/// The seed that a segment's first [`FIRST`] bytes tell; `Ok(None)` where they were never written, or the segment was given
+/// up.
+pub(super) fn seed_in(header: &[u8]) -> Result<Option<u32>, &'static str> {
+    let magic = header.get(..8).unwrap_or(header);
+    if magic.iter().all(|byte| *byte == 0) {
+        return Ok(None);
     }
-    if header.len() == FIRST as usize && (header.starts_with(&MAGIC) || header.starts_with(&FIRST_MAGIC)) {
-        return Ok(true);
-    }
-    Err("the file is not a segment of this format")
+    let whole = header.len() == FIRST as usize;
+    let seed = header.get(8..12).and_then(<[u8]>::first_chunk).map(|seed| u32::from_le_bytes(*seed));
+    seed.filter(|seed| {
+        whole && (magic == MAGIC || *seed == 0 && EARLIER.iter().any(|earlier| magic == earlier))
+    })
+    .map(Some)
+    .ok_or("the file is not a segment of this format")
 }

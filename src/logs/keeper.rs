@@ -20,6 +20,10 @@ use parking_lot::Mutex;
 use super::segment::Blank;
 use super::spool::Shared;
 
+/// Segments of each writer that are all kept mapped until they are shipped: the one it writes, a spare, and those that the
+/// shipper is about to be done with. While the record is away there are more, which need no address space.
+const MAPPED_EACH: usize = 4;
+
 /// What one writer and the keeper share. The writer only ever tries the lock.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -223,9 +227,10 @@ impl Syncer {
 
     fn sync(&mut self) {
         let segments: Vec<_> = self.shared.segments.lock().values().cloned().collect();
+        let keep = segments.len() <= MAPPED_EACH * self.shared.writers();
         let mut failed = None;
         for segment in segments {
-            if let Err(error) = segment.sync() {
+            if let Err(error) = segment.sync(keep) {
                 self.shared.accounts.sync_failures.fetch_add(1, Ordering::Relaxed);
                 failed = Some(error);
             }

@@ -46,13 +46,11 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
     for path in segments {
         let length = fs::metadata(&path)?.len();
         room = read_piece(path.clone(), 0, length.min(frame::FIRST), room).await?;
-        if !matches!(frame::check_header(&room.bytes), Ok(true)) {
-            continue;
-        }
+        let Ok(Some(seed)) = frame::seed_in(&room.bytes) else { continue };
         let (mut at, mut owners) = (frame::FIRST, Arc::default());
         while at < length {
             room = read_piece(path.clone(), at, length, room).await?;
-            let batch = Batch::read(room, at, spool.shared.batch_rows_max, owners);
+            let batch = Batch::read(room, seed, at, spool.shared.batch_rows_max, owners);
             let rows = &batch.rows;
             for row in (0..rows.count()).filter_map(|at| rows.row(at)).filter(|row| row.admitted) {
                 sums.add(organization(row.organization), row.key, row.at, row.cost, recent);

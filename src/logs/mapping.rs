@@ -20,7 +20,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -44,15 +44,29 @@ pub(super) struct Flusher {
 /// Those of `mmap(2)`.
 pub(super) fn map(file: &File, bytes: usize) -> io::Result<(Mapping, Flusher)> {
     let raw = Arc::new(MmapOptions::new().len(bytes).map_raw(file)?);
-    // Takes the page faults here and not on an I/O thread. Kernels before 5.14 do not know it: then they are
-    // taken there.
-    let _ = raw.advise(Advice::PopulateWrite);
     Ok((Mapping { raw: Arc::clone(&raw) }, Flusher { raw }))
 }
 
 impl Mapping {
-    /// Writes a frame at byte `at`: payload and checksum first, then the length, so that a reader of the file
-    /// (this process, or the next one after a crash at any instruction) sees all of it or nothing.
+    /// Begins a segment: its header, with no frame behind it.
+    pub(super) fn begin(&mut self, header: [u8; frame::FIRST as usize]) {
+        // Takes the page faults here and not on an I/O thread. Kernels before 5.14 do not know it: then they are
+        // taken there.
+        let _ = self.raw.advise(Advice::PopulateWrite);
+        self.store_length(frame::FIRST as usize, 0);
+        let [magic, seed] =
+            [0, 8].map(|at| header[at..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)));
+        self.store_word(8, seed);
+        self.store_word(0, magic);
+    }
+
+    /// Makes the file one that nobody takes for a segment.
+    pub(super) fn give_up(&mut self) {
+        self.store_word(0, 0);
+    }
+
+    /// Writes a frame at byte `at`: a zero behind it, payload and checksum first, then the length, so that a reader of the file
+    /// (this process, or the next one after a crash at any instruction) sees all of it or nothing, and then no more.
     ///
     /// # Panics
     /// Where the frame would leave the mapping, or `at` is not a multiple of 8: a mistake in the caller's
@@ -67,6 +81,7 @@ impl Mapping {
             std::ptr::copy_nonoverlapping(payload.as_ptr(), head.add(frame::HEAD_BYTES), payload.len());
             std::ptr::copy_nonoverlapping(crc.to_le_bytes().as_ptr(), head.add(4), 4);
         }
+        self.store_length(at + frame::frame_bytes(payload.len()), 0);
         self.store_length(at, payload.len() as u32);
     }
 
@@ -76,6 +91,14 @@ impl Mapping {
     /// As [`Mapping::publish`].
     pub(super) fn close(&mut self, at: usize) {
         self.store_length(at, frame::CLOSED);
+    }
+
+    fn store_word(&mut self, at: usize, word: u64) {
+        assert!(at.is_multiple_of(8) && at + 8 <= self.raw.len(), "a word beyond its segment");
+        // SAFETY: inside the mapping and aligned, as just checked; valid for the life of `self`. In this process nothing
+        // else touches these bytes.
+        let to = unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(at).cast()) };
+        to.store(word, Ordering::Release);
     }
 
     fn store_length(&mut self, at: usize, length: u32) {
@@ -98,5 +121,11 @@ impl Flusher {
     pub(super) fn flush(&self, from: u64, to: u64) -> io::Result<()> {
         let (from, to) = (from as usize, (to as usize).min(self.raw.len()));
         if from < to { self.raw.flush_range(from, to - from) } else { Ok(()) }
+    }
+
+    /// Both ends anew, for another segment; `None` as long as there is the writing end.
+    pub(super) fn again(self) -> Option<(Mapping, Self)> {
+        let raw = Arc::new(Arc::into_inner(self.raw)?);
+        Some((Mapping { raw: Arc::clone(&raw) }, Self { raw }))
     }
 }

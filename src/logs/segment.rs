@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -33,6 +33,8 @@ pub(super) struct Segment {
     pub path: PathBuf,
     /// Its size on disk.
     pub bytes: u64,
+    /// What its checksums begin with.
+    pub seed: u32,
     /// The end of the last whole frame. Stored with Release after the frame.
     written: AtomicU64,
     /// Rows in it.
@@ -52,6 +54,16 @@ struct Unsynced {
     flusher: Option<Flusher>,
 }
 
+/// The file of a segment that was given up, for another one: what a file costs is its pages, which the kernel finds, clears
+/// and lets go again, a fifth of what a row cost.
+#[derive(Debug)]
+pub(super) struct Used {
+    /// The file.
+    pub path: PathBuf,
+    mapping: Mapping,
+    flusher: Flusher,
+}
+
 /// A segment and the means to write it.
 #[derive(Debug)]
 pub(super) struct Blank {
@@ -69,27 +81,55 @@ impl Segment {
     /// # Errors
     /// Those of the file system: most of all `ENOSPC`.
     pub fn create(dir: &Path, boot: &str, place: Place, bytes: u64) -> io::Result<Blank> {
-        let name = format!("{boot}-{:03}-{:06}{SUFFIX}", place.0, place.1);
+        let name = name(boot, place);
         let path = dir.join(&name);
         let made = allocate(&path, bytes).and_then(|file| mapping::map(&file, bytes as usize));
-        let (mapping, flusher) = match made {
-            Ok(ends) => ends,
-            Err(error) => {
-                let _ = fs::remove_file(&path);
-                return Err(error);
-            }
-        };
+        let (mapping, flusher) = made.inspect_err(|_| drop(fs::remove_file(&path)))?;
+        Ok(Self::begin(name, path, place, bytes, mapping, flusher))
+    }
+
+    /// Makes a segment of the file of another one, under a name of its own: no two ever have one.
+    ///
+    /// # Errors
+    /// Those of the file system; the file is removed then.
+    pub fn reuse(used: Used, boot: &str, place: Place, bytes: u64) -> io::Result<Blank> {
+        let name = name(boot, place);
+        let path = used.path.with_file_name(&name);
+        fs::rename(&used.path, &path).inspect_err(|_| drop(fs::remove_file(&used.path)))?;
+        Ok(Self::begin(name, path, place, bytes, used.mapping, used.flusher))
+    }
+
+    fn begin(
+        name: String,
+        path: PathBuf,
+        place: Place,
+        bytes: u64,
+        mut mapping: Mapping,
+        flusher: Flusher,
+    ) -> Blank {
+        let seed = crc32fast::hash(name.as_bytes());
+        mapping.begin(frame::header(seed));
         let segment = std::sync::Arc::new(Self {
             place,
             name,
             path,
             bytes,
+            seed,
             written: AtomicU64::new(frame::FIRST),
             rows: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             unsynced: Mutex::new(Unsynced { synced: frame::FIRST, named: false, flusher: Some(flusher) }),
         });
-        Ok(Blank { segment, mapping })
+        Blank { segment, mapping }
+    }
+
+    /// The file, where it can be used again; nobody takes it for a segment then. `None` where it is being forced to disk, or is
+    /// no longer mapped.
+    pub fn give_up(&self) -> Option<Used> {
+        let flusher = self.unsynced.try_lock()?.flusher.take()?;
+        let (mut mapping, flusher) = flusher.again()?;
+        mapping.give_up();
+        Some(Used { path: self.path.clone(), mapping, flusher })
     }
 
     /// How far it is written; what lies before may be read.
@@ -122,11 +162,12 @@ impl Segment {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Forces what is new to disk; whether anything was. Unmaps a segment that needs it no more.
+    /// Forces what is new to disk; whether anything was. Unmaps a segment that needs it no more, unless its file may be used
+    /// again soon.
     ///
     /// # Errors
     /// Those of `msync(2)` and `fsync(2)`.
-    pub fn sync(&self) -> io::Result<bool> {
+    pub fn sync(&self, keep: bool) -> io::Result<bool> {
         let mut unsynced = self.unsynced.lock();
         let closed = self.is_closed();
         let written = self.written();
@@ -140,7 +181,7 @@ impl Segment {
             self.name_durably()?;
             unsynced.named = true;
         }
-        if closed {
+        if closed && !keep {
             unsynced.flusher = None;
         }
         Ok(new)
@@ -168,6 +209,10 @@ impl Segment {
     }
 }
 
+fn name(boot: &str, place: Place) -> String {
+    format!("{boot}-{:03}-{:06}{SUFFIX}", place.0, place.1)
+}
+
 fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
@@ -176,7 +221,6 @@ fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, bytes)?,
         Err(errno) => return Err(errno.into()),
     }
-    file.write_all_at(&frame::MAGIC, 0)?;
     Ok(file)
 }
 

@@ -274,7 +274,8 @@ impl Shipper {
             }
             Err(error) => return Err(ShipError::Read(segment.path.display().to_string(), error)),
         };
-        let Batch { rows: piece, opened, ended, next, stop } = Batch::read(room, from, most, owners);
+        let Batch { rows: piece, opened, ended, next, stop } =
+            Batch::read(room, segment.seed, from, most, owners);
         let piece = Arc::new(piece);
         let rows = piece.count() as u64;
         let lost = self.send(segment, &piece, &ended, next).await?;
@@ -365,14 +366,12 @@ impl Shipper {
         Ok(())
     }
 
-    /// Deletes a segment, or sets it aside. Where the file system will not have it, the next start does it.
+    /// Gives a segment up, or sets it aside. Where the file system will not have it, the next start does it.
     async fn delete(&self, segment: &Segment, damaged: bool) {
-        let (shared, path, place) = (Arc::clone(&self.spool.shared), segment.path.clone(), segment.place);
+        let (shared, place) = (Arc::clone(&self.spool.shared), segment.place);
         let result = tokio::task::spawn_blocking(move || {
-            let result =
-                if damaged { segment::set_aside(&path).map(drop) } else { shared.remove_file(&path) };
-            shared.segments.lock().remove(&place);
-            result
+            let Some(segment) = shared.segments.lock().remove(&place) else { return Ok(()) };
+            if damaged { segment::set_aside(&segment.path).map(drop) } else { shared.give_up(&segment) }
         })
         .await
         .map_err(io::Error::other)

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::frame::{self, ROW_FRAME_MAX};
 use super::keeper::{Keeper, Slot};
-use super::segment::{self, Blank, Place, Segment};
+use super::segment::{self, Blank, Place, Segment, Used};
 use super::writer::SpoolWriter;
 use crate::clock;
 use crate::config;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub old: Mutex<Vec<PathBuf>>,
     /// Segments of this process that are not yet shipped whole.
     pub segments: Mutex<BTreeMap<Place, Arc<Segment>>>,
+    /// Files to make segments of: at most as many as there are writers.
+    used: Mutex<Vec<Used>>,
     pub slots: Mutex<Vec<Arc<Slot>>>,
     /// The next segment's sequence.
     next: AtomicU64,
@@ -145,6 +147,7 @@ impl Spool {
             batch_rows_max: settings.batch_rows_max.max(1),
             old: Mutex::new(old),
             segments: Mutex::default(),
+            used: Mutex::default(),
             slots: Mutex::default(),
             next: AtomicU64::new(1),
             // Whoever knows numbers of an earlier process must not take them for this one's.
@@ -162,7 +165,7 @@ impl Spool {
     /// Where the disk or `logs.spool_bytes_max` has no room for two segments for each writer.
     pub fn writer(self: &Arc<Self>, thread: usize) -> io::Result<SpoolWriter> {
         let segment_bytes = self.shared.segment_bytes;
-        let writers = self.shared.slots.lock().iter().filter(|slot| !slot.is_gone()).count() as u64 + 1;
+        let writers = self.shared.writers() as u64 + 1;
         if self.shared.bytes_max < 2 * writers * segment_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -241,7 +244,7 @@ impl Spool {
     }
 }
 
-/// Ends the keeper, and removes the segments that were made and never used.
+/// Ends the keeper, and removes the segments that were made and never used, and files that were to be used again.
 impl Drop for Spool {
     fn drop(&mut self) {
         self.keeper.stop();
@@ -250,23 +253,61 @@ impl Drop for Spool {
                 let _ = self.shared.remove_file(&segment.path);
             }
         }
+        for used in self.shared.used.lock().drain(..) {
+            let _ = self.shared.remove_file(&used.path);
+        }
     }
 }
 
 impl Shared {
     /// Makes the next segment of a thread; `None` where the budget has no room for it.
     pub fn make(&self, thread: usize) -> io::Result<Option<Blank>> {
+        let place = (thread, self.next.fetch_add(1, Ordering::Relaxed));
+        let used = self.used.lock().pop();
+        if let Some(used) = used {
+            match Segment::reuse(used, &self.boot, place, self.segment_bytes) {
+                Ok(blank) => return Ok(Some(self.made(blank))),
+                Err(_) => drop(self.bytes.fetch_sub(self.segment_bytes, Ordering::Relaxed)),
+            }
+        }
         let fits = |bytes: u64| Some(bytes + self.segment_bytes).filter(|after| *after <= self.bytes_max);
         if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             return Ok(None);
         }
-        let place = (thread, self.next.fetch_add(1, Ordering::Relaxed));
-        let made = Segment::create(&self.dir, &self.boot, place, self.segment_bytes);
-        match &made {
-            Ok(blank) => drop(self.segments.lock().insert(place, Arc::clone(&blank.segment))),
-            Err(_) => drop(self.bytes.fetch_sub(self.segment_bytes, Ordering::Relaxed)),
+        match Segment::create(&self.dir, &self.boot, place, self.segment_bytes) {
+            Ok(blank) => Ok(Some(self.made(blank))),
+            Err(error) => {
+                self.bytes.fetch_sub(self.segment_bytes, Ordering::Relaxed);
+                Err(error)
+            }
         }
-        made.map(Some)
+    }
+
+    fn made(&self, blank: Blank) -> Blank {
+        self.segments.lock().insert(blank.segment.place, Arc::clone(&blank.segment));
+        blank
+    }
+
+    /// Keeps the file of a segment that nobody needs any more for another one, as many as there are writers, or deletes it.
+    pub fn give_up(&self, segment: &Segment) -> io::Result<()> {
+        let writers = self.writers();
+        let mut used = self.used.lock();
+        if used.len() < writers
+            && let Some(file) = segment.give_up()
+        {
+            used.push(file);
+            return Ok(());
+        }
+        let kept = writers.min(used.len());
+        let too_many = used.split_off(kept);
+        drop(used);
+        self.remove_file(&segment.path)?;
+        too_many.iter().try_for_each(|file| self.remove_file(&file.path))
+    }
+
+    /// Writers that there are.
+    pub fn writers(&self) -> usize {
+        self.slots.lock().iter().filter(|slot| !slot.is_gone()).count()
     }
 
     /// The number of the next batch.

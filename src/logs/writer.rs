@@ -189,7 +189,8 @@ impl SpoolWriter {
     fn append(&mut self) -> Result<(), SpoolFull> {
         let frame = frame::frame_bytes(self.scratch.len());
         self.current_for(frame)?;
-        self.current.mapping.publish(self.at, crc32fast::hash(&self.scratch), &self.scratch);
+        let checksum = frame::checksum(self.current.segment.seed, &self.scratch);
+        self.current.mapping.publish(self.at, checksum, &self.scratch);
         self.at += frame;
         self.current.segment.wrote(self.at as u64);
         Ok(())

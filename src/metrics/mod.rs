@@ -8,6 +8,8 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+use crate::domain::refusal::Refusal;
+
 /// Every metric of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -129,6 +131,17 @@ impl Metrics {
             Box::new(self.build.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.registry.register(metric))
+    }
+
+    /// Shows at zero what is to be counted of refusals, and of `answers`, each a route, a plan and a status: who watches
+    /// a rate sees the first one, too, and an operator who has had no request yet sees what there will be.
+    pub fn expect<'c>(&self, answers: impl Iterator<Item = [&'c str; 3]>) {
+        for code in Refusal::CODES {
+            self.refusals.with_label_values(&[code]);
+        }
+        for answer in answers {
+            self.requests.with_label_values(&answer);
+        }
     }
 
     /// The exposition in Prometheus's text format, version 0.0.4.

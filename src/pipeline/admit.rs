@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::HeaderName;
-use percent_encoding::percent_decode_str;
 
 use crate::config::{Auth, Config, Route};
 use crate::domain::account::Claim;
@@ -72,6 +71,10 @@ impl Gate {
         if !is_unambiguous(facts.path, route.as_ref().is_some_and(|route| route.encoded_slashes)) {
             return Err(Refusal::BadRequest);
         }
+        // An upstream that answers it sends back what it got: its own credential.
+        if facts.method == Method::TRACE {
+            return Err(Refusal::BadRequest);
+        }
         self.guard.check(known.client, now)?;
         let route = route.ok_or(Refusal::NoRoute)?;
         if facts.body_bytes().is_some_and(|bytes| bytes > route.body_bytes_max) {
@@ -87,12 +90,12 @@ impl Gate {
         grant.allows(
             known.client,
             needed_scope(&route, facts.method),
-            route.path.parameter(facts.path, "project"),
+            route.path.parameter(facts.path, "project").as_deref(),
         )?;
 
         if let Some(job) = route.path.parameter(facts.path, "job") {
             // Boxed: rare, and every request would carry the room for it.
-            Box::pin(self.made_by(&grant.project, job)).await?;
+            Box::pin(self.made_by(&grant.project, &job)).await?;
         }
         let organization = &caller.organization;
         let claim = Claim {
@@ -144,8 +147,7 @@ impl Gate {
 
     /// Check 8, where the path names no project: a job is its project's, and what is nobody's is not for anybody.
     async fn made_by(&self, project: &ProjectId, job: &str) -> Result<(), Refusal> {
-        let Ok(job) = percent_decode_str(job).decode_utf8() else { return Err(Refusal::ProjectLocked) };
-        match self.jobs.owner(&job).await {
+        match self.jobs.owner(job).await {
             Ok(Some(owner)) if owner == *project => Ok(()),
             Ok(_) => Err(Refusal::ProjectLocked),
             Err(_) => Err(Refusal::StoreUnavailable),
@@ -182,8 +184,11 @@ pub fn at_first_sight(config: &Config, facts: &Facts<'_>) -> Known {
 
 fn route(config: &Config, facts: &Facts<'_>) -> Option<(usize, Arc<Route>)> {
     let takes = |route: &Route| route.methods.is_empty() || route.methods.contains(facts.method);
-    let (index, route) =
-        config.routes.iter().enumerate().find(|(_, route)| takes(route) && route.path.matches(facts.path))?;
+    // Slashes are merged to see what a path is kept from, never to make it public: not every reader merges them.
+    let reads = |route: &Route| {
+        route.path.matches(facts.path) && (route.auth != Auth::None || !facts.path.contains("//"))
+    };
+    let (index, route) = config.routes.iter().enumerate().find(|(_, route)| takes(route) && reads(route))?;
     Some((index, Arc::clone(route)))
 }
 

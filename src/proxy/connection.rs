@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -120,8 +120,12 @@ where
         Box::pin(async move {
             let started = clock::now();
             let request = request.map(RequestBody::Http2);
-            let (mut head, body) = service::serve(&core, &peer, request, started).await.into_parts();
+            let is_head = *request.method() == Method::HEAD;
+            let (mut head, mut body) = service::serve(&core, &peer, request, started).await.into_parts();
             body.set_fields(&mut head.headers);
+            if is_head {
+                body = body.to_head(&mut head.headers);
+            }
             Ok::<_, Infallible>(Response::from_parts(head, body))
         }) as Pin<Box<dyn Future<Output = _>>>
     });

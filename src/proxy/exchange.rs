@@ -161,11 +161,13 @@ impl Exchange {
         self.close(self.answer.status, "", Some(verdict.outcome), &verdict);
     }
 
-    /// The request is refused: settles whatever was claimed at no cost and writes the row.
-    pub fn refuse(&mut self, refusal: Refusal) {
+    /// The request is refused, with `bytes` of body: settles whatever was claimed at no cost and writes the row.
+    pub fn refuse(&mut self, refusal: Refusal, bytes: usize) {
         if self.finished {
             return;
         }
+        let bodiless = self.head.as_ref().is_some_and(|(method, _)| *method == Method::HEAD);
+        self.answer.bytes = if bodiless { 0 } else { bytes as u64 };
         self.core.shared.metrics.refusals.with_label_values(&[refusal.code()]).inc();
         if !self.admitted {
             return self.close(refusal.status(), refusal.code(), None, &Verdict::free(Outcome::Failure));

@@ -12,6 +12,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::clock;
 use crate::config::{Route, Upstream, UpstreamCredential};
@@ -36,6 +37,9 @@ use super::upstream::answer::Reply;
 use super::upstream::balance::Target;
 use super::upstream::outbound::Outbound;
 use super::upstream::pool::SendError;
+
+/// What stands percent-encoded in a query: all but what RFC 3986 section 2.3 calls unreserved.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An answer, and what it came by.
 struct Answered {
@@ -212,7 +216,7 @@ fn target<'u>(uri: &'u Uri, query: &Query, upstream: &Upstream) -> Option<Cow<'u
         Some(Query::Rest(rest)) => Some(rest.as_str()),
     };
     let own = own.map(|(name, value)| {
-        let escape = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+        let escape = |text| utf8_percent_encode(text, &RESERVED);
         format!("{}={}", escape(name), escape(value))
     });
     let query: Vec<&str> = kept.into_iter().chain(own.as_deref()).filter(|part| !part.is_empty()).collect();

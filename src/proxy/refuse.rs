@@ -15,9 +15,9 @@ use super::relay::Answer;
 
 /// Ends the exchange with `refusal`, and is what the client is sent.
 pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) -> Response<Answer> {
-    exchange.refuse(refusal);
-    tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
     let body = refusal_body(exchange.known.dialect, refusal, exchange.id);
+    exchange.refuse(refusal, body.len());
+    tracing::debug!(code = refusal.code(), request = %exchange.id, "refused");
     let mut response = Response::new(Answer::text(body));
     *response.status_mut() = status(refusal);
     let headers = response.headers_mut();
@@ -31,7 +31,7 @@ pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) 
 fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let now = clock::now();
-    own::set_for_client(headers, exchange, now);
+    own::set_for_refused(headers, exchange, refusal, now);
     if let Some(seconds) = refusal.retry_after(now) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
@@ -43,8 +43,8 @@ fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
 
 /// A whole HTTP/1.1 response as bytes, for a head that never became a request. The connection closes after it.
 pub fn raw(mut exchange: Box<Exchange>, refusal: Refusal, bodiless: bool) -> Bytes {
-    exchange.refuse(refusal);
     let body = refusal_body(exchange.known.dialect, refusal, exchange.id);
+    exchange.refuse(refusal, if bodiless { 0 } else { body.len() });
     let mut headers = HeaderMap::new();
     set_headers(&mut headers, &exchange, refusal);
     headers.insert(CONTENT_LENGTH, body.len().into());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::pipeline::verdict::Ending;
@@ -127,6 +128,17 @@ impl Answer {
             headers.extend(relay.fields.to_map());
             own::set_for_client(headers, &relay.exchange, relay.exchange.started);
         }
+    }
+}
+
+impl Answer {
+    /// As it answers HEAD, where heads are not text: a text of our own has its length told, and is not sent.
+    pub fn to_head(self, headers: &mut HeaderMap) -> Self {
+        let Content::Own(Some(text)) = &self.0 else { return self };
+        if !text.is_empty() {
+            headers.entry(CONTENT_LENGTH).or_insert_with(|| text.len().into());
+        }
+        Self::empty()
     }
 }
 

@@ -98,14 +98,14 @@ fn check_h2_head<B>(request: &Request<B>, config: &Config) -> Result<(), Refusal
     if request.version() < Version::HTTP_2 {
         return Ok(());
     }
-    if request
-        .uri()
-        .path_and_query()
-        .is_some_and(|target| target.as_str().len() > config.data.target_bytes_max)
-    {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > config.data.target_bytes_max {
         return Err(Refusal::UriTooLong);
     }
-    if request.headers().len() > config.data.headers_max {
+    // As long as it would be in HTTP/1: `name: value` and a line break each.
+    let fields: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if request.headers().len() > config.data.headers_max || target + fields > config.data.head_bytes_max {
         return Err(Refusal::HeadTooLarge);
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());

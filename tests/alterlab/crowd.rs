@@ -96,6 +96,15 @@ async fn a_revoked_key_stops_here_at_once_and_elsewhere_within_a_second() {
 async fn who_guesses_is_blocked() {
     let upstream = scraper();
     let gateway = Gateway::start(&config(upstream.address, "ip_guard.failures = 3")).await;
+    // Who has not logged in guesses nothing, nor does a page that asks on when its session has ended.
+    let (_, token) = user(&gateway, "ann@example.com", &[]).await;
+    let ended = Client::bearer(gateway.data, &token);
+    let out = ended.at(gateway.control).raw("DELETE /v1/session", None).await;
+    assert_eq!(out.status, 204);
+    for _ in 0..5 {
+        assert_eq!(Client::nobody(gateway.data).asks("GET /api/v1/api-keys").await.0, 401);
+        assert_eq!(ended.asks("GET /api/v1/api-keys").await.0, 401);
+    }
     let forged = Client::bearer(gateway.data, "a.b.c");
     for _ in 0..3 {
         assert_eq!(forged.asks("GET /api/v1/api-keys").await.0, 401);

@@ -58,6 +58,7 @@ async fn the_guide() {
     assert_eq!(ann.asks("GET /api/v1/api-keys").await, (200, json!([])));
     let made = ann.raw("POST /api/v1/api-keys", Some(json!({"name": "Production Key"}))).await;
     assert_eq!(made.status, 201);
+    assert_eq!(made.header("cache-control"), Some("no-store"), "it holds the key");
     assert_eq!(crate::support::comparable(&made.json()), created("Production Key"));
     let key = text(&made.json()["key"]);
     let (development, other) = create(&ann, "Development Key").await;
@@ -133,6 +134,11 @@ async fn the_reference() {
     assert_eq!(set, (200, with(limits(&Value::Null, &json!(3), "monthly", true, (9_000, 3)))));
     let refused = Client::key(gateway.data, &secret).tells("POST /api/v1/scrape", json!({})).await;
     assert_eq!(refused, (429, no("Spend limit exceeded: monthly requests of this key", "spend_requests")));
+    // The page's own example: all of it is optional. It counts and refuses nothing.
+    let set = json!({"reset_period": "weekly", "enabled": true});
+    let counting = with(limits(&Value::Null, &Value::Null, "weekly", true, (9_000, 3)));
+    assert_eq!(ann.tells(&format!("PUT {}", of("/limits")), set).await, (200, counting));
+    assert_eq!(scrape(&gateway, &secret, "").await, 200);
     assert_eq!(ann.asks(&format!("DELETE {}", of("/limits"))).await, ok);
     assert_eq!(ann.asks(&format!("GET {}", of("/limits"))).await, (200, without));
     assert_eq!(ann.asks(&format!("DELETE {}", of("/limits"))).await, ok, "again");

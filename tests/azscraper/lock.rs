@@ -85,3 +85,26 @@ async fn a_job_stays_with_the_project_that_made_it() {
     job(&two, "67d1bb", "same").await;
     assert_eq!((one.asks("GET /jobs/same").await.0, two.asks("GET /jobs/same").await), (200, locked()));
 }
+
+/// An upstream that decodes, merges slashes or knows no case would take each of these for what the lock is on, or for
+/// keys of the operator's own account there.
+#[tokio::test]
+async fn another_spelling_of_a_path_opens_nothing() {
+    let upstream = crawler();
+    let gateway = gateway(&upstream, "").await;
+    gateway.cli(&["project", "create", "other", "--org", "acme", "--id", "67d1.bb"]).await;
+    let ann = login(&gateway, "ann@example.com").await;
+    let (_, two) = key(&ann, "67d1.bb", "two").await;
+    for path in ["/%70rojects/67d1aa/jobs", "//projects//67d1aa/jobs", "/projects/%367d1aa/j%6Fbs"] {
+        assert_eq!(two.asks(&format!("GET {path}")).await, locked(), "{path}");
+    }
+    assert_eq!(two.asks("GET /projects/67d1.bb/..;/67d1aa/jobs").await.0, 400);
+    for path in
+        ["/private//projects/67d1.bb/api-keys", "/Private/projects/67d1.bb/%61pi-keys/", "/auth/login/"]
+    {
+        assert_eq!(two.asks(&format!("GET {path}")).await.0, 404, "{path}");
+    }
+    assert_eq!(upstream.seen().len(), 0, "{:?}", upstream.seen());
+    // Its own, however it is written.
+    assert_eq!(two.asks("GET /projects/67d1%2Ebb/jobs").await.0, 200);
+}

@@ -29,7 +29,7 @@ async fn who_registers_has_an_organization_and_project_of_its_own() {
     assert_eq!(taken, (409, no("EMAIL_ALREADY_EXISTS", "Email already registered")));
     for (email, password, field, message) in [
         ("alex", PASSWORD, "email", "`alex` is no email address: write it as name@example.com"),
-        ("new@example.com", "short", "password", "too short: give at least 12 characters"),
+        ("new@example.com", "short", "password", "too short: give at least 8 characters"),
     ] {
         let said = nobody.tells("POST /auth/register", body(email, password)).await;
         assert_eq!(said, (400, invalid(field, message)));

@@ -21,6 +21,14 @@ fn an_organization_is_made_listed_shown_and_moved_to_another_plan() {
     assert_eq!(moved["caps"], json!({"per_second": 9, "per_minute": 30, "concurrency": 0}));
     assert_eq!(moved["negotiated"], json!({"per_second": 9, "per_minute": null, "concurrency": 0}));
     assert_eq!(place.json("org set-plan acme free")["negotiated"], made["negotiated"]);
+    // As other commands name the two.
+    for line in ["acme --plan pro", "--org acme --plan pro", "free --org acme"] {
+        let plan = if line.starts_with("free") { "free" } else { "pro" };
+        assert_eq!(place.json(&format!("org set-plan {line}"))["plan"], plan, "{line}");
+    }
+    for line in ["acme", "--org acme", "acme free --plan pro", "acme free --org acme"] {
+        place.refused(&format!("org set-plan {line}"), 2, "set-plan ORGANIZATION PLAN");
+    }
     let limited = place.json("org limit acme --requests 5 --microcents 700 --period weekly");
     let limit = json!({"requests": 5, "microcents": 700, "period": "weekly", "enabled": true});
     assert_eq!(limited["limits"], limit);
@@ -78,8 +86,8 @@ fn a_password_comes_by_standard_input_and_is_long_enough() {
     let place = Place::with_acme();
     let create = "user create ann@example.com --password-stdin";
     for (password, says) in [
-        ("", "at least 12 characters"),
-        ("elevenchars\n", "at least 12 characters"),
+        ("", "at least 8 characters"),
+        ("sevench\n", "at least 8 characters"),
         (&"x".repeat(1_025), "at most 1024 bytes"),
         (&"ä".repeat(5_000), "at most 1024 bytes"),
     ] {
@@ -90,8 +98,8 @@ fn a_password_comes_by_standard_input_and_is_long_enough() {
     place.refused("user create ann@example.com", 2, "--password-stdin");
     place.refused("user create ann@example.com --role admin --password-stdin", 2, "--org");
     assert_eq!(place.json("user list"), json!([]));
-    // Only one line break at the end is not part of it: eleven characters and two of them are twelve.
-    assert_eq!(place.user(create, "elevenchars\n\n").code, 0);
+    // Only one line break at the end is not part of it: seven characters and one of two are eight.
+    assert_eq!(place.user(create, "sevench\n\n").code, 0);
     for (line, password) in [
         ("user create x --password-stdin", "correct horse battery"),
         ("user create b@x.org --org acme --role king --password-stdin", "correct horse battery"),

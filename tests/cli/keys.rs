@@ -64,7 +64,9 @@ fn a_key_is_renamed_disabled_enabled_and_revoked_for_good() {
     let place = Place::with_acme();
     let id = text(&place.json("key create --org acme --name ci")["id"]).to_owned();
     let show = || place.json(&format!("key show {id}"));
-    assert_eq!(place.json("key rename ci nightly --org acme")["name"], "nightly");
+    assert_eq!(place.json("key rename ci --name weekly --org acme")["name"], "weekly");
+    assert_eq!(place.json("key rename weekly nightly --org acme")["name"], "nightly");
+    place.refused("key rename nightly --org acme", 2, "NAME");
     assert_eq!(place.json("key disable nightly --org acme")["active"], false);
     assert_eq!(show()["active"], false);
     assert!(place.done(&format!("key show {id}")).contains("disabled"));
@@ -131,13 +133,13 @@ fn limits_and_quotas_of_a_key_are_set_and_cleared() {
     for (line, says) in [
         ("key limit ci --org acme", "--clear"),
         ("key limit ci --org acme --requests 5", "--period"),
-        ("key limit ci --org acme --period daily", "limits: give requests"),
+        ("key limit ci --org acme --period daily", "--requests"),
         ("key limit ci --org acme --requests 5 --period yearly", "daily"),
         ("key limit ci --org acme --requests -5 --period daily", "whole number"),
         ("key limit ci --org acme --clear --requests 5 --period daily", "--clear"),
         ("key quotas ci --org acme", "--total"),
         ("key quotas ci --org acme --total many", "none"),
-        ("org limit acme --period daily --disabled", "limits: give requests"),
+        ("org limit acme --period daily --disabled", "--requests"),
     ] {
         place.refused(line, 2, says);
     }
@@ -148,6 +150,8 @@ fn limits_and_quotas_of_a_key_are_set_and_cleared() {
 fn keys_are_imported_all_or_none_with_errors_by_line() {
     let place = Place::with_acme();
     place.done("org create other --plan free");
+    place.done("key create --org other --name elsewhere");
+    place.done("key create --org acme --name taken");
     let digest = |byte: char| byte.to_string().repeat(64);
     let write =
         |lines: &[String]| std::fs::write(place.dir.path().join("keys.jsonl"), lines.join("\n")).unwrap();
@@ -164,11 +168,19 @@ fn keys_are_imported_all_or_none_with_errors_by_line() {
         line(json!({"name": "c", "sha256": digest('c'), "period": "daily"})),
         line(json!({"name": "d", "sha256": digest('d'), "organization": "none"})),
         line(json!({"name": "e", "sha256": digest('e'), "limits": {"requests": 1, "period": "hourly"}})),
+        line(json!({"name": "taken", "sha256": digest('f')})),
     ]);
-    // What cannot be read is told first, as it may be all that is wrong.
-    place.refused("key import keys.jsonl --org acme", 1, "line 3: ");
-    place.refused("key import keys.jsonl --org acme", 1, "line 5: unknown field `period`");
-    place.refused("key import keys.jsonl --org acme", 1, "line 7: limits.period");
+    // Whether it is the JSON, a field or the record that stands in the way.
+    for told in [
+        "nothing was imported: 6 mistakes in keys.jsonl\nline 3: is no JSON object",
+        "line 4: sha256: ",
+        "line 5: unknown field `period`",
+        "line 6: there is no organization `none`",
+        "line 7: limits.period",
+        "line 8: `acme` has a key named `taken` already",
+    ] {
+        place.refused("key import keys.jsonl --org acme", 1, told);
+    }
     place.refused("key import keys.jsonl", 1, "line 1: organization");
     write(&[
         line(json!({})),
@@ -177,9 +189,11 @@ fn keys_are_imported_all_or_none_with_errors_by_line() {
         line(json!({"name": "d", "sha256": digest('d'), "organization": "none"})),
     ]);
     place.refused("key import keys.jsonl --org acme", 1, "line 2: sha256: ");
-    place.refused("key import keys.jsonl --org acme", 1, "line 3: sha256: is that of row 1");
+    place.refused("key import keys.jsonl --org acme", 1, "line 3: sha256: is that of `a` before it");
     place.refused("key import keys.jsonl --org acme", 1, "line 4: there is no organization `none`");
-    assert_eq!(place.json("key list"), json!([]));
+    assert_eq!(place.json("key list").as_array().unwrap().len(), 2);
+    write(&[String::new()]);
+    place.refused("key import keys.jsonl --org acme", 2, "keys.jsonl is empty");
     write(&[
         line(
             json!({"quotas": {"daily": 5}, "limits": {"requests": 9, "period": "weekly"}, "hint": "9xyz", "prefix": "old_"}),

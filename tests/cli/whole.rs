@@ -59,7 +59,11 @@ fn check_tells_every_mistake_of_the_configuration() {
     let error: Value = serde_json::from_str(&answer.err).unwrap();
     assert_eq!((answer.code, error["problems"].as_array().unwrap().len()), (2, 2));
     assert_eq!(error["problems"][0]["line"], 2);
-    place.refused("check --config missing.toml", 2, "missing.toml");
+    // What `check` finds is what it was asked for, too.
+    let found: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!((&found["ok"], &found["config"]), (&json!(false), &json!("bad.toml")));
+    assert_eq!(found["problems"], error["problems"]);
+    place.refused("org list --config missing.toml", 2, "missing.toml");
     // The file may be named by the environment; the record is where the file says.
     let answer =
         answer_of(place.command(&["org", "create", "acme", "--plan", "free"]).env("TOLLGATE_CONFIG", &good));
@@ -67,6 +71,10 @@ fn check_tells_every_mistake_of_the_configuration() {
     assert!(place.dir.path().join("elsewhere/t.db").is_file());
     let answer = answer_of(place.command(&["check"]).env("TOLLGATE_CONFIG", ""));
     assert_eq!((answer.code, answer.out.as_str()), (0, "built-in gateway.toml: ok\n"));
+    // Where none is named, the one that lies here is meant.
+    std::fs::write(place.dir.path().join("gateway.toml"), bad).unwrap();
+    place.refused("org list", 2, "record.url");
+    assert_eq!(place.done("check --config good.toml"), "good.toml: ok\n");
 }
 
 #[test]
@@ -112,9 +120,18 @@ fn no_secret_is_in_the_record_or_in_an_error() {
     secrets.push(text(&place.json("session create ann@example.com")["session_token"]).to_owned());
     let mut seen = place.record_bytes();
     assert!(contains(&seen, b"ann@example.com") && contains(&seen, b"$argon2id$"), "the record was read");
-    for line in
-        ["user list", "key list", "key create --org acme --name ci", "key show ci --org acme", "check"]
-    {
+    // A key's secret where its id should be is an easy mistake.
+    let mistaken = |line: &str| line.replace("SECRET", &secrets[2]);
+    for line in [
+        "user list",
+        "key list",
+        "key create --org acme --name ci",
+        "key show ci --org acme",
+        "check",
+        &mistaken("key show SECRET"),
+        &mistaken("key revoke SECRET --org acme"),
+        &mistaken("logs --key SECRET"),
+    ] {
         let answer = place.run(line);
         seen.extend(answer.out.bytes().chain(answer.err.bytes()));
     }

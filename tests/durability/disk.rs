@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::support::{Answer, Entries, Gateway, Kept, SOON, Upstream, metrics, wait_until};
+use super::support::{Answer, Entries, Gateway, Kept, SOON, Upstream, metrics, run, wait_until};
 use super::{config, memory, no_drift};
 
 /// A file system in memory; gone when dropped.
@@ -44,6 +44,28 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
+}
+
+/// Each thread has its part of the spool when it says that it is ready, or it does not say so.
+#[tokio::test]
+async fn a_disk_without_room_for_the_log_is_said_before_it_is_ready() {
+    let place = tempfile::tempdir().unwrap();
+    // Room for one segment, and two threads that want one each.
+    let Some(_disk) = SmallDisk::mount(&place.path().join("log"), "1500k") else {
+        eprintln!("not run: mounting a tmpfs needs root");
+        return;
+    };
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let free = "listen = \"127.0.0.1:0\"\n";
+    let logs = format!("dir = \"log\"\nsegment_bytes = \"1MiB\"\n[control]\n{free}");
+    let text = config(upstream.address, 2, &logs).replacen("[data]\n", &format!("[data]\n{free}"), 1);
+    std::fs::write(place.path().join("gateway.toml"), text).unwrap();
+    let finished = run(&["serve", "--config", "gateway.toml"], place.path()).await;
+    assert_eq!((finished.code, &*finished.stdout), (Some(1), ""), "{finished:?}");
+    assert!(
+        finished.stderr.contains("logs.dir") && finished.stderr.contains("No space left"),
+        "{finished:?}"
+    );
 }
 
 #[tokio::test]

@@ -101,8 +101,12 @@ async fn the_upstream_gets_the_operators_credential() {
     for seen in upstream.seen() {
         assert_eq!(seen.headers("authorization"), ["Bearer of the operator"], "{}", seen.head);
     }
+    // It would come back in the answer.
+    let traced = send(bed.gateway.data, "TRACE", "/", &[("x-api-key", &bed.key)], "").await;
+    assert_eq!((traced.status, traced.json()["code"].as_str()), (400, Some("bad_request")));
+    assert!(upstream.seen().iter().all(|seen| seen.method() != "TRACE"));
 
-    let credential = "credential = { query = \"token\", value = \"a&b/ü\" }";
+    let credential = "credential = { query = \"api_token\", value = \"a&b/ü-_.~\" }";
     let sections = "[keys]\nsources = [\"header:x-api-key\", \"query:api_key\"]";
     let bed = Setup { upstream: credential, sections, ..Setup::default() }.start(&[&upstream]).await;
     for (sent, passed) in [
@@ -111,11 +115,15 @@ async fn the_upstream_gets_the_operators_credential() {
         ("/p?api_key=K", "/p?OWN"),
         ("/p?a&api_key=K&b", "/p?a&b&OWN"),
         // A client cannot name another one beside it, however it is spelled.
-        ("/p?token=mine&a", "/p?a&OWN"),
-        ("/p?%74oken=mine&a&token&tokens=2", "/p?a&tokens=2&OWN"),
+        ("/p?api_token=mine&a", "/p?a&OWN"),
+        ("/p?%61pi_token=mine&a&api_token&api_tokens=2", "/p?a&api_tokens=2&OWN"),
     ] {
         upstream.forget();
         assert_eq!(bed.get(&sent.replace('K', &bed.key)).await.status, 200);
-        assert_eq!(upstream.seen()[0].target(), passed.replace("OWN", "token=a%26b%2F%C3%BC"), "{sent}");
+        assert_eq!(
+            upstream.seen()[0].target(),
+            passed.replace("OWN", "api_token=a%26b%2F%C3%BC-_.~"),
+            "{sent}"
+        );
     }
 }

@@ -215,6 +215,7 @@ async fn http_2_is_refused_in_the_same_words() {
         ("/", own("x-api-key", ""), 401, "invalid_api_key"),
         (&*format!("/{}", "a".repeat(100)), vec![], 414, "uri_too_long"),
         ("/", many, 431, "head_too_large"),
+        ("/", own("x-large", &*"y".repeat(33_000)), 431, "head_too_large"),
         ("/a/../b", vec![], 400, "bad_request"),
         ("/a%00", vec![], 400, "bad_request"),
         ("/", own("host", "another.test"), 400, "bad_request"),
@@ -229,6 +230,12 @@ async fn http_2_is_refused_in_the_same_words() {
         assert_eq!(body["request_id"], head.headers()["x-request-id"].to_str().unwrap());
         assert_eq!(head.headers()["content-type"], "application/json");
     }
+    // HEAD is told how long the body is that it does not get.
+    let mut request = secure.request("HEAD", "/", empty());
+    request.headers_mut().remove("x-api-key");
+    let (head, body, _) = ask(&mut sender, request).await;
+    assert_eq!((head.status().as_u16(), body.len()), (401, 0));
+    assert_eq!(head.headers()["content-length"], "104");
     assert_eq!(upstream.count(), 0);
     let (head, ..) = ask(&mut sender, secure.request("GET", "/", empty())).await;
     assert_eq!(head.status(), 200, "and the connection goes on");

@@ -1,5 +1,6 @@
 //! Calendar spend limits of key and organization, both under many clients at once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +26,33 @@ async fn request_limits_of_key_and_organization_both_hold_to_the_last() {
     // 64 for the limited key alone: its own limit holds.
     let replies = each_once(&address, AT_ONCE, vec![first.clone(); 64]).join_all().await;
     assert_eq!((count(&replies, 200, ""), count(&replies, 429, "spend_requests")), (40, 24));
+    // A client library sleeps what it is told, so the end of the month is told elsewhere.
+    let refused = replies.iter().find(|reply| reply.status == 429).unwrap();
+    assert_eq!(refused.header("retry-after"), Some("60"));
+    assert!(refused.header("ratelimit-policy").unwrap().ends_with("\"key-requests\";q=40"), "{refused:?}");
+    let (_, seconds) = refused.header("ratelimit").unwrap().split_once("\"key-requests\";r=0;t=").unwrap();
+    assert!((1..=31 * 86_400).contains(&seconds.parse::<u32>().unwrap()), "{refused:?}");
     // Then both: the organization's holds.
     let both = [first, second].into_iter().flat_map(|key| vec![key; 64]);
     let replies = each_once(&address, AT_ONCE, both).join_all().await;
     assert_eq!((count(&replies, 200, ""), count(&replies, 429, "spend_requests")), (30, 98));
     assert_eq!(upstream.count(), 70);
+}
+
+/// Refused once may mean that others have reserved what they will not use; five times in a row that about everything
+/// is spent.
+async fn until_refused(data: SocketAddr, key: String) {
+    let mut kept = Kept::new();
+    let mut refused = 0;
+    while refused < 5 {
+        let reply = kept.get(data, "/", &key).await.unwrap();
+        match (reply.status, &*reply.code()) {
+            (200, _) => refused = 0,
+            (429, "spend_budget") => refused += 1,
+            _ => panic!("{reply:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(refused * 10)).await;
+    }
 }
 
 #[tokio::test]
@@ -50,30 +73,17 @@ async fn budgets_of_key_and_organization_are_used_up_and_never_exceeded_under_64
     let (_, second) = gateway.key("acme", "other", &[]).await;
     gateway.cli(&["key", "limit", &limited, "--microcents", &limit(KEY), "--period", "monthly"]).await;
 
-    let mut clients = JoinSet::new();
-    for client in 0..64 {
-        let key = if client % 2 == 0 { first.clone() } else { second.clone() };
-        let data = gateway.data;
-        clients.spawn(async move {
-            let mut kept = Kept::new();
-            // Refused once may mean that others have reserved what they will not use; five times in a row that
-            // about everything is spent.
-            let mut refused = 0;
-            while refused < 5 {
-                let reply = kept.get(data, "/", &key).await.unwrap();
-                match (reply.status, &*reply.code()) {
-                    (200, _) => refused = 0,
-                    (429, "spend_budget") => refused += 1,
-                    _ => panic!("{reply:?}"),
-                }
-                tokio::time::sleep(Duration::from_millis(refused * 10)).await;
-            }
-        });
-    }
-    clients.join_all().await;
-    // Nobody has anything reserved any more: a refusal is the last word now.
-    for key in [&first, &second] {
-        while Kept::new().get(gateway.data, "/", key).await.unwrap().status == 200 {}
+    // First the key's own budget, which the organization's leaves room for; then with both keys that.
+    for keys in [[&first, &first], [&first, &second]] {
+        let mut clients = JoinSet::new();
+        for client in 0..64 {
+            clients.spawn(until_refused(gateway.data, keys[client % 2].clone()));
+        }
+        clients.join_all().await;
+        // Nobody has anything reserved any more: a refusal is the last word now.
+        for key in keys {
+            while Kept::new().get(gateway.data, "/", key).await.unwrap().status == 200 {}
+        }
     }
     let entries = Entries::of(&gateway).await;
     let admitted = upstream.count();

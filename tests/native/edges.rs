@@ -141,6 +141,8 @@ async fn lists_are_walked_to_their_end_while_they_grow() {
         assert_eq!((seen.len(), all), (all, all), "{path}: something came twice");
         assert!(all >= count, "{path}: {all}");
     }
+    let whole = bed.does("member", "GET", "/v1/keys?organization=acme&after=", Value::Null, 200).await;
+    assert!(!whole["items"].as_array().unwrap().is_empty(), "from the beginning");
     for wrong in ["limit=0", "limit=201", "limit=x", "after=%21", "after=eA", "nonsense=1"] {
         let problem =
             bed.does("member", "GET", &format!("/v1/keys?organization=acme&{wrong}"), Value::Null, 422).await;
@@ -273,4 +275,23 @@ async fn the_control_listener_bears_what_comes() {
     let mut wire = Wire::connect(bed.gateway.control).await;
     wire.send(format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(64 << 10))).await;
     assert!(wire.head().await.is_none_or(|head| head.contains(" 431 ")), "a large head was taken");
+}
+
+/// Where no route speaks a published system, its clients' paths are the upstream's, and operators have it all the same.
+#[tokio::test]
+async fn the_published_systems_are_on_the_control_listener_also_where_no_route_speaks_them() {
+    let bed = Bed::new("").await;
+    let (_, key) = bed.key("acme", "k").await;
+    let documented = get(bed.gateway.control, "/openapi.json", &[]).await.json();
+    let headers = [("x-api-key", key.as_str())];
+    for path in ["/api/v1/usage", "/v2/usage", "/health"] {
+        assert!(documented["paths"][path].is_object(), "{path} is not documented");
+        let answer = get(bed.gateway.control, path, &headers).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{path}");
+        let passed = get(bed.gateway.data, path, &headers).await;
+        assert_eq!((passed.status, passed.text().as_str()), (200, "page"), "{path}");
+    }
+    let listed =
+        bed.call_with("owner", "GET", "/api/v1/api-keys", &[("x-organization-id", "acme")], Value::Null);
+    assert_eq!(listed.await.json()[0]["name"], "k");
 }

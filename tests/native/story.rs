@@ -28,12 +28,12 @@ async fn from_a_login_to_the_audit_trail() {
     let login = json!({ "email": "Jill@example.com", "password": "jill's password" });
     let jill = text(&bed.does("", "POST", "/v1/session", login, 201).await["token"]);
     let me = bed.does(&jill, "GET", "/v1/session", Value::Null, 200).await;
-    assert_eq!(me["organization"], json!("jill"));
+    assert_eq!(me["organization"], json!("Umbrella-Inc"), "the one that invited her");
 
     // A project and a key of it.
     let project = json!({ "name": "crawl" });
     let at = |path: &str| format!("{path}?organization=Umbrella-Inc");
-    let project = bed.does(&jill, "POST", &at("/v1/projects"), project, 201).await;
+    let project = bed.does(&jill, "POST", "/v1/projects", project, 201).await;
     let new = json!({
         "name": "ci", "project": "crawl", "category": "staging", "scopes": ["read"],
         "allowed_ips": ["127.0.0.1", "10.0.0.0/8"], "quotas": { "daily": 5 },

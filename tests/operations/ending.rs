@@ -87,6 +87,26 @@ async fn what_is_in_flight_finishes_and_nothing_new_is_taken() {
 }
 
 #[tokio::test]
+async fn readiness_falls_before_the_port_closes() {
+    const DELAY: Duration = Duration::from_millis(800);
+    let (upstream, _held) = holding();
+    let (mut gateway, key) = start(&config(upstream.address, "drain_delay = \"800ms\""), &[]).await;
+    let told = Instant::now();
+    gateway.signal(Signal::TERM);
+    wait_until("readiness falls", SOON, async || get(gateway.control, "/readyz", &[]).await.status == 503)
+        .await;
+    assert!(told.elapsed() < DELAY, "the machine is too busy to tell: {:?}", told.elapsed());
+    // Who has not looked yet still sends clients here.
+    let reply = Kept::new().get(gateway.data, "/page", &key).await.unwrap();
+    assert_eq!((reply.status, &*reply.body), (200, &b"page"[..]));
+    wait_until("no new connection is taken", SOON, async || TcpStream::connect(gateway.data).await.is_err())
+        .await;
+    assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+    assert_eq!(gateway.ended(SOON).await.code(), Some(0));
+    assert!(told.elapsed() < DELAY + EXIT + SLACK, "{:?}", told.elapsed());
+}
+
+#[tokio::test]
 async fn with_nothing_in_flight_it_ends_at_once_whoever_is_connected() {
     let (upstream, _held) = holding();
     let (mut gateway, key) = start(&config(upstream.address, ""), &[]).await;
@@ -108,7 +128,7 @@ async fn with_nothing_in_flight_it_ends_at_once_whoever_is_connected() {
 #[tokio::test]
 async fn told_twice_it_does_not_wait() {
     let (upstream, held) = holding();
-    let (mut gateway, key) = start(&config(upstream.address, ""), &[]).await;
+    let (mut gateway, key) = start(&config(upstream.address, "drain_delay = \"1m\""), &[]).await;
     let in_flight = hold(&gateway, &key, &held).await;
     gateway.signal(Signal::TERM);
     wait_until("readiness falls", SOON, async || get(gateway.control, "/readyz", &[]).await.status == 503)
@@ -127,7 +147,8 @@ async fn told_twice_it_does_not_wait() {
 #[tokio::test]
 async fn whoever_does_not_finish_in_time_is_cut_off() {
     let (upstream, held) = holding();
-    let (mut gateway, key) = start(&config(upstream.address, "drain_timeout = \"700ms\""), &[]).await;
+    let (mut gateway, key) =
+        start(&config(upstream.address, "drain_delay = \"0s\"\ndrain_timeout = \"700ms\""), &[]).await;
     let in_flight = hold(&gateway, &key, &held).await;
     let told = Instant::now();
     gateway.signal(Signal::TERM);

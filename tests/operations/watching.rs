@@ -11,6 +11,15 @@ use super::{config, start};
 async fn every_metric_of_the_contract_is_there_and_counts() {
     let upstream = Upstream::start(|_| Answer::new(200).body("page"));
     let (gateway, key) = start(&config(upstream.address, ""), &[]).await;
+    // Before anybody has asked for anything.
+    let idle = metrics(gateway.control).await;
+    for expected in [
+        "tollgate_requests_total{code=\"200\",plan=\"wide\",route=\"/*\"}",
+        "tollgate_refusals_total{code=\"quota_daily\"}",
+        "tollgate_log_rows_total{state=\"lost\"}",
+    ] {
+        assert_eq!(idle.get(expected), Some(&0.0), "{expected} in {idle:?}");
+    }
     let mut kept = Kept::new();
     for (key, status) in [(&*key, 200), (&key, 200), ("wrong", 401)] {
         assert_eq!(kept.get(gateway.data, "/a?b", key).await.unwrap().status, status);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::support::{
-    Answer, Gateway, Kept, RedisServer, SOON, Upstream, free_port, metrics, sum, wait_until,
+    Answer, Gateway, Kept, RedisServer, SOON, Upstream, free_port, get, metrics, sum, wait_until,
 };
 use super::{burst, config, start};
 
@@ -153,13 +153,22 @@ async fn a_gateway_starts_and_serves_without_redis_and_refuses_where_that_is_wan
     let gateway = Gateway::start(&local).await;
     gateway.cli(&["org", "create", "acme", "--plan", "narrow"]).await;
     let (_, key) = gateway.key("acme", "k", &[]).await;
-    let (admitted, refused) = burst(&[gateway], &key, 2, 5).await;
+    let gateway = [gateway];
+    let (admitted, refused) = burst(&gateway, &key, 2, 5).await;
     assert_eq!((admitted, refused.len()), (5, 5));
+
+    let ready = get(gateway[0].control, "/readyz", &[]).await;
+    assert_eq!(ready.status, 200, "it serves: {}", ready.text());
 
     let closed = local.replace("timeout =", "on_outage = \"closed\"\ntimeout =");
     let gateway = Gateway::start(&closed).await;
     let reply = Kept::new().get(gateway.data, "/", &key).await.unwrap();
     assert_eq!((reply.status, reply.code()), (503, "store_unavailable".into()));
+    wait_until("it says that it serves nobody", SOON, async || {
+        let ready = get(gateway.control, "/readyz", &[]).await;
+        ready.status == 503 && ready.json()["failing"]["counters"].is_string()
+    })
+    .await;
     assert_eq!(reply.header("retry-after"), Some("1"));
     // A key that does not exist is one, whatever Redis does.
     let reply = Kept::new().get(gateway.data, "/", "sk_live_none").await.unwrap();

@@ -149,6 +149,7 @@ async fn logged(gateway: &Gateway, seen: &Seens) {
         assert_eq!(row["admitted"], json!(i64::from(underway && !row["key"].is_null())), "{row}");
         if !code.is_empty() {
             assert_eq!(json!([row["credits"], row["microcents"], row["cost_source"]]), json!([0, 0, "free"]));
+            assert_eq!(row["bytes_out"].as_i64() > Some(0), row["method"] != "HEAD", "{row}");
         }
     }
 }

@@ -26,12 +26,17 @@ pub struct Demo {
 impl Demo {
     /// Starts `tollgate demo --json` with further arguments.
     pub async fn start(arguments: &[&str]) -> Self {
+        Self::start_in(arguments, &[]).await
+    }
+
+    /// The same, with these in its environment.
+    pub async fn start_in(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = bare(
             &["demo", "--json", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"],
             directory.path(),
         );
-        command.args(arguments);
+        command.args(arguments).envs(environment.iter().copied());
         let (running, ready) = Running::start(command, directory.path().join("stderr.log"), "data_url").await;
         let address = |name: &str| {
             let url = ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {ready}"));

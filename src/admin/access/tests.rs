@@ -19,7 +19,7 @@ fn person(operator: bool, role: Option<Role>) -> Caller {
         id: UserId(Uuid::nil()),
         email: "ann@example.com".into(),
         operator,
-        personal: org("ann"),
+        home: org("ann"),
         memberships: role
             .map(|role| (org("acme"), role))
             .into_iter()

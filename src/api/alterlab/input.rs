@@ -35,7 +35,7 @@ pub(super) struct Named {
 #[allow(dead_code, reason = "as of `Named`")]
 #[schema(as = alterlab::SetLimits)]
 pub(super) struct SetLimits {
-    /// Microcents per period; at least one of the two limits must be there.
+    /// Microcents per period. A limit of neither kind counts, and refuses nothing.
     #[schema(maximum = 9_007_199_254_740_991_i64)]
     budget_limit_microcents: Option<u64>,
     /// Requests per period.
@@ -83,9 +83,6 @@ pub(super) fn limit(body: &[u8]) -> Result<SpendLimit, No> {
         Some(Value::Bool(enabled)) => *enabled,
         Some(_) => return Err(invalid("enabled", "must be true or false")),
     };
-    if microcents.is_none() && requests.is_none() {
-        return Err(invalid("budget_limit_microcents", "or request_limit is required"));
-    }
     Ok(SpendLimit { requests, microcents, period, enabled })
 }
 

@@ -4,7 +4,7 @@
 //! open (the insides of `limits`, `tiers`, `errors`, `items` and `data`) is in [`wire`].
 //!
 //! Its quirks. The list is a bare array, without paging. Delete revokes. A *legacy* key is one of which only a digest
-//! was kept. `X-Organization-Id` says which organization is meant; without it, the user's own, or the key's. Errors
+//! was kept. `X-Organization-Id` says which organization is meant; without it, the user's home, or the key's. Errors
 //! say their sentence three times.
 //!
 //! A session manages keys; a key reads usage and limits of its own organization's keys, `GET /usage` and

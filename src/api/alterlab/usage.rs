@@ -80,7 +80,10 @@ pub(super) async fn errors(
     Ok(Json(Errors { api_key_id: key.id.to_string(), days, total_errors, errors }))
 }
 
-/// The requests themselves, by page and filter.
+/// The requests themselves, by page and filter, the newest first.
+///
+/// `tier` and `domain` are looked for among the newest million requests of the days: `total` and `total_pages` are then a
+/// lower bound. Without them every request is counted and has its page.
 #[utoipa::path(
     get, path = "/api/v1/api-keys/{key_id}/usage/requests", tag = "AlterLab",
     params(

@@ -179,6 +179,7 @@ pub(super) struct ErrorCount {
 #[schema(as = alterlab::Requests)]
 pub(super) struct Requests {
     pub api_key_id: String,
+    /// Requests found; by `tier` or `domain`, among the newest million, and so a lower bound.
     pub total: u64,
     /// Counted from 1.
     pub page: u64,

@@ -31,8 +31,8 @@ pub(super) struct Credentials {
 #[schema(as = azscraper::Registration)]
 pub(super) struct Registration {
     email: String,
-    /// At least 12 characters.
-    #[schema(min_length = 12)]
+    /// At least 8 characters.
+    #[schema(min_length = 8)]
     password: String,
     /// Taken, and not kept: people are called by their email here.
     name: Option<String>,

@@ -42,7 +42,7 @@ pub(super) async fn list(call: Call) -> Result<Json<Part<Blocked>>, Problem> {
     responses((status = 204, description = "It is listened to")))]
 pub(super) async fn unblock(call: Call, Named(address): Named<String>) -> Result<StatusCode, Problem> {
     call.may(Deed::Unblock)?;
-    let missing = || Problem::new(StatusCode::NOT_FOUND, "not_found", "this address is not blocked");
+    let missing = || Problem::missing("this address is not blocked");
     let address: IpAddr = address.parse().map_err(|_| missing())?;
     if call.native.gate.guard.unblock(address, call.now()) {
         Ok(StatusCode::NO_CONTENT)

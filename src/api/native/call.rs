@@ -5,7 +5,9 @@ use axum::extract::{FromRequestParts, Path};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::{Native, Problem, problem};
 use crate::admin::access::{Caller, Deed, may};
@@ -85,6 +87,22 @@ impl Call {
 
     pub async fn project(&self, deed: Deed, id: &str) -> Result<Project, Problem> {
         Ok(self.admin().reach_project(&self.caller, deed, id).await?)
+    }
+}
+
+/// Where a thing is made.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Where {
+    /// The organization, by id or name; without it, the caller's own.
+    organization: Option<String>,
+}
+
+impl Where {
+    /// The id of the organization, where the caller may do this.
+    pub async fn enter(&self, call: &Call, deed: Deed) -> Result<OrgId, Problem> {
+        Ok(call.enter(deed, self.organization.as_deref()).await?.id)
     }
 }
 

@@ -6,31 +6,19 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{Asked, Input};
 use super::call::{Call, Named, arrival};
 use super::once::{Made, once};
-use super::page::{self, Part};
+use super::page::{Part, Turn};
 use super::views::{InvitationView, RoleName, UserView, span};
 use super::{Native, Problem};
 use crate::admin::access::Deed;
 
 /// How long an invitation lasts where nothing is said.
 const TTL: &str = "7d";
-
-/// A part of a list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    /// The `next` of the part before.
-    after: Option<String>,
-    /// Most entries of the part; 50 where nothing is said.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<usize>,
-}
 
 /// An invitation to be made.
 #[derive(Deserialize, ToSchema)]
@@ -50,22 +38,22 @@ pub(super) struct NewInvitation {
 pub(super) struct Acceptance {
     /// What the one who invited was given.
     token: String,
-    /// Of a new user, who sends no session token: at least 12 characters.
+    /// Of a new user, who sends no session token: at least 8 characters.
     password: Option<String>,
 }
 
 /// List the invitations that are neither accepted nor withdrawn.
 #[utoipa::path(get, path = "/v1/organizations/{organization}/invitations", tag = "members",
-    params(("organization" = String, Path, description = "Id or name"), Query),
+    params(("organization" = String, Path, description = "Id or name"), Turn),
     extensions(("x-tollgate-deed" = json!("manage-members"))),
     responses((status = 200, description = "A part of the list", body = Part<InvitationView>)))]
 pub(super) async fn list(
     call: Call,
     Named(named): Named<String>,
-    Asked(query): Asked<Query>,
+    Asked(turn): Asked<Turn>,
 ) -> Result<Json<Part<InvitationView>>, Problem> {
     let org = call.enter_id(Deed::ManageMembers, &named).await?;
-    let page = page::asked(query.after.as_deref(), query.limit, |id| Uuid::try_parse(id).ok())?;
+    let page = turn.page(|id| Uuid::try_parse(id).ok())?;
     let invitations = call.record().invitations(&org, &page).await?;
     let view = |invitation: &_| InvitationView::new(invitation, None);
     Ok(Json(Part::of(&page, invitations, |last| last.id.to_string(), view)))
@@ -106,7 +94,7 @@ pub(super) async fn withdraw(
     Named((named, id)): Named<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let org = call.enter_id(Deed::ManageMembers, &named).await?;
-    let missing = || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such invitation");
+    let missing = || Problem::missing("there is no such invitation");
     let id = Uuid::try_parse(&id).map_err(|_| missing())?;
     call.record().withdraw_invitation(&org, id, &call.actor(), call.now()).await?;
     Ok(StatusCode::NO_CONTENT)

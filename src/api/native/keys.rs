@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Problem;
 use super::body::{Asked, Input, given, instant};
-use super::call::{Call, Named};
+use super::call::{Call, Named, Where};
 use super::once::{Made, once};
 use super::page::{self, Part};
 use super::problem::RowProblem;
@@ -41,15 +41,6 @@ pub(super) struct Query {
     /// Most entries of the part; 50 where nothing is said.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
-}
-
-/// Where a thing is made.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Where {
-    /// The organization, by id or name; without it, the caller's own.
-    organization: Option<String>,
 }
 
 /// A key to be made.
@@ -172,7 +163,7 @@ pub(super) async fn create(
     Asked(place): Asked<Where>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let org = call.enter(Deed::ManageKeys, place.organization.as_deref()).await?.id;
+    let org = place.enter(&call, Deed::ManageKeys).await?;
     once(&call, &format!("/v1/keys?organization={org}"), &input, async || {
         let new: NewKey = input.read()?;
         let order = KeyOrder {

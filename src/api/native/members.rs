@@ -4,28 +4,16 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Problem;
 use super::body::{Asked, Input};
 use super::call::{Call, Named};
-use super::page::{self, Part};
+use super::page::{Part, Turn};
 use super::views::{MemberView, RoleName};
 use crate::admin::access::Deed;
 use crate::domain::id::UserId;
-
-/// A part of a list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    /// The `next` of the part before.
-    after: Option<String>,
-    /// Most entries of the part; 50 where nothing is said.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<usize>,
-}
 
 /// A member to be.
 #[derive(Deserialize, ToSchema)]
@@ -46,16 +34,16 @@ pub(super) struct RolePatch {
 
 /// List the members, in an order that stays.
 #[utoipa::path(get, path = "/v1/organizations/{organization}/members", tag = "members",
-    params(("organization" = String, Path, description = "Id or name"), Query),
+    params(("organization" = String, Path, description = "Id or name"), Turn),
     extensions(("x-tollgate-deed" = json!("read-members"))),
     responses((status = 200, description = "A part of the list", body = Part<MemberView>)))]
 pub(super) async fn list(
     call: Call,
     Named(named): Named<String>,
-    Asked(query): Asked<Query>,
+    Asked(turn): Asked<Turn>,
 ) -> Result<Json<Part<MemberView>>, Problem> {
     let org = call.enter_id(Deed::ReadMembers, &named).await?;
-    let page = page::asked(query.after.as_deref(), query.limit, |id| Uuid::try_parse(id).ok().map(UserId))?;
+    let page = turn.page(|id| Uuid::try_parse(id).ok().map(UserId))?;
     let members = call.record().members(&org, &page).await?;
     Ok(Json(Part::of(&page, members, |last| last.user.to_string(), |member| member.into())))
 }
@@ -108,6 +96,6 @@ pub(super) async fn remove(
 }
 
 fn member(id: &str) -> Result<UserId, Problem> {
-    let missing = || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such member");
+    let missing = || Problem::missing("there is no such member");
     Uuid::try_parse(id).map(UserId).map_err(|_| missing())
 }

@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Problem;
 use super::body::{Asked, Input};
 use super::call::{Call, Named};
 use super::once::{Made, once};
-use super::page::{self, Part};
+use super::page::{Part, Turn};
 use super::tag::{seen, tag};
 use super::views::{CapsView, OrganizationView};
 use crate::admin::OrganizationChange;
@@ -17,18 +17,6 @@ use crate::admin::access::Deed;
 use crate::domain::id::OrgId;
 use crate::domain::key::Organization;
 use crate::stores::record::seen_organization;
-
-/// A part of a list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    /// The `next` of the part before.
-    after: Option<String>,
-    /// Most entries of the part; 50 where nothing is said.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<usize>,
-}
 
 /// An organization to be made.
 #[derive(Deserialize, ToSchema)]
@@ -54,16 +42,16 @@ pub(super) struct OrganizationPatch {
 }
 
 /// List one's organizations, by id; an operator's are all.
-#[utoipa::path(get, path = "/v1/organizations", tag = "organizations", params(Query),
+#[utoipa::path(get, path = "/v1/organizations", tag = "organizations", params(Turn),
     extensions(("x-tollgate-deed" = json!("read-organization"))),
     responses((status = 200, description = "A part of the list", body = Part<OrganizationView>)))]
 pub(super) async fn list(
     call: Call,
-    Asked(query): Asked<Query>,
+    Asked(turn): Asked<Turn>,
 ) -> Result<Json<Part<OrganizationView>>, Problem> {
     // A person sees what it belongs to, so that the question is only whether it is one.
     let (user, _) = call.person(Deed::ReadSelf)?;
-    let page = page::asked(query.after.as_deref(), query.limit, |id| OrgId::parse(id).ok())?;
+    let page = turn.page(|id| OrgId::parse(id).ok())?;
     let of = (!user.operator).then_some(user.id);
     let organizations = call.record().organizations_page(of, &page).await?;
     Ok(Json(Part::of(&page, organizations, |last| last.id.to_string(), |org| call.organization(org))))

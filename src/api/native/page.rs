@@ -4,8 +4,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use crate::stores::record::Page;
@@ -14,6 +14,25 @@ use crate::stores::record::Page;
 const LIMIT: usize = 50;
 /// Most entries of a part.
 const LIMIT_MAX: usize = 200;
+
+/// Which part of a list is wanted, where nothing else is asked.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Turn {
+    /// The `next` of the part before.
+    after: Option<String>,
+    /// Most entries of the part; 50 where nothing is said.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<usize>,
+}
+
+impl Turn {
+    /// The part, as [`asked`].
+    pub fn page<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Page<T>, Problem> {
+        asked(self.after.as_deref(), self.limit, read)
+    }
+}
 
 /// A part of a list.
 #[derive(Serialize, ToSchema)]
@@ -24,7 +43,7 @@ pub(super) struct Part<T: ToSchema> {
     next: Option<String>,
 }
 
-/// The part that is asked for. One more entry is read than is given, to see whether there are more.
+/// The part that is asked for; an empty `after` is the beginning. One more entry is read than is given, to see whether there are more.
 pub(super) fn asked<T>(
     after: Option<&str>,
     limit: Option<usize>,
@@ -35,6 +54,7 @@ pub(super) fn asked<T>(
         return Err(Problem::invalid("limit", format!("give a number from 1 to {LIMIT_MAX}")));
     }
     let wrong = || Problem::invalid("after", "give the `next` of an earlier answer as it was");
+    let after = after.filter(|text| !text.is_empty());
     let after = after.map(|text| cursor(text).as_deref().and_then(read).ok_or_else(wrong)).transpose()?;
     Ok(Page { after, most: most + 1 })
 }

@@ -79,6 +79,11 @@ impl Problem {
         Self { rows, ..self }
     }
 
+    /// There is no such thing, for this caller.
+    pub fn missing(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
     /// Nobody knows who calls.
     pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)
@@ -113,7 +118,7 @@ impl From<AdminError> for Problem {
                     "this machine failed; its log says why",
                 )
             }
-            AdminError::InvalidToken => Self::unauthorized("invalid_token", detail),
+            AdminError::InvalidToken | AdminError::SessionEnded => Self::unauthorized("invalid_token", detail),
             AdminError::InvalidKey(refusal) => {
                 let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::UNAUTHORIZED);
                 Self { refusal: Some(refusal), ..Self::new(status, refusal.code(), detail) }
@@ -133,7 +138,7 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let detail = denied.to_string();
         match denied {
-            Denied::Unseen => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            Denied::Unseen => Self::missing(detail),
             Denied::Keys => Self::new(StatusCode::FORBIDDEN, "key_not_allowed", detail),
             Denied::Scope => Self::new(StatusCode::FORBIDDEN, "scope_missing", detail),
             Denied::Needs(_) => Self::new(StatusCode::FORBIDDEN, "role_too_low", detail),
@@ -145,7 +150,7 @@ impl From<RecordError> for Problem {
     fn from(error: RecordError) -> Self {
         let detail = error.to_string();
         match error {
-            RecordError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            RecordError::NotFound(_) => Self::missing(detail),
             RecordError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
             RecordError::Stale(_) => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
             RecordError::Unavailable(_) | RecordError::Corrupt(_) | RecordError::Refused(_) => {

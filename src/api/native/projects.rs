@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::body::{Asked, Input};
-use super::call::{Call, Named};
+use super::call::{Call, Named, Where};
 use super::once::{Made, once};
 use super::page::{self, Part};
 use super::tag::{seen, tag};
@@ -29,15 +29,6 @@ pub(super) struct Query {
     /// Most entries of the part; 50 where nothing is said.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
-}
-
-/// Where a thing is made.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Where {
-    /// The organization, by id or name; without it, the caller's own.
-    organization: Option<String>,
 }
 
 /// A project to be made.
@@ -79,7 +70,7 @@ pub(super) async fn create(
     Asked(place): Asked<Where>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let org = call.enter(Deed::ManageProjects, place.organization.as_deref()).await?.id;
+    let org = place.enter(&call, Deed::ManageProjects).await?;
     once(&call, &format!("/v1/projects?organization={org}"), &input, async || {
         let new: NewProject = input.read()?;
         if new.id.is_some() {

@@ -3,28 +3,16 @@
 use axum::Json;
 use axum::response::Response;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Problem;
 use super::body::{Asked, Input};
 use super::call::Call;
 use super::once::{Made, once};
-use super::page::{self, Part};
+use super::page::{Part, Turn};
 use super::views::{RoleName, UserView};
 use crate::admin::UserOrder;
 use crate::admin::access::Deed;
-
-/// A part of a list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    /// The `next` of the part before.
-    after: Option<String>,
-    /// Most entries of the part; 50 where nothing is said.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<usize>,
-}
 
 /// A user to be made.
 #[derive(Deserialize, ToSchema)]
@@ -32,7 +20,7 @@ pub(super) struct Query {
 pub(super) struct NewUser {
     #[schema(format = Email, max_length = 254)]
     email: String,
-    /// At least 12 characters.
+    /// At least 8 characters.
     password: String,
     /// Whether it runs the gateway.
     #[serde(default)]
@@ -44,12 +32,12 @@ pub(super) struct NewUser {
 }
 
 /// List users, by email.
-#[utoipa::path(get, path = "/v1/users", tag = "users", params(Query),
+#[utoipa::path(get, path = "/v1/users", tag = "users", params(Turn),
     extensions(("x-tollgate-deed" = json!("manage-users"))),
     responses((status = 200, description = "A part of the list", body = Part<UserView>)))]
-pub(super) async fn list(call: Call, Asked(query): Asked<Query>) -> Result<Json<Part<UserView>>, Problem> {
+pub(super) async fn list(call: Call, Asked(turn): Asked<Turn>) -> Result<Json<Part<UserView>>, Problem> {
     call.may(Deed::ManageUsers)?;
-    let page = page::asked(query.after.as_deref(), query.limit, |email| Some(email.to_owned()))?;
+    let page = turn.page(|email| Some(email.to_owned()))?;
     let users = call.record().users_page(&page).await?;
     Ok(Json(Part::of(&page, users, |last| last.email.clone(), |user| user.into())))
 }

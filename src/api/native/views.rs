@@ -273,7 +273,7 @@ impl From<&User> for UserView {
             id: user.id.to_string(),
             email: user.email.clone(),
             operator: user.operator,
-            organization: user.personal.to_string(),
+            organization: user.home.to_string(),
             memberships: user.memberships.iter().map(membership).collect(),
             created_at: user.created_at.to_string(),
         }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::headers;
 use super::units::{DAY, INSTANT, duration, secret};
 use crate::config::field::{Field, Section, nearest};
+use crate::config::load::DEFAULTS_NAME;
 use crate::config::{IpGuard, Issuer, IssuerAlgorithm, KeySet, Keys, Masked, SealKey, Session, Source};
 
 /// HS256 wants a secret as long as its hash (RFC 7518 section 3.2).
@@ -126,6 +127,15 @@ fn prefix(field: &Field<'_>) -> Option<String> {
         return field.is_not(&format!("1 to {PREFIX_CHARS_MAX} letters, digits, `_` and `-`"), None);
     }
     Some(prefix)
+}
+
+/// Piloterr's clients may send their key in the query, where it is not a header: one more source where the operator has
+/// not said which there are.
+pub(super) fn add_source_of_piloterr(top: &Section<'_>, sources: &mut Vec<Source>) {
+    let said = top.field("keys").and_then(|keys| Some(keys.node.child("sources")?.origin.source.clone()));
+    if said.is_none_or(|source| &*source == DEFAULTS_NAME) {
+        sources.push(Source::Query("x_api_key".to_owned()));
+    }
 }
 
 fn sources(field: &Field<'_>) -> Option<Vec<Source>> {

@@ -36,6 +36,9 @@ pub(super) fn data(section: &Section<'_>) -> Data {
         target_bytes_max: section.need("target_bytes_max", target_bytes_max).unwrap_or_default(),
         idle_timeout: section.need("idle_timeout", timeout).unwrap_or_default(),
         stall_timeout: section.need("stall_timeout", timeout).unwrap_or_default(),
+        drain_delay: section
+            .need("drain_delay", |field| duration(field, Duration::ZERO..=HOUR))
+            .unwrap_or_default(),
         drain_timeout: section
             .need("drain_timeout", |field| duration(field, Duration::ZERO..=HOUR))
             .unwrap_or_default(),

@@ -15,8 +15,8 @@ mod systems;
 mod units;
 mod upstreams;
 
-use super::Config;
 use super::field::{Field, Section};
+use super::{Answered, Config};
 
 /// Reads everything; what comes out is only good where no problem was noted.
 pub(super) fn config(tree: &Field<'_>) -> Option<Config> {
@@ -33,7 +33,7 @@ fn sections(top: &Section<'_>) -> Option<Config> {
     let threads = data.as_ref().map_or(1, |data| data.threads);
     let logs = top.need("logs", |field| field.section(|section| stores::logs(section, threads)));
     let session = top.need("session", |field| field.section(keys::session));
-    let keys = top.need("keys", |field| field.section(keys::keys));
+    let mut keys = top.need("keys", |field| field.section(keys::keys));
     let ip_guard = top.need("ip_guard", |field| field.section(keys::ip_guard));
     let billing = top.need("billing", |field| field.section(plans::billing));
     let plans = top.need("plans", |field| field.section(plans::plans));
@@ -43,8 +43,11 @@ fn sections(top: &Section<'_>) -> Option<Config> {
     });
     let names = upstream_names(top);
     let routes = top.need("routes", |field| routes::routes(field, &names));
-    let spoken = systems::spoken(routes.as_deref().unwrap_or_default());
-    let systems = top.need("systems", |field| field.section(|section| systems::systems(section, spoken)));
+    let all = routes.as_deref().unwrap_or_default();
+    let systems = top.need("systems", |field| field.section(|section| systems::systems(section, all)));
+    if let (Some(keys), Some(Answered::Everywhere)) = (&mut keys, systems.map(|systems| systems.piloterr)) {
+        keys::add_source_of_piloterr(top, &mut keys.sources);
+    }
     Some(Config {
         data: data?,
         control: control?,

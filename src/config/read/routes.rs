@@ -102,6 +102,9 @@ fn method(field: &Field<'_>) -> Option<Method> {
     if text == "CONNECT" {
         return field.wrong("CONNECT asks for a tunnel and is never forwarded", "remove it");
     }
+    if text == "TRACE" {
+        return field.wrong("TRACE shows what an upstream is sent and is never forwarded", "remove it");
+    }
     let known = METHODS.contains(&text.as_str());
     let slip = nearest(&text, METHODS.into_iter())
         .filter(|near| !known && strsim::damerau_levenshtein(near, &text.to_uppercase()) <= 1);
@@ -146,5 +149,10 @@ fn status(field: &Field<'_>) -> Option<u16> {
 }
 
 fn outcome(field: &Field<'_>) -> Option<Outcome> {
-    field.choice(&Outcome::ALL.map(|outcome| (outcome.name(), outcome)))
+    if field.text()? == Outcome::Crashed.name() {
+        // Of such a request nothing is known but that it was admitted.
+        return field.wrong("what the gateway died with costs nothing", "leave it out");
+    }
+    let known = Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Crashed);
+    field.choice(&known.map(|outcome| (outcome.name(), *outcome)).collect::<Vec<_>>())
 }

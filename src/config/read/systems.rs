@@ -2,45 +2,36 @@
 
 use std::sync::Arc;
 
-use crate::config::field::Section;
-use crate::config::{Dialect, Route, Systems};
+use crate::config::field::{Field, Section};
+use crate::config::{Answered, Dialect, Route, Systems};
 
-/// When a system is answered here.
+/// What the file may say of a system.
 #[derive(Clone, Copy)]
-enum Answered {
-    /// Where a route speaks its dialect.
+enum Word {
     Auto,
-    /// Always.
     On,
-    /// Never.
     Off,
 }
 
-/// Which dialects `routes` speak; of the rest it says nothing.
-pub(super) fn spoken(routes: &[Arc<Route>]) -> Systems {
-    let speaks = |dialect| routes.iter().any(|route| route.dialect == dialect);
+/// Reads `[systems]`, where there are these routes.
+pub(super) fn systems(section: &Section<'_>, routes: &[Arc<Route>]) -> Systems {
+    let words = [("auto", Word::Auto), ("on", Word::On), ("off", Word::Off)];
+    let answered = |key, dialect| match section.need(key, |field| field.choice(&words)) {
+        Some(Word::On) => Answered::Everywhere,
+        Some(Word::Off) => Answered::Nowhere,
+        Some(Word::Auto) | None if is_spoken(routes, dialect) => Answered::Everywhere,
+        Some(Word::Auto) | None => Answered::Control,
+    };
     Systems {
-        alterlab: speaks(Dialect::AlterLab),
-        azscraper: speaks(Dialect::AzScraper),
-        piloterr: speaks(Dialect::Piloterr),
-        jobs_max: 0,
-        register: false,
+        alterlab: answered("alterlab", Dialect::AlterLab),
+        azscraper: answered("azscraper", Dialect::AzScraper),
+        piloterr: answered("piloterr", Dialect::Piloterr),
+        jobs_max: section.need("jobs_max", |field| field.count(2..=100_000_000)).unwrap_or_default(),
+        register: section.need("register", Field::flag).unwrap_or_default(),
     }
 }
 
-/// Reads `[systems]`, where the routes speak `spoken`.
-pub(super) fn systems(section: &Section<'_>, spoken: Systems) -> Systems {
-    let words = [("auto", Answered::Auto), ("on", Answered::On), ("off", Answered::Off)];
-    let answered = |key, spoken| match section.need(key, |field| field.choice(&words)) {
-        Some(Answered::On) => true,
-        Some(Answered::Off) => false,
-        Some(Answered::Auto) | None => spoken,
-    };
-    Systems {
-        alterlab: answered("alterlab", spoken.alterlab),
-        azscraper: answered("azscraper", spoken.azscraper),
-        piloterr: answered("piloterr", spoken.piloterr),
-        jobs_max: section.need("jobs_max", |field| field.count(2..=100_000_000)).unwrap_or_default(),
-        register: section.need("register", crate::config::field::Field::flag).unwrap_or_default(),
-    }
+/// Whether one of these routes speaks `dialect`.
+pub(super) fn is_spoken(routes: &[Arc<Route>], dialect: Dialect) -> bool {
+    routes.iter().any(|route| route.dialect == dialect)
 }

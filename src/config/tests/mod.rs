@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::load::{load, load_text};
 use super::problem::{Problem, Problems};
-use super::{Config, Finder, Source, Systems, UpstreamCredential};
+use super::{Answered, Config, Finder, Source, Systems, UpstreamCredential};
 use crate::domain::limit::Caps;
 
 fn read_text(text: &str) -> Result<Config, Problems> {
@@ -180,11 +180,38 @@ fn a_system_is_answered_where_a_route_speaks_it_unless_the_file_says_otherwise()
     let systems = |text: &str| read_text(text).unwrap().systems;
     let routes = "[[routes]]\npath = \"/a/*\"\nupstream = \"scraper\"\ndialect = \"alterlab\"\n\
                   [[routes]]\npath = \"/*\"\nupstream = \"scraper\"\ndialect = \"piloterr\"\n";
-    let none =
-        Systems { alterlab: false, azscraper: false, piloterr: false, jobs_max: 100_000, register: false };
+    let control = Answered::Control;
+    let none = Systems {
+        alterlab: control,
+        azscraper: control,
+        piloterr: control,
+        jobs_max: 100_000,
+        register: false,
+    };
     assert_eq!(systems(""), none);
-    assert_eq!(systems(routes), Systems { alterlab: true, piloterr: true, ..none });
+    let everywhere = Answered::Everywhere;
+    assert_eq!(systems(routes), Systems { alterlab: everywhere, piloterr: everywhere, ..none });
     let said = "[systems]\nalterlab = \"off\"\nazscraper = \"on\"\nregister = true\n";
-    let expected = Systems { azscraper: true, piloterr: true, register: true, ..none };
+    let expected = Systems {
+        alterlab: Answered::Nowhere,
+        azscraper: everywhere,
+        piloterr: everywhere,
+        register: true,
+        ..none
+    };
     assert_eq!(systems(&format!("{said}{routes}")), expected);
+}
+
+#[test]
+fn piloterr_s_clients_may_put_their_key_into_the_query_unless_the_file_says_where_keys_stand() {
+    let sources = |text: &str| read_text(text).unwrap().keys.sources;
+    let default = sources("");
+    let query = Source::Query("x_api_key".into());
+    assert!(!default.contains(&query), "{default:?}");
+    let with: Vec<_> = default.iter().cloned().chain([query]).collect();
+    let route = "[[routes]]\npath = \"/*\"\nupstream = \"scraper\"\ndialect = \"piloterr\"\n";
+    assert_eq!(sources(route), with);
+    assert_eq!(sources("[systems]\npiloterr = \"on\"\n"), with);
+    assert_eq!(sources(&format!("[systems]\npiloterr = \"off\"\n{route}")), default);
+    assert_eq!(sources(&format!("[keys]\nsources = [\"header:x-api-key\", \"bearer\"]\n{route}")), default);
 }

@@ -1,5 +1,7 @@
 //! The vocabulary word for word: what clients, dashboards and alerts rely on (contract, section 4).
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// Status, code and text of every refusal, in the order of [`next`].
@@ -103,6 +105,13 @@ fn every() -> impl Iterator<Item = Refusal> {
 fn status_code_and_text_are_the_contract_s() {
     let said: String = every().map(|no| format!("{} {}: {}\n", no.status(), no.code(), no.text())).collect();
     assert_eq!(said, TABLE);
+}
+
+#[test]
+fn every_code_is_listed_once() {
+    let codes: BTreeSet<_> = every().map(Refusal::code).collect();
+    assert_eq!(Refusal::CODES.into_iter().collect::<BTreeSet<_>>(), codes);
+    assert_eq!(Refusal::CODES.len(), codes.len());
 }
 
 /// The status, text and codes of each row of the table in the README.

@@ -5,6 +5,7 @@ mod export;
 mod full;
 mod kill;
 mod record;
+mod reuse;
 mod ship;
 mod torn;
 

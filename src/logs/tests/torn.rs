@@ -26,18 +26,23 @@ fn left_behind(dir: &tempfile::TempDir, rows: u128) -> (PathBuf, Vec<u8>) {
     (path, bytes)
 }
 
-/// What stands in bytes of a segment from `offset` on, where nobody has a number yet.
-fn batch_in(bytes: &[u8], offset: u64) -> Batch {
+/// What stands in a segment.
+pub(super) fn batch_in(segment: &[u8]) -> Batch {
+    let (header, frames) = segment.split_at(frame::FIRST as usize);
     let mut room = Room::default();
-    room.bytes.extend_from_slice(bytes);
-    Batch::read(room, offset, 100, Arc::default())
+    room.bytes.extend_from_slice(frames);
+    Batch::read(room, seed(header), frame::FIRST, 1_000, Arc::default())
+}
+
+fn seed(header: &[u8]) -> u32 {
+    frame::seed_in(&header[..frame::FIRST as usize]).unwrap().unwrap()
 }
 
 /// Ends of the frames in a segment: one that gives the owner a number, and then an admission and a row in turn.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let mut at = frame::FIRST as usize;
     let mut ends = Vec::new();
-    while let frame::Step::Entry(_, bytes) = frame::step(&bytes[at..]) {
+    while let frame::Step::Entry(_, bytes) = frame::step(seed(bytes), &bytes[at..]) {
         at += bytes;
         ends.push(at);
     }
@@ -54,12 +59,12 @@ fn cut_at_any_byte_every_whole_frame_before_it_is_read() {
     for cut in first..*ends.last().unwrap() {
         let whole = ends.iter().rfind(|end| **end <= cut).copied().unwrap_or(first);
         // The file ends there.
-        let batch = batch_in(&bytes[first..cut], first as u64);
+        let batch = batch_in(&bytes[..cut]);
         assert_eq!((batch.next, batch.stop), (whole as u64, Stop::Cut), "cut at {cut}");
         // The rest was never written: what a power cut leaves.
         let mut zeroed = bytes.clone();
         zeroed[cut..].fill(0);
-        let batch = batch_in(&zeroed[first..], first as u64);
+        let batch = batch_in(&zeroed);
         let last = ends.iter().find(|end| **end > cut).unwrap();
         // Zeros at the end of a frame may be what stood there: padding, or a last byte of zero.
         if zeroed[..*last] != bytes[..*last] {
@@ -105,10 +110,11 @@ async fn a_row_that_is_whole_and_cannot_be_read_is_lost_alone() {
     // The row of the fifth request: behind kind, id and instant, its flags are such as nobody writes.
     let frame = ends(&bytes)[9];
     let length = u32::from_le_bytes(bytes[frame..frame + 4].try_into().unwrap()) as usize;
+    let seed = seed(&bytes);
     let payload = &mut bytes[frame + frame::HEAD_BYTES..][..length];
     let flags = payload.len().min(17) + payload[17..].iter().position(|byte| *byte < 0x80).unwrap() + 2;
     payload[flags] = 0xff;
-    let checksum = crc32fast::hash(payload).to_le_bytes();
+    let checksum = frame::checksum(seed, payload).to_le_bytes();
     bytes[frame + 4..frame + 8].copy_from_slice(&checksum);
     fs::write(&path, &bytes).unwrap();
     let record = MemoryRecord::new();
@@ -126,7 +132,7 @@ async fn a_row_that_is_whole_and_cannot_be_read_is_lost_alone() {
 async fn what_the_first_version_left_is_moved_over() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("x-000-000001.spool"), include_bytes!("first_version.spool")).unwrap();
-    let batch = batch_in(&include_bytes!("first_version.spool")[16..], 16);
+    let batch = batch_in(include_bytes!("first_version.spool"));
     let said = |at: usize| {
         let row = batch.rows.row(at).unwrap();
         (row.status, row.key.is_some(), row.organization, row.domain, row.user_agent)
@@ -178,7 +184,7 @@ fn a_frame_is_in_the_file_as_soon_as_finished_returns() {
     for number in 0..20 {
         write_pair(&mut writer, number);
         let bytes = fs::read(&path).unwrap();
-        let batch = batch_in(&bytes[frame::FIRST as usize..], frame::FIRST);
+        let batch = batch_in(&bytes);
         assert_eq!(batch.rows.count() as u128, number + 1);
         assert_eq!(batch.rows.id(number as usize), Some(id(number)));
     }

@@ -146,6 +146,14 @@ impl Counters {
         }
     }
 
+    /// Whether nobody is admitted, as the other process is out of reach and `counters.on_outage` is `closed`.
+    pub fn refuses_all(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.refuses_all(),
+        }
+    }
+
     /// Calls made to another process so far.
     pub fn round_trips(&self) -> u64 {
         match self {

@@ -247,10 +247,12 @@ pub trait ProjectRecord: Send + Sync + 'static {
 pub trait KeyRecord: Send + Sync + 'static {
     /// Makes a key.
     async fn create_key(&self, new: &NewKey, actor: &Actor, now: Timestamp) -> Result<Key, RecordError>;
-    /// Makes keys of which only the digest is known: all, or none and what stands in the way, by position.
+    /// Makes keys of which only the digest is known: all, or none and what stands in the way, by position. A `dry`
+    /// run makes none in any case.
     async fn import_keys(
         &self,
         new: &[NewKey],
+        dry: bool,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Vec<Key>, Vec<(usize, RecordError)>>;

@@ -269,6 +269,12 @@ impl RedisCounters {
         self.0.link.is_up()
     }
 
+    /// Whether nobody is admitted: no master answers, and without one nobody is to be. In a Cluster, while one does, its
+    /// organizations are.
+    pub fn refuses_all(&self) -> bool {
+        self.0.on_outage == OnOutage::Closed && self.0.link.shards().iter().all(|shard| shard.is_open())
+    }
+
     /// How many nodes there are, as far as a master has said; `None` where none is known.
     pub fn nodes(&self) -> Option<Nodes> {
         self.0.link.shards().iter().map(|shard| shard.known.nodes()).max_by_key(|nodes| nodes.count)

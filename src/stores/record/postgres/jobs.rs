@@ -16,7 +16,7 @@ use crate::stores::record::{JobRecord, RecordError};
 pub(super) async fn take(tx: &mut PgConnection, rows: &[RowRef<'_>]) -> Result<(), RecordError> {
     let (mut jobs, mut projects, mut at) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
-        if let (Some(job), Some(project)) = (row.job.as_deref(), row.project.as_deref()) {
+        if let (Some(job), Some(project)) = (row.job, row.project) {
             jobs.push(storable(job).into_owned());
             projects.push(storable(project).into_owned());
             at.push(micros(row.at));

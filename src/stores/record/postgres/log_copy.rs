@@ -51,13 +51,13 @@ impl Out {
             self.long(int(number));
         }
         self.address(row.address);
-        self.text(row.organization.as_deref());
-        self.text(row.project.as_deref());
-        self.text(Some(&row.method));
-        self.text(Some(&row.path));
-        self.text(Some(&*row.code).filter(|code| !code.is_empty()));
-        for text in [&row.tier, &row.domain, &row.target, &row.user_agent] {
-            self.text(text.as_deref());
+        self.text(row.organization);
+        self.text(row.project);
+        self.text(Some(row.method));
+        self.text(Some(row.path));
+        self.text(Some(row.code).filter(|code| !code.is_empty()));
+        for text in [row.tier, row.domain, row.target, row.user_agent] {
+            self.text(text);
         }
     }
 

@@ -89,7 +89,7 @@ impl Known {
 
 /// What the scopes of a row are known by.
 fn names(row: &RowRef<'_>) -> Option<[(i16, Uuid, String); 2]> {
-    let organization = row.organization.as_deref()?;
+    let organization = row.organization?;
     let key = row.key.map_or(Uuid::nil(), |key| key.0);
     Some([(0, key, organization.to_owned()), (1, Uuid::nil(), organization.to_owned())])
 }

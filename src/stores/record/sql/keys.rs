@@ -53,6 +53,7 @@ impl KeyRecord for Record {
     async fn import_keys(
         &self,
         new: &[NewKey],
+        dry: bool,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Vec<Key>, Vec<(usize, RecordError)>> {
@@ -68,6 +69,9 @@ impl KeyRecord for Record {
         }
         if !wrong.is_empty() {
             return Err(wrong);
+        }
+        if dry {
+            return Ok(Vec::new());
         }
         tx.commit().await.map_err(|error| vec![(0, error.into())])?;
         Ok(keys)

@@ -18,7 +18,7 @@ use crate::stores::record::{
 macro_rules! select_users {
     ($rest:literal) => {
         concat!(
-            "SELECT u.*, m.organization, m.role FROM users u LEFT JOIN members m ON m.user_id = u.id ",
+            "SELECT u.*, m.organization, m.role, m.since FROM users u LEFT JOIN members m ON m.user_id = u.id ",
             $rest
         )
     };
@@ -308,12 +308,16 @@ fn gather(users: &mut Vec<User>, row: &Columns<'_>) -> Result<(), RecordError> {
             id,
             email: row.text("email")?,
             operator: row.flag("operator")?,
-            personal: row.org("personal")?,
+            home: row.org("personal")?,
             memberships: Vec::new(),
             created_at: row.instant("created_at")?,
         },
     };
     if let Some(org) = row.opt_org("organization")? {
+        // Whom it was made for it joined in the same transaction, and so at the same instant.
+        if row.instant("since")? == user.created_at && org != row.org("personal")? {
+            user.home = org.clone();
+        }
         user.memberships.push((org, row.role("role")?));
     }
     users.push(user);

@@ -65,6 +65,7 @@ pub(crate) async fn a_user_owns_a_personal_organization([one, two]: Handles) {
     let user = one.create_user(&new, &actor(), at(1)).await.unwrap();
     assert_eq!(user.email, "ann@example.com");
     assert_eq!(user.memberships, [(slug("ann"), Role::Admin), (slug("ann-x7"), Role::Owner)]);
+    assert_eq!(user.home, slug("ann"), "the one it was made for");
     assert_eq!(two.user("ANN@example.COM").await.unwrap(), user);
     assert_eq!(two.users().await.unwrap(), std::slice::from_ref(&user));
     conflict(two.create_user(&new_user("ann@example.com", "b"), &actor(), at(2)).await, "ann@example.com");
@@ -82,6 +83,13 @@ pub(crate) async fn a_user_owns_a_personal_organization([one, two]: Handles) {
     one.create_session(&session, &actor(), at(1)).await.unwrap();
     assert_eq!(two.session(session.id).await.unwrap(), Some((session, user)));
     assert_eq!(two.session(Uuid::new_v4()).await.unwrap(), None);
+    // Who was made for nobody is at home in its own organization, whatever it joins; who has left, too.
+    let bob = one.create_user(&new_user("bob@x.org", "bob"), &actor(), at(3)).await.unwrap();
+    one.add_member(&slug("ann"), bob.id, Role::Owner, &actor(), at(4)).await.unwrap();
+    assert_eq!(two.user("bob@x.org").await.unwrap().home, slug("bob"));
+    let ann = two.user("ann@example.com").await.unwrap();
+    one.remove_member(&slug("ann"), ann.id, &actor(), at(5)).await.unwrap();
+    assert_eq!(two.user("ann@example.com").await.unwrap().home, slug("ann-x7"));
     let trail = format!("{:?}", told(&two, 100).await);
     assert!(trail.contains("user.create") && !trail.contains("argon2id"), "{trail}");
 }

@@ -84,10 +84,10 @@ async fn thousands_at_once_are_all_served_and_counted_also_when_redis_has_lost_t
     let more = format!("[counters]\nurl = \"{}\"\ntimeout = \"400ms\"", redis.url());
     let (mut one, _, _) = start(&server, upstream.address, &more).await;
     newcomers(&server).await;
-    // A gateway of its own: it has seen none of them, and has asked the record for nothing.
-    let gateway = Gateway::start(&config(&server, upstream.address, &more)).await;
-    // Nobody waits for the word of one that has left.
+    // A gateway of its own: it has seen none of them, and has asked the record for nothing. The other has left before, so
+    // that its share is the whole.
     one.stop().await;
+    let gateway = Gateway::start(&config(&server, upstream.address, &more)).await;
 
     assert_eq!(redis.command(&["ZCARD", "tollgate:nodes"]).trim(), "2", "nobody, and the one that is there");
     let before = calls(&redis);

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "redis/alone.rs"]
+mod alone;
 #[path = "redis/blackhole.rs"]
 mod blackhole;
 #[path = "redis/cheap.rs"]

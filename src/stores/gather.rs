@@ -19,14 +19,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Tasks that ask at a time: one is on its way while the answers of the other are read.
-const AT_A_TIME: usize = 2;
-
 /// Questions of one kind, and who waits for their answers.
 pub struct Gather<Q, A> {
     queue: Arc<Mutex<Queue<Q, A>>>,
     /// Questions that are asked together at most.
     together: usize,
+    /// How often, at a time.
+    at_a_time: usize,
 }
 
 struct Queue<Q, A> {
@@ -36,10 +35,10 @@ struct Queue<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
-    /// Nobody waits. At most `together` questions go together.
-    pub fn new(together: usize) -> Self {
+    /// Nobody waits. At most `together` questions go together, `at_a_time` times at once: the fewer, the more go together.
+    pub fn new(together: usize, at_a_time: usize) -> Self {
         let queue = Queue { waiting: VecDeque::new(), asking: 0 };
-        Self { queue: Arc::new(Mutex::new(queue)), together }
+        Self { queue: Arc::new(Mutex::new(queue)), together, at_a_time }
     }
 
     /// The answer to `question`, by whichever `ask` of those who wait comes to be called with it: that gives each
@@ -52,7 +51,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
         let is_first = {
             let mut queue = self.queue.lock();
             queue.waiting.push_back((question, tell));
-            let is_first = queue.asking < AT_A_TIME;
+            let is_first = queue.asking < self.at_a_time;
             queue.asking += usize::from(is_first);
             is_first
         };
@@ -156,7 +155,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_goes_together_and_each_gets_its_own_answer() {
-        let (of, let_on, sizes) = (Numbers::new(Gather::new(4)), Arc::new(Semaphore::new(0)), Arc::default());
+        let (of, let_on, sizes) =
+            (Numbers::new(Gather::new(4, 2)), Arc::new(Semaphore::new(0)), Arc::default());
         let mut asked = Vec::new();
         for number in 0..12 {
             asked.push(ask(&of, &let_on, &sizes, number));
@@ -178,8 +178,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_ends_early_takes_nobody_elses_turn() {
-        let of = Numbers::new(Gather::new(4));
-        for _ in 0..2 * AT_A_TIME {
+        let of = Numbers::new(Gather::new(4, 2));
+        for _ in 0..4 {
             let answer = of.ask(1, async |_| Vec::new()).await;
             assert_eq!(answer, None, "no answer");
         }

@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinSet;
 
-use super::support::{Answer, Gateway, Kept, Postgres, RedisServer, Upstream};
+use super::support::{Answer, Gateway, Kept, Postgres, RedisServer, SOON, Upstream, wait_until};
 use super::{config, start};
 
 /// Organizations, each with a key that is good for two requests.
@@ -84,11 +84,12 @@ async fn thousands_at_once_are_all_served_and_counted_also_when_redis_has_lost_t
     let more = format!("[counters]\nurl = \"{}\"\ntimeout = \"400ms\"", redis.url());
     let (mut one, _, _) = start(&server, upstream.address, &more).await;
     newcomers(&server).await;
-    // A gateway of its own: it has seen none of them, and has asked the record for nothing.
-    let gateway = Gateway::start(&config(&server, upstream.address, &more)).await;
-    // Nobody waits for the word of one that has left.
+    // A gateway of its own: it has seen none of them, and has asked the record for nothing. The other has left before, so
+    // that its share is the whole.
     one.stop().await;
+    let gateway = Gateway::start(&config(&server, upstream.address, &more)).await;
 
+    assert_eq!(redis.command(&["ZCARD", "tollgate:nodes"]).trim(), "2", "nobody, and the one that is there");
     let before = calls(&redis);
     let (said, first) = all_ask(&gateway).await;
     let each = (calls(&redis) - before) as f64 / NEWCOMERS as f64;
@@ -105,4 +106,44 @@ async fn thousands_at_once_are_all_served_and_counted_also_when_redis_has_lost_t
     );
     assert!(first < WAIT_MAX && lost < WAIT_MAX, "{first:?}, {lost:?}");
     assert!(each <= CALLS_MAX as f64, "{each} calls to Redis for each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_during_which_record_and_redis_go_away_ends_with_everything_counted() {
+    const QUOTA: usize = 60;
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let (server, mut redis) = (Postgres::start(), RedisServer::start());
+    let more = format!("[counters]\nurl = \"{}\"\ntimeout = \"400ms\"", redis.url());
+    let (gateway, _, _) = start(&server, upstream.address, &more).await;
+    let (_, key) = gateway.key("acme", "quota", &["--total", &QUOTA.to_string()]).await;
+    let admitted = async |times: usize| {
+        let mut kept = Kept::new();
+        for _ in 0..times {
+            assert_eq!(kept.get(gateway.data, "/", &key).await.unwrap().status, 200);
+        }
+    };
+    admitted(19).await;
+    // Longer than it takes to hear that the key was made, and to forget what was known of it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    admitted(1).await;
+    // Redis has lost it, and the record does not say what it was.
+    server.freeze();
+    redis.command(&["FLUSHALL"]);
+    let began = Instant::now();
+    admitted(5).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "five requests took {:?}", began.elapsed());
+    // Then Redis is gone, too.
+    redis.kill();
+    admitted(5).await;
+    redis.start_again();
+    admitted(5).await;
+    server.thaw();
+    wait_until("it is rebuilt", SOON, async || redis.command(&["EXISTS", "tollgate:{acme}:o"]).trim() == "1")
+        .await;
+    // Longer than its share holds beside its leases.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    admitted(QUOTA - 35).await;
+    let refused = Kept::new().get(gateway.data, "/", &key).await.unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (401, "quota_total"));
+    assert_eq!(upstream.count(), QUOTA);
 }

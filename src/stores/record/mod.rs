@@ -214,6 +214,8 @@ pub struct OrgUsage {
     pub recent: Vec<Timestamp>,
     /// The last batch of every spool that all of this holds: what a gateway has shipped since is not in it.
     pub shipped: Vec<(Uuid, u64)>,
+    /// Every spool whose gateway was heard of within [`SPOOL_LEASE`], or is to be: each says so before it counts anything.
+    pub alive: Vec<Uuid>,
 }
 
 /// The record as everything holds it.

@@ -152,3 +152,40 @@ async fn a_key_that_is_new_while_its_slot_is_on_its_way_is_served() {
     assert!(refused.iter().all(|code| code == "quota_total"), "{refused:?}");
     assert_eq!((admitted, refused.len()), (4, 16));
 }
+
+#[tokio::test]
+async fn an_organization_that_is_lost_while_its_slot_moves_is_rebuilt_to_the_last_request() {
+    const CAP: usize = 4_000;
+    let (cluster, shared) = (RedisCluster::start(), tempfile::tempdir().unwrap());
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let quota = ["--daily", &CAP.to_string()];
+    let kind = ("wide", &quota[..]);
+    let (gateways, tenants) =
+        start(2, upstream.address, &cluster, shared.path(), "[plans.wide]", &[kind]).await;
+    let tenant = &tenants[0];
+    burst(&gateways, &tenant.key, 4, 5).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking = ask_on(&gateways, &tenant.key, &stop);
+    let slot = cluster.slot(&tenant.organization);
+    let organization = format!("tollgate:{{{}}}:o", tenant.organization);
+    for (from, to) in [(0, 1), (1, 2)] {
+        a_while().await;
+        // Both nodes report to what is rebuilt while its keys are on their way.
+        assert_eq!(cluster.nodes[from].command(&["DEL", &organization]).trim(), "1");
+        move_slot(&cluster, slot, from, to).await;
+    }
+    a_while().await;
+    stop.store(true, Ordering::Relaxed);
+    let seen = asking.join_all().await;
+    let longest = seen.iter().map(|seen| seen.longest).max().unwrap();
+    println!("{} admitted; longest {longest:?}", upstream.count());
+    assert!(seen.iter().all(|seen| seen.refused.is_empty()), "{seen:?}");
+    assert!(longest < Duration::from_millis(1_500), "a request waited {longest:?}");
+    // It is counted by what Redis has again, and leases are back.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let so_far = upstream.count();
+    assert!(so_far > 100 && so_far < CAP, "{so_far} show nothing");
+    let (_, refused) = burst(&gateways, &tenant.key, 12, (CAP - so_far) / 12 + 20).await;
+    assert!(refused.iter().all(|code| code == "quota_daily"), "{:?}", refused.first());
+    assert_eq!(upstream.count(), CAP);
+}

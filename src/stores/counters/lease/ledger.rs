@@ -1,19 +1,21 @@
 //! What a node holds and owes of one organization: plan, slots, keys.
 
-use std::time::Duration;
+mod calls;
+mod sharing;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ahash::AHashMap;
 
 use super::demand::Demand;
 use super::join::Report;
-use super::key::{KeyState, Refused, Sent};
-use super::share::{Nodes, PLAN, QUOTAS, Share};
+use super::key::{KeyState, Refused};
+use super::share::{PLAN, QUOTAS, Share};
 use super::sight::{Sight, Untold};
 use super::slots::Slots;
 use super::unshipped::{Recent, Tally};
-use super::{Call, Count, Entry, Local, Reply, Terms};
+use super::{Count, Entry, Local, Terms};
 use crate::domain::account::{Account, Claim, Claimed, Denial, Gauge, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::KeyId;
@@ -140,105 +142,6 @@ impl Ledger {
         keys.entry(key).or_insert_with(|| KeyState::seen(seen))
     }
 
-    /// Admits a request within this node's share, or refuses it, while the store is away and its clock shows about
-    /// `at`.
-    #[allow(clippy::result_large_err, reason = "as the claim itself")]
-    pub fn claim_share(
-        &mut self,
-        claim: &Claim<'_>,
-        nodes: Nodes,
-        at: Timestamp,
-        now: Local,
-    ) -> Result<(Claimed, Standing), Denial> {
-        let in_flight = self.slots.in_flight;
-        let admitted = self.share(claim.key, at, now).claim(claim, nodes, in_flight, at)?;
-        self.counted(&admitted.0, now);
-        Ok(admitted)
-    }
-
-    /// As [`Ledger::claim`], within this node's share, too: while the store may lack what others admitted without it.
-    pub fn claim_within_share(
-        &mut self,
-        claim: &Claim<'_>,
-        first: bool,
-        nodes: Nodes,
-        at: Timestamp,
-        now: Local,
-    ) -> Answer {
-        let in_flight = self.slots.in_flight;
-        let share = self.share(claim.key, at, now);
-        let within = match share.claim(claim, nodes, in_flight, at) {
-            Ok((within, _)) => within,
-            Err(denial) => return Answer::Denied(denial),
-        };
-        let answer = self.claim(claim, first, now);
-        if let (false, Some(share)) = (matches!(answer, Answer::Granted { .. }), &mut self.share) {
-            share.release(&within);
-        }
-        answer
-    }
-
-    /// What an earlier process of this node admitted counts against its share, for as long as the store says nothing.
-    pub fn restore(&mut self, before: Account) {
-        self.before = Some(Box::new(before));
-    }
-
-    /// Whether it is known how much was counted of `key`, or this node's share of it was fixed without.
-    pub fn knows_used(&self, key: Option<KeyId>) -> bool {
-        let seen = self.keys.get(&key).is_some_and(|key| key.seen.is_some()) || self.idle.contains_key(&key);
-        seen || self.share.as_ref().is_some_and(|share| share.knows(key))
-    }
-
-    /// What the log had counted of a key at `at` stands in for what the store never said; of the organization, too.
-    pub fn learn(&mut self, key: KeyId, logged: &InUse, at: Timestamp) {
-        if logged.minute.count > 0 || logged.organization.iter().any(|spent| spent.requests > 0) {
-            self.seen.get_or_insert_with(|| Sight::<2>::of_logged(logged, at));
-        }
-        let sight = || Sight::<4>::of_logged(&logged.key, at);
-        match self.keys.get_mut(&Some(key)) {
-            Some(known) => {
-                known.seen.get_or_insert_with(sight);
-            }
-            None => {
-                self.idle.entry(Some(key)).or_insert_with(sight);
-            }
-        }
-    }
-
-    /// Whether what is admitted is counted against this node's share.
-    pub const fn is_sharing(&self) -> bool {
-        self.share.is_some()
-    }
-
-    /// The store is back, and counts what was admitted without it.
-    pub fn end_share(&mut self) {
-        self.share = None;
-    }
-
-    fn share(&mut self, key: Option<KeyId>, at: Timestamp, now: Local) -> &mut Share {
-        if self.share.is_none() {
-            // From now on they are what this node may admit by itself.
-            self.keys.values_mut().for_each(|key| key.give_up(now));
-        }
-        let entries = self.keys.values().flat_map(KeyState::untold);
-        let before = &mut self.before;
-        let share = self.share.get_or_insert_with(|| {
-            let before = before.take().filter(|_| self.seen.is_none());
-            Box::new(Share::new(
-                at,
-                self.seen,
-                entries,
-                before.map_or_else(Account::default, |before| *before),
-            ))
-        });
-        if !share.knows(key) {
-            let state = Self::meet(&mut self.keys, &mut self.idle, key);
-            state.give_up(now);
-            share.meet(key, state.seen, Untold::of(state.untold()));
-        }
-        share
-    }
-
     /// What is used of all limits, as far as this node knows.
     pub fn in_use(&self, key: KeyId, at: Timestamp) -> InUse {
         let known = self.keys.get(&Some(key));
@@ -286,133 +189,6 @@ impl Ledger {
             key.waiting = key.waiting.saturating_sub(1);
         }
         self.slots.waiting = self.slots.waiting.saturating_sub(1);
-    }
-
-    /// The next call for `key`; `None` while one is under way, or where there is nothing to say.
-    pub fn call(&mut self, key: Option<KeyId>, now: Local) -> Option<Call> {
-        let id = key;
-        let key = self.keys.get_mut(&key)?;
-        if key.call.is_some() || self.report.is_some() {
-            return None;
-        }
-        key.roll(now);
-        let left = key.pool.map_or(0, |pool| pool.left);
-        let waiting = key.waiting.saturating_sub(left);
-        let asks = key.waiting > 0 || key.pool.is_some();
-        let renewal = if self.refused.is_none() { key.renewal(now) } else { None };
-        if renewal.is_some_and(|(_, from)| from > now) {
-            // Whoever waits does so for the allowances of the next cell, which a look will ask for.
-            return None;
-        }
-        let rate = if asks { key.demand.per_cell(now) } else { renewal.map_or(0, |(rate, _)| rate) };
-        let capped = key.terms.caps.concurrency.is_some();
-        let tells = capped && self.slots.tell_within(now).is_some();
-        if !asks && rate == 0 && !key.owes() && !tells {
-            return None;
-        }
-        (key.owed_since, key.is_over, key.spent_at) = (None, None, None);
-        if key.seq == 0 {
-            // The store may remember this node's calls from before the key was forgotten here, all of them answered.
-            key.acked = now.0;
-        }
-        key.seq = key.seq.max(now.0) + 1;
-        let seq = key.seq;
-        // What is owed is told only to counts that are known: others may have it from the log.
-        if self.epoch != 0 {
-            key.unacked.extend(key.entries.drain(..).map(|entry| (seq, entry)));
-        }
-        let slots = capped.then(|| self.slots.call(asks, now));
-        key.call =
-            Some(Sent { seq, at: now, waiting, left, terms: key.terms, slots: slots.map(|slots| slots.seq) });
-        Some(Call {
-            key: id,
-            epoch: if self.epoch == 0 && self.untold_since.is_some() { UNTOLD } else { self.epoch },
-            seq,
-            acked: key.acked,
-            waiting,
-            rate,
-            left,
-            terms: key.terms,
-            slots,
-            entries: key.unacked.clone(),
-        })
-    }
-
-    /// The answer to call `seq` for `key`, which has arrived at `now`. `next`: about when the cell ends that it was
-    /// counted in.
-    pub fn answered(&mut self, key: Option<KeyId>, seq: u64, reply: &Reply, next: Local, now: Local) {
-        // Granted by counts that have been lost since: it is counted nowhere, and so it must not be spent.
-        let done = match reply {
-            Reply::Done(done) if self.epoch == 0 || self.epoch == done.epoch => **done,
-            _ => return self.lost(key, seq),
-        };
-        let Some(state) = self.keys.get_mut(&key) else { return };
-        let Some(sent) = state.call.take_if(|sent| sent.seq == seq) else { return };
-        state.acked = seq;
-        state.unacked.clear();
-        self.epoch = done.epoch;
-        self.untold_since = None;
-        state.granted(&sent, &done, next, now);
-        state.seen = Some(Sight::of_key(&done));
-        (self.seen, self.elsewhere) = (Some(Sight::of_organization(&done)), done.in_flight);
-        if let Some(slots) = sent.slots {
-            self.slots.answered(slots, sent.at, done.slots);
-        }
-        let refused = done.refused.map(|(limit, retry_at)| {
-            let in_flight = self.slots.in_flight + self.elsewhere;
-            let standing = standing(self.keys.get(&key), self.seen.as_ref(), in_flight, &sent.terms);
-            Refused::new(Denial { limit, retry_at, standing }, sent.terms, &done, now)
-        });
-        let Some(state) = self.keys.get_mut(&key) else { return };
-        match refused {
-            Some(refused) if of_the_key(refused.denial.limit) => state.refused = Some(refused),
-            Some(refused) => self.refused = Some(refused),
-            None => (state.refused, self.refused) = (None, None),
-        }
-    }
-
-    /// The counts that this node is counted by.
-    #[cfg(test)]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Whether call `seq` for `key` is under way.
-    #[cfg(test)]
-    pub fn is_waiting_for(&self, key: Option<KeyId>, seq: u64) -> bool {
-        self.keys.get(&key).and_then(|key| key.call).is_some_and(|call| call.seq == seq)
-    }
-
-    /// The cell in which the allowances at hand for `key` are counted.
-    #[cfg(test)]
-    pub fn counted_in(&self, key: Option<KeyId>) -> Option<u64> {
-        self.keys.get(&key)?.pool.as_ref().map(super::key::Pool::cell)
-    }
-
-    /// Nobody will answer call `seq` for `key`, carried out or not.
-    pub fn lost(&mut self, key: Option<KeyId>, seq: u64) {
-        let Some(key) = self.keys.get_mut(&key) else { return };
-        let Some(sent) = key.call.take_if(|sent| sent.seq == seq) else { return };
-        if let Some(slots) = sent.slots {
-            self.slots.lost(slots);
-        }
-    }
-
-    /// From now on this node is counted by other counts, to which it reports: what was granted before is no longer
-    /// counted, and what is owed is in the report. What to tell of slots.
-    pub(super) fn begin(&mut self, epoch: u64, now: Local) -> (u64, u64) {
-        self.epoch = epoch;
-        self.untold_since = None;
-        for key in self.keys.values_mut() {
-            (key.pool, key.refused, key.spent_at) = (None, None, None);
-            let untold = key.is_told();
-            if let Some(seen) = &mut self.seen {
-                seen.is_told(untold);
-            }
-            key.acked = key.seq;
-        }
-        self.refused = None;
-        self.slots.begin_anew(now)
     }
 
     /// The record has a batch, which held `tally` of this organization.
@@ -583,17 +359,4 @@ fn standing(key: Option<&KeyState>, plan: Option<&Sight<2>>, in_flight: u64, ter
             gauge(quotas.monthly, monthly),
         ],
     }
-}
-
-/// Whether a limit is that of a key, and says nothing of others.
-const fn of_the_key(limit: Limit) -> bool {
-    matches!(
-        limit,
-        Limit::Total
-            | Limit::Daily
-            | Limit::Weekly
-            | Limit::Monthly
-            | Limit::KeyRequests(_)
-            | Limit::KeyBudget(_)
-    )
 }

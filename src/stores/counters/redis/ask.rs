@@ -18,9 +18,10 @@ use crate::stores::counters::lease::{Answer, Call, Reply, Said};
 /// included that failed before: meanwhile this node's share serves.
 const WAIT_MAX: Duration = Duration::from_millis(900);
 /// The same where this process has never known the organization, as after a restart of everything: its share, counted
-/// from zero, would grant anew what was used before. Longer than a rebuild waits for nodes that do not come. And how long
-/// a request waits at most for whatever there is: beyond that, there are too many.
+/// from zero, would grant anew what was used before. Longer than a rebuild waits for nodes that do not come.
 const MEET_MAX: Duration = Duration::from_secs(5);
+/// How long a request waits at most for its turn among thousands, while Redis answers: beyond that, there are too many.
+const TURN_MAX: Duration = Duration::from_secs(10);
 /// How often whoever waits looks whether it still should.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a request waits for keys that are on their way to another master; after that, this node's share serves.
@@ -46,7 +47,7 @@ impl Inner {
             let waited = local().since(began);
             let is_long = |since: Local| {
                 let joining = local().since(since);
-                if met { joining.max(waited) >= WAIT_MAX } else { joining.max(waited) >= MEET_MAX }
+                if met { joining.max(waited) >= WAIT_MAX } else { joining >= MEET_MAX }
             };
             if shard.is_open() || joining.is_some_and(is_long) {
                 self.hear_of(org, claim.key).await;
@@ -62,12 +63,12 @@ impl Inner {
             if let Some(concluded) = self.conclude(&shard, org, claim.key, &answer, now) {
                 return concluded;
             }
-            if waited >= MEET_MAX {
+            if waited >= TURN_MAX {
                 return Err(Unclaimed::Full);
             }
             match (answer, seat) {
                 (Answer::Later(later), _) => {
-                    tokio::time::sleep(later.since(local()).min(MEET_MAX.saturating_sub(waited))).await;
+                    tokio::time::sleep(later.since(local()).min(TURN_MAX.saturating_sub(waited))).await;
                 }
                 (_, Some(seat)) => drop(tokio::time::timeout(LOOK_EVERY, seat.answered()).await),
                 (_, None) => {}
@@ -170,7 +171,11 @@ impl Inner {
     async fn call(&self, org: &OrgId, call: &Call) -> Result<Reply, LinkError> {
         let keys = wire::keys(org, call, &self.node);
         let argument = wire::encode(call, &self.node, self.link.shard(org).known.nodes().count, None);
-        let value = self.link.run(&CLAIM, &keys, &[&argument]).await?;
+        let value = match call.epoch {
+            // Thousands may come at once, and calls that wait for each other are not to be taken for a Redis that is slow.
+            0 => self.take_turn(&CLAIM, &keys, &[&argument]).await?,
+            _ => self.link.run(&CLAIM, &keys, &[&argument]).await?,
+        };
         wire::decode(&value, call).ok_or(LinkError::Unreadable)
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::news::News;
 use super::script::{GOODBYE, HELLO};
-use super::shard::{News, Shard};
+use super::shard::Shard;
 use super::wire::WHOLE_MAX;
 use super::{Inner, LinkError, local};
 use crate::domain::id::OrgId;

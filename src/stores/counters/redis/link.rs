@@ -20,7 +20,8 @@ use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
 use super::super::lease::Nodes;
 use super::cluster::{Cluster, Map};
 use super::door::Door;
-use super::shard::{News, Shard};
+use super::news::News;
+use super::shard::Shard;
 use crate::domain::id::OrgId;
 
 /// Why a call was not answered.

@@ -5,6 +5,7 @@
 //! | Redis is away, and this process never saw the key counted | the first claim asks the record, for all of the organization's keys, and waits for up to [`WITHIN`] |
 //! | the record is away, or slow | the key has this node's part of its whole caps until Redis is back, less what the node's own spool told; nobody asks again for [`AGAIN_AFTER`] |
 //! | many ask for one organization | one question |
+//! | others admitted something in the last moments, or had leased it | it is in no log yet: of that, each node that reads it may admit its part too much |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

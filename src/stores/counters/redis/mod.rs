@@ -33,6 +33,8 @@ mod heart;
 mod known;
 mod link;
 mod logged;
+mod news;
+mod orgs;
 mod outage;
 mod rebuild;
 mod recovered;
@@ -52,16 +54,17 @@ use std::time::Duration;
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub(in crate::stores) use self::link::Link;
 pub use self::link::LinkError;
+use self::orgs::{LOCKS, Org, Orgs};
 pub use self::recovered::{Noting, Recovered};
 use self::shard::Shard;
 use super::Unclaimed;
 pub use super::lease::Nodes;
-use super::lease::{Answer, Ledger, Local, Shipments, batch};
+use super::lease::{Answer, Local, Shipments, batch};
 use crate::clock;
 use crate::config::OnOutage;
 use crate::domain::account::{Account, Claim, Claimed, Standing};
@@ -71,8 +74,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 use crate::stores::record::{Rows, UsageCell, UsageRecord};
 
-/// Locks; a power of two, well above the number of I/O threads.
-const LOCKS: usize = 128;
 /// Organizations that are rebuilt at a time: as many as the record is asked of at once, twice.
 const BUILDS_AT_A_TIME: usize = 256;
 /// Calls for organizations that Redis may not know that are under way at a time: others get their answers between.
@@ -134,27 +135,6 @@ struct Inner {
     joins: Semaphore,
     /// Bounds how many of them are rebuilt at a time.
     builds: Semaphore,
-}
-
-/// A lock with a cache line to itself.
-#[repr(align(64))]
-#[derive(Default)]
-struct Orgs(Mutex<AHashMap<OrgId, Org>>);
-
-/// What is known here of an organization.
-#[derive(Default)]
-struct Org {
-    ledger: Ledger,
-    /// Who waits for the call under way.
-    flights: AHashMap<Option<KeyId>, Arc<Notify>>,
-    /// Since when it is seen to that this node is counted by what Redis holds.
-    joining: Option<Local>,
-    /// Whether this process has ever been told what is counted: one that has not cannot tell what of its share is left.
-    met: bool,
-    /// Keys that are on their way to another master, and since when.
-    moving: AHashMap<Option<KeyId>, Local>,
-    /// Held while the record is asked what was counted.
-    hearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RedisCounters {
@@ -339,31 +319,8 @@ impl RedisCounters {
 }
 
 impl Inner {
-    fn with<T>(&self, org: &OrgId, work: impl FnOnce(&mut Org) -> T) -> T {
-        let mut orgs = self.orgs_with(org).lock();
-        match orgs.get_mut(org) {
-            Some(org) => work(org),
-            None => work(orgs.entry(org.clone()).or_default()),
-        }
-    }
-
-    /// Organizations that are known here, of those that `of` names.
-    fn known(&self, of: impl Fn(&OrgId) -> bool) -> Vec<OrgId> {
-        let mut known = Vec::new();
-        for orgs in &self.orgs {
-            known.extend(orgs.0.lock().keys().filter(|id| of(id)).cloned());
-        }
-        known
-    }
-
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
-    }
-
-    fn orgs_with(&self, org: &OrgId) -> &Mutex<AHashMap<OrgId, Org>> {
-        // Neither the lowest nor the highest bits: the map within needs those to differ.
-        let hash = self.hasher.hash_one(org) >> 32;
-        &self.orgs[hash as usize % LOCKS].0
     }
 
     /// The end of a claim that the ledger could answer; `None` where Redis has to be asked.
@@ -392,45 +349,6 @@ impl Inner {
             }
             Answer::Later(_) | Answer::Ask => None,
         }
-    }
-
-    /// Puts a claim to the ledger of its organization, as long as there is room for its key.
-    #[allow(clippy::result_large_err, reason = "as the claim itself")]
-    fn claim_of(
-        &self,
-        org: &mut Org,
-        shard: &Shard,
-        claim: &Claim<'_>,
-        first: bool,
-        now: Local,
-    ) -> Result<Answer, Unclaimed> {
-        let known = org.ledger.keys();
-        let answer = if shard.known.is_careful(now) || org.ledger.is_sharing() && !org.is_settled() {
-            let (nodes, at) = (shard.known.nodes(), shard.known.now(now));
-            org.ledger.claim_within_share(claim, first, nodes, at, now)
-        } else {
-            org.ledger.end_share();
-            org.ledger.claim(claim, first, now)
-        };
-        // What is new has no allowances, so nothing was admitted.
-        if org.ledger.keys() > known && !self.has_room() {
-            org.ledger.forget(claim.key);
-            return Err(Unclaimed::Full);
-        }
-        Ok(answer)
-    }
-
-    /// Takes one place of the bound, if there is one.
-    fn has_room(&self) -> bool {
-        let more = |keys| (keys < self.keys_max).then(|| keys + 1);
-        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-}
-
-impl Org {
-    /// Whether this node is counted by what Redis holds, and its keys are where they belong.
-    fn is_settled(&self) -> bool {
-        self.joining.is_none() && self.moving.is_empty()
     }
 }
 

@@ -13,6 +13,7 @@
 //! | the node that rebuilds dies | the lock ends, another one begins anew |
 //! | Redis is emptied meanwhile | the lock is gone with it: all of it begins anew |
 //! | the record is away | tried again, less and less often; this node's share serves |
+//! | Redis was found empty a moment ago | nobody claims before every node that the record has heard of had the time to speak |
 //! | a node is dead | what it had admitted and not shipped is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
 //! | a node comes late | its report is counted when it comes |
 //! | a node cannot say any more what was lacking | the counts are made anew |
@@ -175,7 +176,7 @@ impl Inner {
     }
 
     /// A call for an organization that Redis may not know, when it is its turn.
-    async fn take_turn(
+    pub(super) async fn take_turn(
         &self,
         script: &Script,
         keys: &[String],
@@ -215,9 +216,12 @@ impl Inner {
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         // Whoever lives hears of it before there is anything to claim by.
         self.announce(&shard, id).await?;
-        let at_least =
-            shard.known.emptied_ago().map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
         let mut nodes = shard.known.names();
+        // Where there has never been another, nobody is waited for who might speak.
+        let is_alone = nodes.iter().all(|name| *name == self.node)
+            && usage.alive.iter().all(|spool| spool_name(*spool) == self.spool);
+        let emptied = shard.known.emptied_ago().filter(|_| !is_alone);
+        let at_least = emptied.map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
         let has_nothing_to_tell = self.with(id, |org| org.ledger.is_blank());
         nodes.retain(|name| *name != self.node || !has_nothing_to_tell);
         let awaited = Awaited { nodes, at_least, at_most: at_least.max(REPORT_WITHIN) };

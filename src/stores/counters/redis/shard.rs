@@ -3,9 +3,7 @@
 //! All calls share one connection, on which they are pipelined; the pool makes it, bounds how many there are while an
 //! old one dies, and is not asked per call, as it would check the connection with a round trip each time.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,12 +11,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind, Value};
-use tokio::sync::Notify;
 
-use super::super::lease::Nodes;
 use super::door::{Door, Held};
 use super::known::Known;
 use super::link::LinkError;
+use super::news::News;
 use super::{Local, local};
 use crate::domain::id::OrgId;
 use crate::stores::gather::Gather;
@@ -64,17 +61,6 @@ struct InUse {
     held: Held,
     /// What the server calls itself since it was started; empty where it does not say.
     server: Arc<str>,
-}
-
-/// What all masters share.
-#[derive(Debug, Default)]
-pub(in crate::stores) struct News {
-    /// Told when one is given up, or is no longer where it was.
-    notify: Notify,
-    /// What the server of each calls itself, by the master's address in memory.
-    servers: Mutex<BTreeMap<usize, Arc<str>>>,
-    /// As many nodes as there were when this one was last there: until a master says how many there are.
-    before: Nodes,
 }
 
 /// The server that is the master at present.
@@ -128,7 +114,7 @@ impl Shard {
             tried: Mutex::new(Instant::now()),
             known: Known::from_before(news.before),
             news,
-            announcements: Gather::new(ANNOUNCED_TOGETHER),
+            announcements: Gather::new(ANNOUNCED_TOGETHER, 1),
         }
     }
 
@@ -337,36 +323,9 @@ impl Shard {
     }
 }
 
-impl News {
-    /// None, of a Redis to which so many nodes spoke.
-    pub fn after(before: Nodes) -> Self {
-        Self { before, ..Self::default() }
-    }
-
-    /// The server of a master calls itself so.
-    fn is(&self, place: usize, server: Arc<str>) {
-        self.servers.lock().insert(place, server);
-    }
-
-    /// What `server`, of the master at `place`, and those of all others call themselves.
-    fn servers(&self, place: usize, server: &str) -> String {
-        let servers = self.servers.lock();
-        let others = servers.iter().filter(|(other, _)| **other != place).map(|(_, name)| &**name);
-        std::iter::once(server).chain(others).collect::<Vec<_>>().join(" ")
-    }
-}
-
-impl Deref for News {
-    type Target = Notify;
-
-    fn deref(&self) -> &Notify {
-        &self.notify
-    }
-}
-
 impl Drop for Shard {
     fn drop(&mut self) {
-        self.news.servers.lock().remove(&self.place());
+        self.news.forget(self.place());
     }
 }
 

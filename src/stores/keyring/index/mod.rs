@@ -27,6 +27,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::{Script, Value};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::RECORD_WAIT_MAX;
 use super::encoding::{self, key_name, organization_name};
@@ -59,6 +60,8 @@ const RECORD_WAIT: Duration = Duration::from_millis(1_000);
 const RECORD_WAIT_LONG: Duration = RECORD_WAIT_MAX.saturating_sub(Duration::from_millis(100));
 /// How long an entry stays out: longer than any answer of the record can be on its way.
 const OUT_FOR: Duration = Duration::from_secs(60);
+/// Entries that are written at a time.
+const KEPT_AT_A_TIME: usize = 16;
 /// Entries that still have to be put out, at most; beyond that the index is not trusted until the next start.
 const OWED_MAX: usize = 100_000;
 
@@ -92,6 +95,8 @@ pub struct Index {
     /// What could not be put out yet, with the number of the change; `None` once there was too much.
     owed: Mutex<Option<Vec<(String, i64)>>>,
     putting_out: tokio::sync::Mutex<()>,
+    /// Bounds how many answers of the record are written at a time: thousands may come at once.
+    keeping: Semaphore,
     answered: AtomicU64,
     discarded: AtomicU64,
 }
@@ -121,6 +126,7 @@ impl Index {
             followed_at: AtomicU64::new(0),
             owed: Mutex::new(Some(Vec::new())),
             putting_out: tokio::sync::Mutex::default(),
+            keeping: Semaphore::new(KEPT_AT_A_TIME),
             answered: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
         })
@@ -185,6 +191,7 @@ impl Index {
 
     async fn keep(&self, name: String, seen: i64, entry: String) {
         let seconds = self.keep_for.as_secs().max(1).to_string();
+        let _turn = self.keeping.acquire().await;
         // What cannot be kept is not known here when it is needed: no worse than without an index.
         let _ = self.link.try_run(&INDEX, &[name], &["keep", &seen.to_string(), &seconds, &entry]).await;
     }

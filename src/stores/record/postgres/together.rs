@@ -2,6 +2,7 @@
 //! meets thousands of them would take every connection for as many questions.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::columns::Columns;
 use super::sql::{grants, organizations};
@@ -17,6 +18,10 @@ use crate::stores::record::{OrgUsage, RecordError};
 /// Keys, or organizations, of which one statement asks at most.
 const TOGETHER: usize = 128;
 
+/// How long it is waited for keys or organizations, which are found by their index: one connection that leads nowhere keeps
+/// the next of them waiting for as long.
+const FOUND_WITHIN: Duration = Duration::from_secs(2);
+
 type Answer<T> = Result<T, RecordError>;
 
 /// Who waits for what.
@@ -30,9 +35,10 @@ pub(super) struct Together {
 impl Together {
     pub fn new() -> Self {
         Self {
-            grants: Gather::new(TOGETHER),
-            organizations: Gather::new(TOGETHER),
-            usage: Gather::new(TOGETHER),
+            grants: Gather::new(TOGETHER, 1),
+            organizations: Gather::new(TOGETHER, 1),
+            // One organization may have a month of rows: others do not wait for it.
+            usage: Gather::new(TOGETHER, 2),
         }
     }
 }
@@ -43,11 +49,15 @@ impl PostgresRecord {
         let ask = move |digests: Vec<Digest>| {
             let record = record.clone();
             async move {
-                let found = within(record.answer_timeout, record.grants(&digests)).await;
+                let found = within(record.found_within(), record.grants(&digests)).await;
                 each(&digests, found, |found, digest| known(found.get(digest.0.as_slice())))
             }
         };
         self.together.grants.ask(*digest, ask).await.unwrap_or_else(|| Err(unasked()))
+    }
+
+    fn found_within(&self) -> Duration {
+        self.answer_timeout.min(FOUND_WITHIN)
     }
 
     /// By their digests, those that there are.
@@ -72,7 +82,7 @@ impl PostgresRecord {
             let ask = move |ids: Vec<OrgId>| {
                 let record = record.clone();
                 async move {
-                    let found = within(record.answer_timeout, record.organizations_of(&ids)).await;
+                    let found = within(record.found_within(), record.organizations_of(&ids)).await;
                     each(&ids, found, |found, id| known(found.get(id.as_str())))
                 }
             };

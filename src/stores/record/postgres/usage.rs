@@ -11,7 +11,7 @@ use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
 use crate::stores::record::cells::Width;
 use crate::stores::record::places::first_place;
-use crate::stores::record::{OrgUsage, RecordError};
+use crate::stores::record::{OrgUsage, RecordError, SPOOL_LEASE};
 
 /// Rows that are read of each kind for several organizations at most; where there are more, these are asked of in halves.
 const ROWS_MAX: usize = 100_000;
@@ -35,6 +35,7 @@ impl Asked {
             totals: found.totals.clone(),
             recent: found.recent.iter().filter(|at| **at >= self.recent).copied().collect(),
             shipped: found.shipped.clone(),
+            alive: found.alive.clone(),
         }
     }
 }
@@ -57,14 +58,16 @@ pub(super) async fn of_all(record: &PostgresRecord, asked: &[Asked]) -> Result<F
 /// `None` where that is too much at once.
 async fn of_some(record: &PostgresRecord, asked: &[Asked]) -> Result<Option<Found>, RecordError> {
     let most = if asked.len() > 1 { ROWS_MAX } else { usize::MAX };
-    let organizations: Vec<_> = asked.iter().map(|asked| asked.org.as_str().to_owned()).collect();
     let least = |of: fn(&Asked) -> Timestamp| asked.iter().map(of).min().unwrap_or_default();
     let (since, recent) = (least(|asked| asked.since), least(|asked| asked.recent));
     // One snapshot: all of it is of the same instant.
     let mut tx = record.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let shipped = shipped(&mut tx).await?;
-    let blank = || OrgUsage { shipped: shipped.clone(), ..OrgUsage::default() };
-    let mut found: Found = asked.iter().map(|asked| (asked.org.clone(), blank())).collect();
+    let blank = spools(&mut tx).await?;
+    let mut found: Found = asked.iter().map(|asked| (asked.org.clone(), blank.clone())).collect();
+    let organizations = logged(&mut tx, asked).await?;
+    if organizations.is_empty() {
+        return Ok(Some(found));
+    }
 
     let cells = sqlx::query(
         "SELECT organization, key, cell, admitted, credits, microcents FROM usage_5m
@@ -118,14 +121,30 @@ async fn of_some(record: &PostgresRecord, asked: &[Asked]) -> Result<Option<Foun
     Ok(Some(found))
 }
 
-/// The last batch of every spool.
-async fn shipped(tx: &mut PgTransaction<'_>) -> Result<Vec<(uuid::Uuid, u64)>, RecordError> {
-    let rows = sqlx::query("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL");
-    let spool = |row| {
+/// Organizations of which there ever was a row: whose rows come for the first time are given a scope with them.
+async fn logged(tx: &mut PgTransaction<'_>, asked: &[Asked]) -> Result<Vec<String>, RecordError> {
+    let rows = sqlx::query("SELECT organization FROM scopes WHERE kind = 1 AND organization = ANY ($1)")
+        .bind(asked.iter().map(|asked| asked.org.as_str().to_owned()).collect::<Vec<_>>())
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(|row| Columns(row).text("organization")).collect()
+}
+
+/// Nothing but the last batch of every spool, and which are alive.
+async fn spools(tx: &mut PgTransaction<'_>) -> Result<OrgUsage, RecordError> {
+    let rows =
+        sqlx::query("SELECT id, shipped, seen_at > now() - make_interval(secs => $1) AS alive FROM spools")
+            .bind(SPOOL_LEASE.as_secs_f64())
+            .fetch_all(&mut **tx)
+            .await?;
+    let mut usage = OrgUsage::default();
+    for row in &rows {
         let row = Columns(row);
-        Ok((row.uuid("id")?, row.count("shipped")?))
-    };
-    rows.fetch_all(&mut **tx).await?.iter().map(spool).collect()
+        let spool = row.uuid("id")?;
+        usage.shipped.extend(row.opt_count("shipped")?.map(|last| (spool, last)));
+        usage.alive.extend(row.flag("alive")?.then_some(spool));
+    }
+    Ok(usage)
 }
 
 /// One more, by which it is seen that there are more.

@@ -103,9 +103,9 @@ impl SqliteRecord {
                 let mut usage = OrgUsage {
                     cells: cells(db, since, Some(&organization))?,
                     totals: totals_of(db, &organization)?,
-                    recent: Vec::new(),
-                    shipped: shipped(db)?,
+                    ..OrgUsage::default()
                 };
+                add_spools(db, &mut usage)?;
                 if let Some(scope) = number_of(db, &Scope::Organization(organization))? {
                     admitted(db, scope, recent, |_, at| {
                         usage.recent.push(at);
@@ -205,14 +205,16 @@ fn totals_of(db: &Connection, organization: &OrgId) -> Result<Vec<(KeyId, u64)>,
 }
 
 /// The number of the last batch of each spool that is in, where it has one.
-fn shipped(db: &Connection) -> Result<Vec<(Uuid, u64)>, RecordError> {
-    let mut shipped = db.prepare("SELECT id, shipped FROM spools WHERE shipped IS NOT NULL")?;
-    let mut rows = shipped.query([])?;
-    let mut shipped = Vec::new();
+/// Puts down the last batch of every spool, and which are alive.
+fn add_spools(db: &Connection, usage: &mut OrgUsage) -> Result<(), RecordError> {
+    let mut spools = db.prepare("SELECT id, shipped, seen_at > unixepoch() - ? FROM spools")?;
+    let mut rows = spools.query([SPOOL_LEASE.as_secs() as i64])?;
     while let Some(row) = rows.next()? {
-        shipped.push((Uuid::from_bytes(row.get(0)?), row.get::<_, i64>(1)?.max(0) as u64));
+        let spool = Uuid::from_bytes(row.get(0)?);
+        usage.shipped.extend(row.get::<_, Option<i64>>(1)?.map(|last| (spool, last.max(0) as u64)));
+        usage.alive.extend(row.get::<_, bool>(2)?.then_some(spool));
     }
-    Ok(shipped)
+    Ok(())
 }
 
 fn admission(row: &Columns<'_>) -> Result<Admission<'static>, RecordError> {

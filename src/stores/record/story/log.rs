@@ -58,7 +58,8 @@ pub(crate) async fn a_batch_moved_twice_counts_once([one, two]: Handles) {
     assert_eq!(of_acme.cells, [cell(Some(key), at(300), 152)]);
     assert_eq!(of_acme.totals, [(key, 401)], "of keys that exist");
     assert_eq!(of_acme.recent, [at(449), at(450), at(451)]);
-    assert_eq!(two.usage_of(&slug("other"), at(0), at(0)).await.unwrap(), OrgUsage::default());
+    let of_other = two.usage_of(&slug("other"), at(0), at(0)).await.unwrap();
+    assert_eq!(of_other, OrgUsage { alive: vec![Uuid::nil()], ..OrgUsage::default() });
     assert_eq!(two.cursors().await.unwrap(), [("a".to_owned(), 4_096)]);
 }
 
@@ -72,6 +73,8 @@ pub(crate) async fn usage_says_up_to_which_batch_of_each_spool_it_goes([one, two
     // Which gateway has nothing to move in says only that it lives.
     one.ship(&Shipment { spool: other, ..Shipment::default() }).await.unwrap();
     assert_eq!(of(0).await, [].into());
+    let alive = two.usage_of(&slug("acme"), at(0), at(0)).await.unwrap().alive;
+    assert_eq!(alive, [other], "it has shipped nothing, and is there");
     for (n, spool, number) in [(1, own, Some(70)), (2, own, Some(71)), (3, other, Some(9)), (4, own, None)] {
         let rows = vec![row(n, None, true, n)];
         one.ship(&Shipment { spool, rows: rows.into(), number, ..Shipment::default() }).await.unwrap();

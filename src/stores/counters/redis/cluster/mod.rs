@@ -35,7 +35,8 @@ pub(super) use self::map::Map;
 use self::topology::Address;
 use super::door::Door;
 use super::link::{Elsewhere, LinkError};
-use super::shard::{News, Shard};
+use super::news::News;
+use super::shard::Shard;
 use crate::domain::id::OrgId;
 
 /// What a URL of a cluster begins with, and that of one of its nodes; behind it `USER:PASSWORD@`, where nodes ask for it,

@@ -1,6 +1,8 @@
 //! The script's counterpart in plain Rust, over the very accounts that memory counters use: what `claim.lua` does is
 //! held against this, and the simulation runs over it.
 
+mod rebuilding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,9 +13,7 @@ use crate::domain::limit::{Caps, Limit, Quotas};
 use crate::domain::ring::Window;
 use crate::domain::time::Timestamp;
 use crate::domain::used::{InPeriod, Used};
-use crate::stores::counters::lease::{
-    Call, Count, Done, Entry, Joining, Reply, Said, SlotsReply, Spent, Terms,
-};
+use crate::stores::counters::lease::{Call, Count, Done, Entry, Reply, SlotsReply, Spent, Terms};
 
 const SLOTS_FOR: Duration = Duration::from_secs(10);
 const RETURNING: Duration = Duration::from_millis(250);
@@ -120,91 +120,9 @@ impl Central {
         self.epoch
     }
 
-    /// Whether `node` still has to report.
-    pub fn awaits(&self, node: usize) -> bool {
-        self.epoch != 0 && self.awaited.contains(&node)
-    }
-
     /// What it has cost by today.
     pub fn spent(&mut self, key: KeyId) -> u64 {
         self.account.used(key, self.clock).organization[0].microcents
-    }
-
-    /// Redis is emptied.
-    pub fn lose(&mut self) {
-        self.epoch = 0;
-    }
-
-    /// See `script/forget.lua`.
-    pub fn forget(&mut self, epoch: u64) {
-        if self.epoch == epoch {
-            self.epoch = 0;
-        }
-    }
-
-    /// See `script/restore.lua`.
-    pub fn restore(&mut self, base: &Base, awaited: BTreeSet<usize>, wait: Duration, now: Timestamp) {
-        *self = Self::new(now);
-        (self.shipped, self.awaited) = (base.shipped.clone(), awaited);
-        self.opens.1 = now.plus(wait);
-        let mut rows = base.rows.clone();
-        rows.sort_by_key(|(_, at, _)| *at);
-        for (key, at, microcents) in rows {
-            self.replay(Some(key), at, 1, microcents);
-            self.account.replay_recent(at, 1, now);
-        }
-    }
-
-    fn replay(&mut self, key: Option<KeyId>, at: Timestamp, n: u64, microcents: u64) {
-        let total = key.map(|key| (key, self.total(key) + n));
-        self.account.replay(key, at, n, Cost { credits: 0, microcents }, self.clock);
-        if let Some((key, total)) = total {
-            self.account.replay_total(key, total);
-        }
-    }
-
-    /// See `script/report.lua`. A node's log has its name.
-    pub fn join(&mut self, node: usize, joining: &Joining, now: Timestamp) -> Said {
-        if self.epoch == 0 {
-            return Said::Missing;
-        }
-        if joining.epoch != 0 && joining.epoch != self.epoch {
-            return Said::OtherEpoch;
-        }
-        self.clock = self.clock.max(now);
-        self.turn(None);
-        let counted = self.counted.get(&node).copied().unwrap_or(0);
-        if joining.number == 0 && joining.is_last {
-            self.awaited.remove(&node);
-        }
-        if joining.number > 0 && joining.number == counted + 1 {
-            self.counted.insert(node, joining.number);
-            for (at, count) in &joining.part.recent {
-                self.account.replay_recent(*at, *count, self.clock);
-            }
-            for (key, cells) in &joining.part.keys {
-                for (at, sum) in cells {
-                    self.replay(*key, *at, sum.requests, sum.microcents);
-                }
-            }
-            if joining.is_last {
-                self.whole.insert(node);
-                self.awaited.remove(&node);
-                let (seq, used) = joining.slots;
-                if used > 0 {
-                    let until = self.clock.plus(SLOTS_FOR);
-                    self.slots.insert(node, Slots { seq, held: used, used, until });
-                }
-            }
-        }
-        Said::Known {
-            epoch: self.epoch,
-            is_open: self.is_open(),
-            shipped: self.shipped.get(&node).copied(),
-            counted: self.counted.get(&node).copied().unwrap_or(0),
-            is_whole: self.whole.contains(&node),
-            is_awaited: self.awaited.contains(&node),
-        }
     }
 
     /// Why a call is not carried out.

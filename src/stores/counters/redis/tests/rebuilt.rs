@@ -48,6 +48,7 @@ fn what_the_log_knows_counts_in_redis_as_in_memory() {
         cells,
         totals: (1..80).map(|number| (key(number), 2_000 + number as u64)).collect(),
         shipped: Vec::new(),
+        alive: Vec::new(),
         recent: (0..40).map(|n| Timestamp::from_micros(now.micros() - 58_000_000 + n * 900_000)).collect(),
     };
     let lock = redis_key(&org, "r");

@@ -52,6 +52,7 @@ impl Bed {
             totals: vec![(key(1), 105)],
             recent: vec![now.minus(Duration::from_millis(400)); 5],
             shipped: vec![(Uuid::from_u128(1), SHIPPED)],
+            alive: Vec::new(),
         };
         let nodes = ["one", "two"].map(str::to_owned).to_vec();
         let awaited = Awaited { nodes, at_least: Duration::ZERO, at_most: Duration::from_secs(600) };

@@ -100,9 +100,12 @@ async fn with_redis_there_a_gateway_starts_with_what_the_index_knows_and_counts_
     let (mut gateway, _, _) = start(&server, upstream.address, &counters(&redis)).await;
     let (_, key) = gateway.key("acme", "quota", &["--total", "10"]).await;
     let (_, unknown) = gateway.key("acme", "unknown", &[]).await;
-    for _ in 0..6 {
+    for _ in 0..5 {
         assert_eq!(ask(&gateway, &key).await.0, 200);
     }
+    // That it was made is followed, after which the index takes it in.
+    confirmed().await;
+    assert_eq!(ask(&gateway, &key).await.0, 200);
     confirmed().await;
     gateway.kill().await;
     server.kill();

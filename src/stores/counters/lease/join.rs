@@ -100,19 +100,22 @@ pub(in crate::stores::counters) enum Step {
 }
 
 impl Joining {
-    /// That there is nothing to tell, whatever the counts are: of an organization that is not known here.
-    pub fn of_nothing() -> Self {
-        Self { is_last: true, ..Self::default() }
+    /// That there is nothing to tell to the counts of this epoch: of an organization that is not known here. Of these only,
+    /// as others may be built while it is on its way.
+    pub fn of_nothing(epoch: u64) -> Self {
+        Self { epoch, is_last: true, ..Self::default() }
     }
 }
 
 impl Ledger {
-    /// Whether there is nothing that any counts could lack of what was admitted here.
+    /// Whether there is nothing that any counts could lack of what was admitted here, and nothing on its way to be admitted
+    /// by counts that were lost: an answer of theirs would be taken by whoever knows none.
     pub fn is_blank(&self) -> bool {
         self.epoch == 0
             && self.untold_since.is_none()
             && self.report.is_none()
             && self.shipped.is_empty()
+            && self.keys.values().all(|key| key.call.is_none())
             && self.is_all_shipped()
     }
 

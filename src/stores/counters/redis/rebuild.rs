@@ -102,13 +102,15 @@ impl Inner {
         }
         let (inner, id) = (Arc::clone(self), id.clone());
         self.runtime.spawn(async move {
-            let until = local().plus(REPORT_WITHIN);
+            let (until, mut next) = (local().plus(REPORT_WITHIN), Joining::default());
             while !inner.is_stopped() && local() < until {
                 if inner.is_known(&id) {
                     return inner.join(&id);
                 }
-                match inner.report(&id, &Joining::of_nothing()).await {
-                    Ok(Said::Known { .. }) => return,
+                match inner.report(&id, &next).await {
+                    Ok(Said::Known { is_awaited: false, .. }) => return,
+                    Ok(Said::Known { epoch, .. }) => next = Joining::of_nothing(epoch),
+                    Ok(Said::OtherEpoch) => next = Joining::default(),
                     Err(_) if inner.link.shard(&id).is_open() => return,
                     // It was announced, and is not there yet.
                     _ => tokio::time::sleep(LOOK_AGAIN).await,

@@ -1,5 +1,5 @@
 -- A node tells an organization that was rebuilt what it had admitted and the record lacked, in parts that are counted
--- once each and in their order; or only asks; or says that there is nothing to tell, whatever the counts are (the last
+-- once each and in their order; or only asks; or says that there is nothing to tell to these counts (the last
 -- part, without a number).
 --
 -- KEYS  1 the organization  2 what nodes have reported  3 slots by node  4… the keys of the part, in its order

@@ -157,12 +157,12 @@ fn a_node_that_knows_nothing_of_it_is_no_longer_waited_for_and_may_still_come_to
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(heard(bed.tell(&Joining::of_nothing(), "one", 1)), (false, 0, false, false));
+    assert_eq!(heard(bed.tell(&Joining::of_nothing(0), "one", 1)), (false, 0, false, false));
     // Twice, and from one that nobody waits for.
     for node in ["one", "three"] {
-        assert_eq!(heard(bed.tell(&Joining::of_nothing(), node, 1)), (false, 0, false, false), "{node}");
+        assert_eq!(heard(bed.tell(&Joining::of_nothing(0), node, 1)), (false, 0, false, false), "{node}");
     }
-    assert_eq!(heard(bed.tell(&Joining::of_nothing(), "two", 2)), (true, 0, false, false));
+    assert_eq!(heard(bed.tell(&Joining::of_nothing(0), "two", 2)), (true, 0, false, false));
     let Said::Known { epoch, .. } = bed.tell(&Joining::default(), "one", 1) else { panic!() };
     let late = Joining { epoch, ..bed.part(1, true, &[(Some(key(1)), 2, 20)], 2) };
     assert_eq!(heard(bed.tell(&late, "one", 1)), (true, 1, true, false));

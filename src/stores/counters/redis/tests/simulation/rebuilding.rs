@@ -25,7 +25,7 @@ impl Simulation {
                 if epoch != 0 && self.nodes[node].ledger.epoch() != epoch {
                     // Who knows nothing of it says so, and asks nothing.
                     match self.nodes[node].ledger.is_blank() && self.nodes[node].joining.is_none() {
-                        true => self.tell(node, u64::MAX, Joining::of_nothing()),
+                        true => self.tell(node, u64::MAX, Joining::of_nothing(epoch)),
                         false => self.join(node),
                     }
                 }

@@ -21,6 +21,8 @@ mod exact;
 mod failover;
 #[path = "redis/guard.rs"]
 mod guard;
+#[path = "redis/killed.rs"]
+mod killed;
 #[path = "redis/outage.rs"]
 mod outage;
 #[path = "redis/still.rs"]

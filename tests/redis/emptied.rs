@@ -11,7 +11,7 @@ use super::{burst, config, start};
 /// How long the upstream takes for `/slow`: longer than anything waits for the log.
 const SLOW: Duration = Duration::from_secs(5);
 
-fn upstream() -> Upstream {
+pub(super) fn upstream() -> Upstream {
     Upstream::start(|seen| match seen.target() {
         "/slow" => Answer::new(200).header("x-cost", "3").wait(SLOW).body("late"),
         _ => Answer::new(200).header("x-cost", "3"),
@@ -140,7 +140,7 @@ async fn what_is_reserved_and_what_it_came_to_counts_once_when_redis_is_emptied(
 }
 
 /// Requests and microcents of a key this month, as Redis has them: by the script that tells.
-fn spent(redis: &RedisServer, id: &str) -> Option<(u64, u64)> {
+pub(super) fn spent(redis: &RedisServer, id: &str) -> Option<(u64, u64)> {
     let script = [
         include_str!("../../src/stores/counters/redis/script/rings.lua"),
         include_str!("../../src/stores/counters/redis/script/used.lua"),

@@ -1,6 +1,7 @@
 //! What a gateway that died had admitted and not shipped: it comes to the record when its next start recovers the
 //! spool. Organizations that were rebuilt in the meantime lack it, so they are rebuilt once more. Where Redis was away when
-//! the next process began, nobody may have told it at all: then all of them are.
+//! the next process began, nobody may have told it at all: then all of them are. So are those of requests that died with it:
+//! Redis holds what was reserved for them, and nobody else knows how much that was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +14,16 @@ use uuid::Uuid;
 use super::Inner;
 use super::shard::Shard;
 use super::wire::WHOLE_MAX;
+use crate::domain::cost::Outcome;
 use crate::domain::id::OrgId;
 use crate::domain::row::Admission;
 use crate::domain::time::Timestamp;
 use crate::stores::record::{LogRecord, RecordError, Shipment};
 
-/// The first admission of each organization among rows.
+/// Before anything was ever rebuilt.
+const WHENEVER: Timestamp = Timestamp::from_micros(0);
+
+/// Since when each organization is to be rebuilt: the first admission among its rows, or [`WHENEVER`].
 pub type Recovered = BTreeMap<OrgId, Timestamp>;
 
 /// A record that takes note of whose rows are recovered.
@@ -47,8 +52,9 @@ impl LogRecord for Noting {
         for row in shipment.rows.iter().flatten().filter(|row| row.admitted) {
             let organization = row.organization.map(OrgId::parse);
             if let Some(Ok(organization)) = organization {
-                let first = seen.entry(organization).or_insert(row.at);
-                *first = row.at.min(*first);
+                let since = if row.outcome == Some(Outcome::Crashed) { WHENEVER } else { row.at };
+                let first = seen.entry(organization).or_insert(since);
+                *first = since.min(*first);
             }
         }
         Ok(())

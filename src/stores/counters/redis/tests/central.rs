@@ -76,6 +76,8 @@ pub(super) struct Base {
     /// Admissions: key, when, and what they cost.
     pub rows: Vec<(KeyId, Timestamp, u64)>,
     pub shipped: BTreeMap<usize, u64>,
+    /// How many of the rows are of each log.
+    pub counts: Vec<(usize, usize)>,
 }
 
 impl Central {

@@ -49,10 +49,10 @@ impl Simulation {
             }
             Event::Reads { node, life, lock } if self.lives(node, life) => {
                 let mut base = Base::default();
-                for (name, log) in &mut self.logs {
+                for (name, log) in &self.logs {
                     base.rows.extend(&log.rows[..log.recorded]);
                     base.shipped.extend(log.number.map(|number| (*name, number)));
-                    log.in_base = log.recorded;
+                    base.counts.push((*name, log.recorded));
                 }
                 let delay = self.random.below(50_000);
                 self.after(delay, Event::Writes { node, life, lock, base });
@@ -82,6 +82,10 @@ impl Simulation {
         self.redis.restore(base, names.collect(), REPORT_WITHIN, self.redis_now());
         self.rebuilt += 1;
         self.lock = None;
+        // What another one reads, and does not come to write, is no base.
+        for (name, count) in &base.counts {
+            self.logs.entry(*name).or_default().in_base = *count;
+        }
         let dead = self.logs.values().filter(|log| log.is_dead);
         self.excused += dead.map(|log| (log.rows.len() + log.open.len() - log.in_base) as u64).sum::<u64>();
     }

@@ -34,6 +34,7 @@ mod batch;
 mod bytes;
 mod codec;
 mod deliver;
+mod directory;
 mod export;
 mod frame;
 mod keeper;

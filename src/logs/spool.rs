@@ -1,26 +1,25 @@
 //! The spool over all threads: a directory, its lock, its budget of bytes, and its accounts.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
+use super::directory;
 use super::frame::{self, ROW_FRAME_MAX};
 use super::keeper::{Keeper, Slot};
-use super::segment::{self, Blank, Place, Segment, Used};
+use super::segment::{Blank, Place, Segment, Used};
 use super::writer::SpoolWriter;
 use crate::clock;
 use crate::config;
 
-const LOCK: &str = "lock";
 /// The smallest segment: a handful of rows of the longest kind.
 const SEGMENT_BYTES_MIN: u64 = 16 * ROW_FRAME_MAX as u64;
 
@@ -133,9 +132,9 @@ impl Spool {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(about)?;
-        let lock = lock(dir)?;
-        let id = identity(&lock).map_err(about)?;
-        let (old, bytes) = survey(dir).map_err(about)?;
+        let lock = directory::lock(dir)?;
+        let id = directory::identity(&lock).map_err(about)?;
+        let (old, bytes) = directory::survey(dir).map_err(about)?;
         let shared = Arc::new(Shared {
             dir: dir.clone(),
             id,
@@ -345,58 +344,4 @@ impl Accounts {
         let micros = began.saturating_duration_since(self.opened).as_micros() as u64;
         self.caught_up.store(micros, Ordering::Relaxed);
     }
-}
-
-/// Takes the directory for this process. The lock is the kernel's: it ends with the process, however that ends.
-fn lock(dir: &Path) -> io::Result<File> {
-    let path = dir.join(LOCK);
-    let file =
-        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-        let error = io::Error::from(errno);
-        let text = if error.kind() == io::ErrorKind::WouldBlock {
-            format!(
-                "another gateway is using the log spool in {}: stop it, or give this one a `logs.dir` of its own",
-                dir.display()
-            )
-        } else {
-            format!("the log spool's lock {} cannot be taken: {error}", path.display())
-        };
-        io::Error::new(error.kind(), text)
-    })?;
-    Ok(file)
-}
-
-/// Whose spool this is, over all processes that ever use it: what its lock file holds, from now on where it holds nothing.
-fn identity(mut lock: &File) -> io::Result<Uuid> {
-    let mut text = String::new();
-    lock.read_to_string(&mut text)?;
-    if text.is_empty() {
-        let id = Uuid::new_v4();
-        writeln!(lock, "{id}")?;
-        lock.sync_all()?;
-        return Ok(id);
-    }
-    Uuid::try_parse(text.trim()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidData, "its lock file holds something else than an id")
-    })
-}
-
-/// Segments that are there, oldest first (their names sort so), and the bytes of everything that counts.
-fn survey(dir: &Path) -> io::Result<(Vec<PathBuf>, u64)> {
-    let mut old = Vec::new();
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.ends_with(segment::SUFFIX) {
-            old.push(entry.path());
-        } else if !name.ends_with(segment::DAMAGED_SUFFIX) {
-            continue;
-        }
-        bytes += entry.metadata()?.len();
-    }
-    old.sort();
-    Ok((old, bytes))
 }

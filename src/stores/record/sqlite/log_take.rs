@@ -83,7 +83,7 @@ fn place(
     placed: &mut Vec<(i64, usize)>,
 ) -> Result<(), RecordError> {
     placed.clear();
-    placed.extend(rows.ids().map(place_of).zip(0..));
+    placed.extend((0..rows.len()).filter_map(|at| rows.id(at).map(|id| (place_of(id), at))));
     placed.sort_unstable();
     let first: Vec<_> = placed.iter().map(|(place, _)| *place).collect();
     let taken = blocks.taken(&first)?;

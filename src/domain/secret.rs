@@ -15,7 +15,7 @@ pub const RANDOM_CHARS: usize = 26;
 pub const CHECKSUM_CHARS: usize = 6;
 /// Characters of a key after its prefix.
 pub const BODY_CHARS: usize = RANDOM_CHARS + CHECKSUM_CHARS;
-/// Longest prefix of a key.
+/// Longest prefix of a key: it is part of every key, and of every scan for leaked keys.
 pub const PREFIX_CHARS_MAX: usize = 32;
 /// Longest text that is taken for a credential at all, in bytes. Imported keys may have any shape below this.
 pub const SECRET_BYTES_MAX: usize = 512;
@@ -65,6 +65,12 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Whether a key may begin with this: 1 to [`PREFIX_CHARS_MAX`] letters, digits, `_` and `-`.
+pub fn is_prefix(text: &[u8]) -> bool {
+    let may_lead = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=PREFIX_CHARS_MAX).contains(&text.len()) && text.iter().all(may_lead)
+}
+
 /// Whether `text` has the shape of our keys: prefix, length, alphabet and checksum. Any prefix will do, as the
 /// configured one may have been another when the key was made, and the checksum covers it.
 pub fn is_well_formed(text: &[u8]) -> bool {
@@ -72,11 +78,7 @@ pub fn is_well_formed(text: &[u8]) -> bool {
     else {
         return false;
     };
-    let may_lead = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if prefix.is_empty() || prefix.len() > PREFIX_CHARS_MAX || !prefix.iter().all(may_lead) {
-        return false;
-    }
-    if !body.iter().all(u8::is_ascii_alphanumeric) {
+    if !is_prefix(prefix) || !body.iter().all(u8::is_ascii_alphanumeric) {
         return false;
     }
     let (head, sum) = text.split_at(text.len() - CHECKSUM_CHARS);

@@ -21,7 +21,7 @@ pub(super) async fn deliver(record: &dyn LogRecord, shipment: &mut Shipment) -> 
         match record.ship(&part).await {
             Ok(()) => {}
             Err(RecordError::Refused(reason)) => {
-                if let Some(id) = part.rows.ids().next().filter(|_| part.rows.len() == 1) {
+                if let (Some(id), 1) = (part.rows.id(0), part.rows.len()) {
                     lost += 1;
                     first.get_or_insert((id, reason));
                 } else {

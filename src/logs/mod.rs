@@ -11,8 +11,8 @@
 //! **Invariants**
 //! - An admission that was accepted has room for its row, on blocks that the file system has handed out.
 //! - A row is a frame with length and checksum; a process killed at any instruction leaves whole frames only.
-//! - A segment is deleted only after the record has everything in it: its rows, and its admissions without a
-//!   row as *carried* ones.
+//! - A segment is given up, for its file to become another one or to go, only after the record has everything in it:
+//!   its rows, and its admissions without a row as *carried* ones.
 //! - Everything sent to the record may be sent again: rows are known by the id of their request.
 //! - What requests left is shipped, lost or pending, at every instant ([`Counts::left`]).
 //!

@@ -5,7 +5,7 @@
 //! unknown is simply read and sent again, and a failed one costs no memory.
 //!
 //! A closed segment that is read to its end goes: its admissions that have no row yet are *carried* by the
-//! record in the transaction that forgets the segment, then the file is deleted. Dying between the two leaves a
+//! record in the transaction that forgets the segment, then its file is given up. Dying between the two leaves a
 //! file whose rows the record knows already.
 
 use std::collections::{HashMap, HashSet};
@@ -358,7 +358,7 @@ impl Shipper {
         }
         let progress = self.progress.remove(&segment.place);
         let damaged = progress.filter(|progress| progress.damage.is_some());
-        self.delete(segment, damaged.is_some()).await;
+        self.give_up(segment, damaged.is_some()).await;
         if let Some(progress) = damaged {
             let lost = segment.rows().saturating_sub(progress.rows);
             self.spool.shared.accounts.damaged.fetch_add(lost, Ordering::Release);
@@ -367,7 +367,7 @@ impl Shipper {
     }
 
     /// Gives a segment up, or sets it aside. Where the file system will not have it, the next start does it.
-    async fn delete(&self, segment: &Segment, damaged: bool) {
+    async fn give_up(&self, segment: &Segment, damaged: bool) {
         let (shared, place) = (Arc::clone(&self.spool.shared), segment.place);
         let result = tokio::task::spawn_blocking(move || {
             let Some(segment) = shared.segments.lock().remove(&place) else { return Ok(()) };

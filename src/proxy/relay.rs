@@ -129,9 +129,7 @@ impl Answer {
             own::set_for_client(headers, &relay.exchange, relay.exchange.started);
         }
     }
-}
 
-impl Answer {
     /// As it answers HEAD, where heads are not text: a text of our own has its length told, and is not sent.
     pub fn to_head(self, headers: &mut HeaderMap) -> Self {
         let Content::Own(Some(text)) = &self.0 else { return self };

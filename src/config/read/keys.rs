@@ -10,11 +10,10 @@ use super::units::{DAY, INSTANT, duration, secret};
 use crate::config::field::{Field, Section, nearest};
 use crate::config::load::DEFAULTS_NAME;
 use crate::config::{IpGuard, Issuer, IssuerAlgorithm, KeySet, Keys, Masked, SealKey, Session, Source};
+use crate::domain::secret::{PREFIX_CHARS_MAX, is_prefix};
 
 /// HS256 wants a secret as long as its hash (RFC 7518 section 3.2).
 const SESSION_SECRET_BYTES_MIN: usize = 32;
-/// A prefix is part of every key, of every index and of every scan for leaked keys.
-const PREFIX_CHARS_MAX: usize = 32;
 
 /// Reads `[session]`.
 pub(super) fn session(section: &Section<'_>) -> Session {
@@ -122,8 +121,7 @@ fn seal_key(section: &Section<'_>, text: &Masked) -> Option<SealKey> {
 
 fn prefix(field: &Field<'_>) -> Option<String> {
     let prefix = field.text()?;
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if prefix.is_empty() || prefix.len() > PREFIX_CHARS_MAX || !prefix.bytes().all(fine) {
+    if !is_prefix(prefix.as_bytes()) {
         return field.is_not(&format!("1 to {PREFIX_CHARS_MAX} letters, digits, `_` and `-`"), None);
     }
     Some(prefix)

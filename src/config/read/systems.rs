@@ -32,6 +32,6 @@ pub(super) fn systems(section: &Section<'_>, routes: &[Arc<Route>]) -> Systems {
 }
 
 /// Whether one of these routes speaks `dialect`.
-pub(super) fn is_spoken(routes: &[Arc<Route>], dialect: Dialect) -> bool {
+fn is_spoken(routes: &[Arc<Route>], dialect: Dialect) -> bool {
     routes.iter().any(|route| route.dialect == dialect)
 }

@@ -73,7 +73,10 @@ impl LogRecord for MemoryRecord {
     async fn ship(&self, shipment: &Shipment) -> Result<(), RecordError> {
         let mut state = self.state.lock();
         state.calls += 1;
-        if shipment.rows.ids().any(|id| state.poison.contains(&id.0)) {
+        if (0..shipment.rows.len())
+            .filter_map(|at| shipment.rows.id(at))
+            .any(|id| state.poison.contains(&id.0))
+        {
             return Err(RecordError::Refused("poison".into()));
         }
         let take = match state.mood {

@@ -47,11 +47,6 @@ impl Rows {
         self.span.is_empty()
     }
 
-    /// Whose rows they are, in their order.
-    pub fn ids(&self) -> impl Iterator<Item = RequestId> {
-        self.span.clone().filter_map(|at| self.source.id(at))
-    }
-
     /// Whose row it is that stands at `at`.
     pub fn id(&self, at: usize) -> Option<RequestId> {
         self.source.id(self.span.clone().nth(at)?)

@@ -54,7 +54,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
 /// How long after Redis was found empty every node that lives has spoken.
 const ALL_SPEAK_WITHIN: Duration = EVERY.saturating_mul(3);
-/// The longest pause between two looks whether others have reported: they hear of it at their next beat.
+/// The longest pause between two looks whether others have reported, who hear of it at their next beat, or whether what was
+/// announced is there to report to.
 const PATIENCE_MAX: Duration = Duration::from_millis(80);
 /// The longest pause between two attempts while the record is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -103,6 +104,7 @@ impl Inner {
         let (inner, id) = (Arc::clone(self), id.clone());
         self.runtime.spawn(async move {
             let (until, mut next) = (local().plus(REPORT_WITHIN), Joining::default());
+            let mut patience = LOOK_AGAIN;
             while !inner.is_stopped() && local() < until {
                 if inner.is_known(&id) {
                     return inner.join(&id);
@@ -113,7 +115,7 @@ impl Inner {
                     Ok(Said::OtherEpoch) => next = Joining::default(),
                     Err(_) if inner.link.shard(&id).is_open() => return,
                     // It was announced, and is not there yet.
-                    _ => tokio::time::sleep(LOOK_AGAIN).await,
+                    _ => wait(&mut patience).await,
                 }
             }
         });
@@ -148,10 +150,7 @@ impl Inner {
             match step {
                 Step::Over => return Ok(()),
                 Step::Again => {}
-                Step::Wait => {
-                    tokio::time::sleep(patience).await;
-                    patience = (2 * patience).min(PATIENCE_MAX);
-                }
+                Step::Wait => wait(&mut patience).await,
                 Step::Build => match self.build(id).await {
                     Ok(said) => known = said,
                     Err(error) => {
@@ -334,6 +333,12 @@ pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part
         first.is_first = true;
     }
     parts
+}
+
+/// Waits before the next look, and for twice as long before the one after that.
+async fn wait(patience: &mut Duration) {
+    tokio::time::sleep(*patience).await;
+    *patience = (2 * *patience).min(PATIENCE_MAX);
 }
 
 /// The keys of a report.

@@ -204,7 +204,6 @@ fn totals_of(db: &Connection, organization: &OrgId) -> Result<Vec<(KeyId, u64)>,
     Ok(totals)
 }
 
-/// The number of the last batch of each spool that is in, where it has one.
 /// Puts down the last batch of every spool, and which are alive.
 fn add_spools(db: &Connection, usage: &mut OrgUsage) -> Result<(), RecordError> {
     let mut spools = db.prepare("SELECT id, shipped, seen_at > unixepoch() - ? FROM spools")?;

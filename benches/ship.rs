@@ -104,7 +104,7 @@ fn fill(spool: &Arc<Spool>, rows: u64, in_flight: u64) {
     let mut writer = spool.writer(0).expect("a writer");
     let finish = |writer: &mut tollgate::logs::SpoolWriter, number: u64| {
         let (key, organization, project) = owner(number);
-        writer.finished(&row(number, organization, &project, key)).expect("room for a row");
+        writer.finished(&row(number, organization, &project, key).as_ref()).expect("room for a row");
     };
     for number in 0..rows {
         while !writer.has_room() {

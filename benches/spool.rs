@@ -93,7 +93,7 @@ fn pair(c: &mut Criterion) {
                     }
                     number += 1 << 70 | 0x9E37_79B9;
                     let _ = black_box(writer.admitted(black_box(&admission(number))));
-                    let _ = black_box(writer.finished(black_box(&row(number))));
+                    let _ = black_box(writer.finished(black_box(&row(number).as_ref())));
                     left -= 1;
                 }
                 spent += began.elapsed();

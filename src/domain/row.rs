@@ -38,16 +38,21 @@ pub type Row<'a> = RowOf<Cow<'a, str>>;
 /// A finished request that is read where it stands.
 pub type RowRef<'a> = RowOf<&'a str>;
 
-/// What a request has in common with many others: thousands a second differ in their [`Variables`] only. So it is said once
-/// where they stand together, and a number is said for it from then on.
+/// Whose a request is. With its [`Shape`], what it has in common with many others: thousands a second differ in their
+/// [`Variables`] only. So both are said once where they stand together, and a number is said for each from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Shape<T> {
+pub struct Owner<T> {
+    /// [`RowOf::key`].
+    pub key: Option<KeyId>,
     /// [`RowOf::organization`].
     pub organization: Option<T>,
     /// [`RowOf::project`].
     pub project: Option<T>,
-    /// [`RowOf::key`].
-    pub key: Option<KeyId>,
+}
+
+/// What requests of many owners have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape<T> {
     /// [`RowOf::admitted`].
     pub admitted: bool,
     /// [`RowOf::method`].
@@ -150,16 +155,20 @@ pub struct RowOf<T> {
 impl<T: Deref<Target = str>> RowOf<T> {
     /// The same row, to be read where it stands.
     pub fn as_ref(&self) -> RowRef<'_> {
-        RowRef::of(self.shape(), self.variables())
+        RowRef::of(self.owner(), self.shape(), self.variables())
     }
 
-    /// What it has in common with others.
+    /// Whose it is.
+    #[inline]
+    pub fn owner(&self) -> Owner<&str> {
+        let (organization, project) = (self.organization.as_deref(), self.project.as_deref());
+        Owner { key: self.key, organization, project }
+    }
+
+    /// What it has in common with those of many owners.
     #[inline]
     pub fn shape(&self) -> Shape<&str> {
         Shape {
-            organization: self.organization.as_deref(),
-            project: self.project.as_deref(),
-            key: self.key,
             admitted: self.admitted,
             method: &self.method,
             path: &self.path,
@@ -192,14 +201,14 @@ impl<T: Deref<Target = str>> RowOf<T> {
 }
 
 impl<'a> RowRef<'a> {
-    /// The row of a shape that has these variables.
-    pub const fn of(shape: Shape<&'a str>, variables: Variables<'a>) -> Self {
+    /// The row of an owner and a shape that has these variables.
+    pub const fn of(owner: Owner<&'a str>, shape: Shape<&'a str>, variables: Variables<'a>) -> Self {
         Self {
             id: variables.id,
             at: variables.at,
-            organization: shape.organization,
-            project: shape.project,
-            key: shape.key,
+            organization: owner.organization,
+            project: owner.project,
+            key: owner.key,
             admitted: shape.admitted,
             method: shape.method,
             path: shape.path,
@@ -222,14 +231,31 @@ impl<'a> RowRef<'a> {
     }
 }
 
+impl Admission<'_> {
+    /// Whose the request is.
+    pub fn owner(&self) -> Owner<&str> {
+        let (organization, project) = (self.organization.as_deref(), self.project.as_deref());
+        Owner { key: self.key, organization, project }
+    }
+}
+
+impl<T> Owner<T> {
+    /// The same owner with its texts as something else.
+    pub fn map<'o, U>(&'o self, text: impl Fn(&'o T) -> U) -> Owner<U> {
+        let (organization, project) = (&self.organization, &self.project);
+        Owner {
+            key: self.key,
+            organization: organization.as_ref().map(&text),
+            project: project.as_ref().map(&text),
+        }
+    }
+}
+
 impl<T> Shape<T> {
     /// The same shape with its texts as something else.
     #[inline]
     pub fn map<'s, U>(&'s self, text: impl Fn(&'s T) -> U) -> Shape<U> {
         Shape {
-            organization: self.organization.as_ref().map(&text),
-            project: self.project.as_ref().map(&text),
-            key: self.key,
             admitted: self.admitted,
             method: text(&self.method),
             path: text(&self.path),

@@ -12,8 +12,8 @@ use ahash::AHashMap;
 use super::codec::{self, Dictionary, Entry};
 use super::frame::{self, Checksum, Step};
 use crate::domain::id::RequestId;
-use crate::domain::row::{Admission, Shape, Variables};
-use crate::stores::record::RowSource;
+use crate::domain::row::{Admission, Owner, Shape, Variables};
+use crate::stores::record::{Numbers, RowSource};
 
 /// Bytes read at a time: what a reader of the spool needs of memory.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
@@ -160,8 +160,12 @@ impl RowSource for Piece {
         codec::id(payload_in(&self.room.bytes, self.room.rows.get(at)?))
     }
 
-    fn variables(&self, at: usize) -> Option<(Variables<'_>, Option<u32>)> {
+    fn variables(&self, at: usize) -> Option<(Variables<'_>, Numbers)> {
         codec::variables(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
+    }
+
+    fn owner(&self, at: usize) -> Option<Owner<&str>> {
+        codec::owner(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
     }
 
     fn shape(&self, at: usize) -> Option<Shape<&str>> {

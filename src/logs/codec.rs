@@ -5,8 +5,8 @@
 //! that in the id, texts behind their length, options as bits of one flag field. Texts are cut to their bound as they are
 //! written, so a payload never exceeds [`ADMISSION_BYTES_MAX`] or [`ROW_BYTES_MAX`].
 //!
-//! **A dictionary.** Most of a row's bytes would say what thousands before it said: whose it is, and its [`Shape`]. So a segment
-//! gives these a number where it meets them first, and every later payload of it says the number (`dictionary.rs`). A segment
+//! **A dictionary.** Most of a row's bytes would say what thousands before it said: its [`Owner`] and its [`Shape`]. So a segment
+//! gives these numbers where it meets them first, and every later payload of it says the number (`dictionary.rs`). A segment
 //! still needs no other one to be read.
 //!
 //! **Versions.** Segments that an earlier version of this program left have payloads of its form, which are still read
@@ -25,13 +25,14 @@ use self::dictionary::{OWNER_FIELDS_BYTES_MAX, put_owner_fields, put_shape_field
 use super::bytes::{Bytes, VARINT_BYTES_MAX, put_text, put_varint};
 use crate::domain::cost::Cost;
 use crate::domain::id::{RequestId, SLUG_BYTES_MAX};
-use crate::domain::row::{Admission, Shape, TEXT_BYTES_MAX, Variables};
+use crate::domain::row::{Admission, Owner, Shape, TEXT_BYTES_MAX, Variables};
 use crate::domain::time::Timestamp;
+use crate::stores::record::Numbers;
 
-const OWNER: u8 = 16;
-const ADMISSION: u8 = 17;
-const SHAPE: u8 = 19;
-const ROW: u8 = 20;
+const OWNER: u8 = 19;
+const SHAPE: u8 = 20;
+const ADMISSION: u8 = 21;
+const ROW: u8 = 22;
 
 /// In the place of a number: what it would name is written out.
 const WRITTEN_OUT: u64 = 0;
@@ -41,45 +42,38 @@ const WORD_BYTES_MAX: usize = 64;
 /// Kind, id, and how far its instant is from that in the id.
 const HEAD_BYTES_MAX: usize = 1 + 16 + VARINT_BYTES_MAX;
 const COST_BYTES_MAX: usize = 2 * VARINT_BYTES_MAX;
-/// Flags, owner, method, code, path, status, outcome, source, and three more texts.
-const SHAPE_FIELDS_BYTES_MAX: usize = 2
-    + 1
-    + OWNER_FIELDS_BYTES_MAX
-    + 2 * (1 + WORD_BYTES_MAX)
-    + (2 + TEXT_BYTES_MAX)
-    + 2
-    + 2
-    + 3 * (2 + TEXT_BYTES_MAX);
+/// Flags, method, code, path, status, outcome, source, and three more texts.
+const SHAPE_FIELDS_BYTES_MAX: usize =
+    1 + 2 * (1 + WORD_BYTES_MAX) + (2 + TEXT_BYTES_MAX) + 2 + 2 + 3 * (2 + TEXT_BYTES_MAX);
 
-/// Longest payload that gives an owner its number: kind, number, flags, fields.
-pub(super) const OWNER_BYTES_MAX: usize = 1 + 2 + 2 + OWNER_FIELDS_BYTES_MAX;
+/// Longest payload that gives an owner its number: kind, number, fields.
+pub(super) const OWNER_BYTES_MAX: usize = 1 + 2 + OWNER_FIELDS_BYTES_MAX;
 
 /// Bytes of texts in the longest shape that gets a number. Longer ones are those of somebody who makes them up.
 pub(super) const SHAPE_TEXT_BYTES_MAX: usize = 512;
 
-/// Longest payload that gives a shape its number: as for a row, but for kind and number, and all texts but the project's and the
-/// organization's at this bound together.
+/// Longest payload that gives a shape its number: kind, number, and fields with all texts together at their bound.
 pub(super) const SHAPE_BYTES_MAX: usize =
     1 + 2 + SHAPE_FIELDS_BYTES_MAX - 2 * WORD_BYTES_MAX - 4 * TEXT_BYTES_MAX + SHAPE_TEXT_BYTES_MAX;
 
-/// Longest payload of an admission: head, flags, owner written out, estimate.
-pub(super) const ADMISSION_BYTES_MAX: usize =
-    HEAD_BYTES_MAX + 2 + 1 + OWNER_FIELDS_BYTES_MAX + COST_BYTES_MAX;
+/// Longest payload of an admission: head, owner written out, estimate.
+pub(super) const ADMISSION_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + OWNER_FIELDS_BYTES_MAX + COST_BYTES_MAX;
 
 /// What a row has alone: times and sizes, address, cost, and two texts.
 const VARIABLES_BYTES_MAX: usize = 4 * VARINT_BYTES_MAX + 16 + COST_BYTES_MAX + 2 * (2 + TEXT_BYTES_MAX);
 
-/// Longest payload of a row with the number of its shape.
-pub(super) const NUMBERED_ROW_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + 2 + VARIABLES_BYTES_MAX;
+/// Longest payload of a row with both numbers.
+pub(super) const NUMBERED_ROW_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + 2 * 2 + VARIABLES_BYTES_MAX;
 
-/// Longest payload of a row: head, flags, a shape that is written out, variables.
-pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + 1 + SHAPE_FIELDS_BYTES_MAX + VARIABLES_BYTES_MAX;
+/// Longest payload of a row: head, flags, owner and shape written out, variables.
+pub(super) const ROW_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + 1 + (1 + OWNER_FIELDS_BYTES_MAX) + (1 + SHAPE_FIELDS_BYTES_MAX) + VARIABLES_BYTES_MAX;
 /// As is reckoned above, lengths of these take one byte, and numbers at most two.
 const _: () = assert!(SLUG_BYTES_MAX < 0x80 && WORD_BYTES_MAX < 0x80);
 const _: () = assert!(OWNERS_MAX < 1 << 14 && SHAPES_MAX < 1 << 14);
 
 /// Longest payload there is: a row of the first version, with fixed lengths, may be some bytes longer.
-pub(super) const PAYLOAD_BYTES_MAX: usize = ROW_BYTES_MAX + 8;
+pub(super) const PAYLOAD_BYTES_MAX: usize = ROW_BYTES_MAX + 16;
 
 const IS_IPV6: u8 = 1;
 const HAS_DOMAIN: u8 = 1 << 1;
@@ -92,35 +86,34 @@ pub(super) enum Entry<'a> {
     Defined(&'a [u8]),
     /// A request was admitted; the payload is for [`admission`] to read.
     Admitted(RequestId, &'a [u8]),
-    /// A request ended; the payload is for [`variables`] and [`shape`] to read.
+    /// A request ended; the payload is for [`variables`], [`owner`] and [`shape`] to read.
     Finished(RequestId, &'a [u8]),
 }
 
-/// How a row says its shape.
+/// How a payload says what many have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Said<'a> {
+pub(super) enum Said<T> {
     /// By the number that its segment gave it.
     Number(u32),
-    /// Written out, but for the owner where that has a number.
-    Out(&'a Shape<&'a str>, Option<u32>),
+    /// Written out.
+    Out(T),
 }
 
-/// Appends the payload of an admission to `out`, with the number of its owner where that has one.
-pub(super) fn put_admission(out: &mut Vec<u8>, admission: &Admission<'_>, owner: Option<u32>) {
+/// Appends the payload of an admission to `out`, with its owner as that is said.
+pub(super) fn put_admission(out: &mut Vec<u8>, admission: &Admission<'_>, owner: Said<Owner<&str>>) {
     put_head(out, ADMISSION, admission.id, admission.at);
-    let (organization, project) = (admission.organization.as_deref(), admission.project.as_deref());
-    let flags = dictionary::owner_flags(owner, admission.key, organization, project);
-    out.extend_from_slice(&flags.to_le_bytes());
-    put_varint(out, owner.map_or(WRITTEN_OUT, u64::from));
-    if owner.is_none() {
-        put_owner_fields(out, admission.key, organization, project);
-    }
+    put_said(out, owner, put_owner_fields);
     put_cost(out, admission.estimate);
 }
 
-/// Appends the payload of a row to `out`.
+/// Appends the payload of a row to `out`, with its owner and shape as they are said.
 #[inline]
-pub(super) fn put_row(out: &mut Vec<u8>, row: &Variables<'_>, shape: Said<'_>) {
+pub(super) fn put_row(
+    out: &mut Vec<u8>,
+    row: &Variables<'_>,
+    owner: Said<Owner<&str>>,
+    shape: Said<&Shape<&str>>,
+) {
     put_head(out, ROW, row.id, row.at);
     let flag = |bit, set| if set { bit } else { 0 };
     out.push(
@@ -128,13 +121,8 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Variables<'_>, shape: Said<'_>) {
             | flag(HAS_DOMAIN, row.domain.is_some())
             | flag(HAS_JOB, row.job.is_some()),
     );
-    match shape {
-        Said::Number(number) => put_varint(out, number.into()),
-        Said::Out(shape, owner) => {
-            put_varint(out, WRITTEN_OUT);
-            put_shape_fields(out, shape, owner);
-        }
-    }
+    put_said(out, owner, put_owner_fields);
+    put_said(out, shape, put_shape_fields);
     put_varint(out, row.first_byte_micros);
     put_varint(out, row.total_micros);
     match row.address {
@@ -169,22 +157,25 @@ pub(super) fn id(payload: &[u8]) -> Option<RequestId> {
     }
 }
 
-/// What the row in a payload has alone, and the number of its shape; `None` where it is none, or what it names is not in
+/// What the row in a payload has alone, and the numbers that it says; `None` where it is none, or what it names is not in
 /// `dictionary`.
 #[inline]
 pub(super) fn variables<'a>(
     payload: &'a [u8],
     dictionary: &'a Dictionary,
-) -> Option<(Variables<'a>, Option<u32>)> {
-    let [ROW, left @ ..] = payload else { return Some((earlier::row(payload, dictionary)?.0, None)) };
+) -> Option<(Variables<'a>, Numbers)> {
+    let [ROW, left @ ..] = payload else {
+        return Some((earlier::row(payload, dictionary)?.variables, Numbers::default()));
+    };
     let mut bytes = Bytes { left };
     let (id, at) = bytes.head()?;
     let flags = bytes.byte().filter(|flags| flags & !(IS_IPV6 | HAS_DOMAIN | HAS_JOB) == 0)?;
-    let number = match bytes.varint()? {
-        WRITTEN_OUT => {
-            bytes.shape(dictionary)?;
-            None
-        }
+    let owner = match bytes.varint()? {
+        WRITTEN_OUT => bytes.owner_fields().map(|_| None)?,
+        number => Some(dictionary.knows_owner(number)?),
+    };
+    let shape = match bytes.varint()? {
+        WRITTEN_OUT => bytes.shape_fields().map(|_| None)?,
         number => Some(dictionary.knows_shape(number)?),
     };
     let (first_byte_micros, total_micros) = (bytes.varint()?, bytes.varint()?);
@@ -208,32 +199,51 @@ pub(super) fn variables<'a>(
         bytes_out,
         job,
     };
-    bytes.left.is_empty().then_some((row, number))
+    bytes.left.is_empty().then_some((row, Numbers { owner, shape }))
+}
+
+/// Whose the row in a payload is; `None` as for [`variables`].
+pub(super) fn owner<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<Owner<&'a str>> {
+    let [ROW, left @ ..] = payload else { return Some(earlier::row(payload, dictionary)?.owner) };
+    let mut bytes = Bytes { left };
+    bytes.head()?;
+    bytes.byte()?;
+    bytes.owner(dictionary)
 }
 
 /// The shape of the row in a payload; `None` as for [`variables`].
 pub(super) fn shape<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<Shape<&'a str>> {
-    let [ROW, left @ ..] = payload else { return Some(earlier::row(payload, dictionary)?.1) };
+    let [ROW, left @ ..] = payload else { return Some(earlier::row(payload, dictionary)?.shape) };
     let mut bytes = Bytes { left };
     bytes.head()?;
     bytes.byte()?;
-    match bytes.varint()? {
-        WRITTEN_OUT => bytes.shape(dictionary),
-        number => dictionary.shape(number),
-    }
+    bytes.owner(dictionary)?;
+    bytes.shape(dictionary)
 }
 
 /// Reads the payload of an admission; `None` where it is none, or its owner is not in `dictionary`.
 pub(super) fn admission(payload: &[u8], dictionary: &Dictionary) -> Option<Admission<'static>> {
-    let [ADMISSION, left @ ..] = payload else { return earlier::admission(payload) };
+    let [ADMISSION, left @ ..] = payload else { return earlier::admission(payload, dictionary) };
     let mut bytes = Bytes { left };
     let (id, at) = bytes.head()?;
-    let flags = u16::from_le_bytes(bytes.array()?);
-    let owner = bytes.owner(flags & dictionary::OWNER_FLAGS == flags, flags, dictionary)?;
-    let own = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
-    let (organization, project) = (own(owner.organization), own(owner.project));
-    let admission = Admission { id, at, key: owner.key, organization, project, estimate: bytes.cost()? };
-    bytes.left.is_empty().then_some(admission)
+    let owner = bytes.owner(dictionary)?;
+    let estimate = bytes.cost()?;
+    bytes.left.is_empty().then(|| admitted(id, at, owner, estimate))
+}
+
+fn admitted(id: RequestId, at: Timestamp, owner: Owner<&str>, estimate: Cost) -> Admission<'static> {
+    let Owner { key, organization, project } = owner.map(|text| Cow::Owned((*text).to_owned()));
+    Admission { id, at, key, organization, project, estimate }
+}
+
+fn put_said<T>(out: &mut Vec<u8>, said: Said<T>, put: fn(&mut Vec<u8>, T)) {
+    match said {
+        Said::Number(number) => put_varint(out, number.into()),
+        Said::Out(what) => {
+            put_varint(out, WRITTEN_OUT);
+            put(out, what);
+        }
+    }
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, id: RequestId, at: Timestamp) {

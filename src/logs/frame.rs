@@ -31,10 +31,13 @@ pub(super) const CLOSED_BYTES: usize = 8;
 /// Length and checksum.
 pub(super) const HEAD_BYTES: usize = 8;
 const ALIGNMENT: usize = 8;
-/// The longest frame: a row with every text at its bound. A row and before it what gives its shape a number take less.
+/// The longest frame: a row with every text at its bound. A row behind what gives numbers to its owner and shape takes less.
 pub(super) const ROW_FRAME_MAX: usize = frame_bytes(codec::ROW_BYTES_MAX);
 const _: () = assert!(
-    frame_bytes(codec::SHAPE_BYTES_MAX) + frame_bytes(codec::NUMBERED_ROW_BYTES_MAX) <= ROW_FRAME_MAX
+    frame_bytes(codec::OWNER_BYTES_MAX)
+        + frame_bytes(codec::SHAPE_BYTES_MAX)
+        + frame_bytes(codec::NUMBERED_ROW_BYTES_MAX)
+        <= ROW_FRAME_MAX
 );
 /// The longest frame of an admission, and one before it that gives its owner a number.
 pub(super) const ADMISSION_FRAMES_MAX: usize =

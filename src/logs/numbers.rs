@@ -1,4 +1,4 @@
-//! What has a number in the segment that a writer is at: owners by their keys, and shapes.
+//! What has a number in the segment that a writer is at: owners that have a key, and shapes.
 //!
 //! As many of each as a segment's dictionary takes; what is beyond is written out. Memory is bounded by that, and by
 //! [`SHAPE_TEXT_BYTES_MAX`] for each shape.
@@ -9,27 +9,26 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
 use super::codec::{OWNERS_MAX, SHAPE_TEXT_BYTES_MAX, SHAPES_MAX};
 use crate::domain::id::KeyId;
-use crate::domain::row::{Admission, Shape};
+use crate::domain::row::{Owner, Shape};
 
 #[derive(Default)]
 pub(super) struct Numbers {
-    owners: HashMap<u128, Owner, BuildHasherDefault<IdHasher>>,
-    shapes: HashTable<(Shape<Box<str>>, u32)>,
+    /// In the order of their numbers.
+    owners: Vec<Owner<Box<str>>>,
+    by_key: HashMap<u128, usize, BuildHasherDefault<IdHasher>>,
+    /// In the order of their numbers.
+    shapes: Vec<Shape<Box<str>>>,
+    by_hash: HashTable<usize>,
+    /// The shape that was asked for last, which most often is the next one.
+    last: usize,
     /// With seeds of its own: clients choose paths and agents.
     state: RandomState,
 }
 
-struct Owner {
-    number: u32,
-    organization: Option<Box<str>>,
-    project: Option<Box<str>>,
-}
-
-/// Whether a shape has a number.
+/// Whether something has a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Given {
     /// It has had it.
@@ -45,69 +44,71 @@ impl Numbers {
     #[cold]
     pub fn clear(&mut self) {
         self.owners.clear();
+        self.by_key.clear();
         self.shapes.clear();
+        self.by_hash.clear();
     }
 
     /// The number of a shape.
     #[inline]
     pub fn of_shape(&mut self, shape: &Shape<&str>) -> Given {
+        if self.shapes.get(self.last).is_some_and(|known| is_same(known, shape)) {
+            return Given::Before(self.last as u32 + 1);
+        }
         let hash = self.state.hash_one(shape);
-        match self.shapes.find(hash, |(known, _)| known.map(|text| &**text) == *shape) {
-            Some((_, number)) => Given::Before(*number),
+        let is_it = |at: &usize| self.shapes.get(*at).is_some_and(|known| is_same(known, shape));
+        match self.by_hash.find(hash, is_it) {
+            Some(at) => {
+                self.last = *at;
+                Given::Before(*at as u32 + 1)
+            }
             None => self.add_shape(hash, shape),
         }
     }
 
     #[cold]
     fn add_shape(&mut self, hash: u64, shape: &Shape<&str>) -> Given {
-        let texts = [
-            Some(shape.method),
-            Some(shape.code),
-            Some(shape.path),
-            shape.tier,
-            shape.target,
-            shape.user_agent,
-        ];
+        let Shape { method, path, code, tier, target, user_agent, .. } = *shape;
+        let texts = [Some(method), Some(path), Some(code), tier, target, user_agent];
         let bytes = texts.into_iter().flatten().map(str::len).sum::<usize>();
         if self.shapes.len() >= SHAPES_MAX || bytes > SHAPE_TEXT_BYTES_MAX {
             return Given::None;
         }
-        let number = self.shapes.len() as u32 + 1;
-        let state = &self.state;
-        // Its texts are hashed alike, whoever owns them.
-        let rehash = |(known, _): &(Shape<Box<str>>, u32)| state.hash_one(known);
-        if let Entry::Vacant(free) = self.shapes.entry(hash, |_| false, rehash) {
-            free.insert((shape.map(|text| Box::from(*text)), number));
+        let (state, shapes) = (&self.state, &self.shapes);
+        // Texts are hashed alike, whoever owns them.
+        let hash_of = |at: &usize| shapes.get(*at).map_or(0, |known| state.hash_one(known));
+        self.last = self.shapes.len();
+        self.by_hash.insert_unique(hash, self.last, hash_of);
+        self.shapes.push(shape.map(|text| Box::from(*text)));
+        Given::Now(self.last as u32 + 1)
+    }
+
+    /// The number of an owner; none where its key has one with another owner.
+    pub fn of_owner(&mut self, owner: Owner<&str>) -> Given {
+        let Some(key) = owner.key else { return Given::None };
+        match self.by_key.get(&key.0.as_u128()) {
+            Some(at) => match self.owners.get(*at).filter(|known| known.map(|text| &**text) == owner) {
+                Some(_) => Given::Before(*at as u32 + 1),
+                None => Given::None,
+            },
+            None => self.add_owner(key, owner),
         }
-        Given::Now(number)
     }
 
-    /// The number of an owner, where it has one.
-    pub fn of_owner(
-        &self,
-        key: Option<KeyId>,
-        organization: Option<&str>,
-        project: Option<&str>,
-    ) -> Option<u32> {
-        let owner = self.owners.get(&key?.0.as_u128())?;
-        let same = owner.organization.as_deref() == organization && owner.project.as_deref() == project;
-        same.then_some(owner.number)
-    }
-
-    /// Gives the owner of an admission the next number; not where its key has one with another owner, or there are too many.
     #[cold]
-    pub fn add_owner(&mut self, of: &Admission<'_>) -> Option<u32> {
-        let key = of.key?.0.as_u128();
-        if self.owners.len() >= OWNERS_MAX || self.owners.contains_key(&key) {
-            return None;
+    fn add_owner(&mut self, key: KeyId, owner: Owner<&str>) -> Given {
+        if self.owners.len() >= OWNERS_MAX {
+            return Given::None;
         }
-        let number = self.owners.len() as u32 + 1;
-        let (organization, project) = (of.organization.as_deref(), of.project.as_deref());
-        let owner =
-            Owner { number, organization: organization.map(Box::from), project: project.map(Box::from) };
-        self.owners.insert(key, owner);
-        Some(number)
+        self.by_key.insert(key.0.as_u128(), self.owners.len());
+        self.owners.push(owner.map(|text| Box::from(*text)));
+        Given::Now(self.owners.len() as u32)
     }
+}
+
+#[inline]
+fn is_same(known: &Shape<Box<str>>, shape: &Shape<&str>) -> bool {
+    known.map(|text| &**text) == *shape
 }
 
 impl fmt::Debug for Numbers {

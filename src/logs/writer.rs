@@ -6,10 +6,10 @@
 //! requests can be turned away. The spares in hand are files with every block handed out: a full disk
 //! cannot take back what was promised.
 //!
-//! **Numbers** of owners and shapes hold in one segment (`numbers.rs`). Admissions give them to owners, rows to shapes: what a row
-//! takes together with what gives its shape a number is less than the room that is kept for it.
+//! **Numbers** of owners and shapes hold in one segment (`numbers.rs`). What gives numbers to both and the row that says them take
+//! less, together, than the room that is kept for a row.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::keeper::Slot;
 use super::numbers::{Given, IdHasher, Numbers};
 use super::segment::Blank;
 use super::spool::Spool;
-use crate::domain::row::{Admission, Row};
+use crate::domain::row::{Admission, Owner, RowRef};
 
 /// The spool has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,10 +41,20 @@ pub struct SpoolWriter {
     /// Rows of any size that an empty segment holds.
     rows_per_segment: usize,
     /// Admitted requests whose rows are to come.
-    open: HashSet<u128, BuildHasherDefault<IdHasher>>,
+    open: HashMap<u128, Admitted, BuildHasherDefault<IdHasher>>,
     /// What has a number in the current segment.
     numbers: Numbers,
+    /// Segments that were filled.
+    filled: u64,
     scratch: Vec<u8>,
+}
+
+/// What is known of a request that was admitted.
+struct Admitted {
+    /// Segments that were filled then.
+    filled: u64,
+    /// Its owner as the segment said it.
+    owner: Given,
 }
 
 impl fmt::Debug for SpoolWriter {
@@ -68,8 +78,9 @@ impl SpoolWriter {
             limit,
             spares: VecDeque::new(),
             rows_per_segment: (limit - frame::FIRST as usize) / ROW_FRAME_MAX,
-            open: HashSet::default(),
+            open: HashMap::default(),
             numbers: Numbers::default(),
+            filled: 0,
             scratch: Vec::with_capacity(codec::ROW_BYTES_MAX),
         }
     }
@@ -92,12 +103,13 @@ impl SpoolWriter {
     pub fn admitted(&mut self, admission: &Admission<'_>) -> Result<(), SpoolFull> {
         let left = self.rows_left_after(ADMISSION_FRAMES_MAX);
         let rows = left.filter(|rows| *rows > self.open.len()).ok_or(SpoolFull)?;
-        self.open.insert(admission.id.0.as_u128());
         // Both frames in one segment, as numbers hold there only.
         self.current_for(ADMISSION_FRAMES_MAX)?;
-        let owner = self.number_for(admission)?;
+        let owner = self.numbers.of_owner(admission.owner());
+        let said = self.say_owner(owner, admission.owner())?;
         self.scratch.clear();
-        codec::put_admission(&mut self.scratch, admission, owner);
+        codec::put_admission(&mut self.scratch, admission, said);
+        self.open.insert(admission.id.0.as_u128(), Admitted { filled: self.filled, owner });
         self.append()?;
         if rows < self.open.len() + self.rows_per_segment {
             self.ask_for_spares();
@@ -105,55 +117,62 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Writes a finished request down; never fails for one whose admission was written.
+    /// Writes a finished request down, which has the owner that its admission has; never fails for one whose admission was
+    /// written.
     ///
     /// # Errors
     /// [`SpoolFull`], for a request that was not admitted here: the row is dropped and counted.
-    pub fn finished(&mut self, row: &Row<'_>) -> Result<(), SpoolFull> {
-        let promised = self.open.remove(&row.id.0.as_u128());
-        let fits =
-            promised || self.rows_left_after(ROW_FRAME_MAX).is_some_and(|rows| rows >= self.open.len());
+    pub fn finished(&mut self, row: &RowRef<'_>) -> Result<(), SpoolFull> {
+        let admitted = self.open.remove(&row.id.0.as_u128());
+        let fits = admitted.is_some()
+            || self.rows_left_after(ROW_FRAME_MAX).is_some_and(|rows| rows >= self.open.len());
         // Whatever it turns out to take, in one segment, as numbers hold there only.
         if !fits || self.current_for(ROW_FRAME_MAX).is_err() {
             add_one(&self.slot.dropped);
             return Err(SpoolFull);
         }
-        let (shape, variables) = (row.shape(), row.variables());
-        let given = self.numbers.of_shape(&shape);
-        let owner = match given {
-            Given::Before(_) => None,
-            Given::Now(_) | Given::None => {
-                self.numbers.of_owner(shape.key, shape.organization, shape.project)
+        let owner = match admitted.filter(|admitted| admitted.filled == self.filled) {
+            Some(Admitted { owner: Given::Before(number) | Given::Now(number), .. }) => Said::Number(number),
+            _ => {
+                let given = self.numbers.of_owner(row.owner());
+                self.say_owner(given, row.owner())?
             }
         };
-        if let Given::Now(number) = given {
-            self.scratch.clear();
-            codec::put_shape(&mut self.scratch, number, &shape, owner);
-            self.append()?;
-        }
-        let said = match given {
-            Given::Before(number) | Given::Now(number) => Said::Number(number),
-            Given::None => Said::Out(&shape, owner),
+        let shape = row.shape();
+        let said = match self.numbers.of_shape(&shape) {
+            Given::Before(number) => Said::Number(number),
+            Given::None => Said::Out(&shape),
+            Given::Now(number) => {
+                self.scratch.clear();
+                codec::put_shape(&mut self.scratch, number, &shape);
+                self.append()?;
+                Said::Number(number)
+            }
         };
         self.scratch.clear();
-        codec::put_row(&mut self.scratch, &variables, said);
+        codec::put_row(&mut self.scratch, &row.variables(), owner, said);
         // Counted before it can be seen, so that no more is ever shipped than written.
         add_one(&self.slot.rows);
         self.current.segment.count_row();
         self.append()
     }
 
-    /// The number of who is admitted, given to it now where it has none and gets one.
-    fn number_for(&mut self, admission: &Admission<'_>) -> Result<Option<u32>, SpoolFull> {
-        let (organization, project) = (admission.organization.as_deref(), admission.project.as_deref());
-        if let Some(number) = self.numbers.of_owner(admission.key, organization, project) {
-            return Ok(Some(number));
-        }
-        let Some(number) = self.numbers.add_owner(admission) else { return Ok(None) };
-        self.scratch.clear();
-        codec::put_owner(&mut self.scratch, number, admission);
-        self.append()?;
-        Ok(Some(number))
+    /// How an owner is said, which is written down first where it has a number from now on.
+    fn say_owner<'o>(
+        &mut self,
+        given: Given,
+        owner: Owner<&'o str>,
+    ) -> Result<Said<Owner<&'o str>>, SpoolFull> {
+        Ok(match given {
+            Given::Before(number) => Said::Number(number),
+            Given::None => Said::Out(owner),
+            Given::Now(number) => {
+                self.scratch.clear();
+                codec::put_owner(&mut self.scratch, number, owner);
+                self.append()?;
+                Said::Number(number)
+            }
+        })
     }
 
     /// Rows of any size that fit after a frame of `frame` bytes; `None` where that itself does not.
@@ -179,6 +198,7 @@ impl SpoolWriter {
             done.segment.close();
             self.at = frame::FIRST as usize;
             self.numbers.clear();
+            self.filled += 1;
             self.slot.began_spare();
             self.ask_for_spares();
             self.spool.wake_keeper();

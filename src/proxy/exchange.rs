@@ -17,7 +17,7 @@ use crate::clock;
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
-use crate::domain::row::{Admission, Row, bounded};
+use crate::domain::row::{Admission, RowRef, bounded};
 use crate::domain::target;
 use crate::domain::time::Timestamp;
 use crate::pipeline::permit::{Caller, Hold, Known};
@@ -228,34 +228,31 @@ impl Exchange {
             self.core.shared.gate.jobs.made(job, &caller.key.grant.project);
         }
         let Some(mut log) = self.core.log() else { return };
-        let row = Row {
+        let domain = self.target_domain();
+        let row = RowRef {
             id: self.id,
             at: admitted_at,
-            organization: caller.map(|caller| Cow::Borrowed(caller.organization.id.as_str())),
-            project: caller.map(|caller| Cow::Borrowed(caller.key.grant.project.as_str())),
+            organization: caller.map(|caller| caller.organization.id.as_str()),
+            project: caller.map(|caller| caller.key.grant.project.as_str()),
             key: caller.map(|caller| caller.key.grant.id),
             admitted: self.admitted,
-            method: Cow::Borrowed(self.head.as_ref().map_or("-", |(method, _)| bounded(method.as_str()))),
-            path: Cow::Borrowed(self.head.as_ref().map_or("", |(_, uri)| bounded(uri.path()))),
+            method: self.head.as_ref().map_or("-", |(method, _)| bounded(method.as_str())),
+            path: self.head.as_ref().map_or("", |(_, uri)| bounded(uri.path())),
             status,
-            code: Cow::Borrowed(code),
+            code,
             outcome,
             first_byte_micros: self.answer.first_byte.unwrap_or(now).since(self.started).as_micros() as u64,
             total_micros: total.as_micros() as u64,
             address: self.known.client,
             cost: verdict.cost,
             cost_source: verdict.source,
-            tier: verdict.tier.as_deref().map(|tier| Cow::Borrowed(bounded(tier))),
-            domain: self.target_domain().map(Cow::Owned),
+            tier: verdict.tier.as_deref().map(bounded),
+            domain: domain.as_deref(),
             bytes_in: self.uploaded.bytes(),
             bytes_out: self.answer.bytes,
-            target: self.answer.target.as_ref().map(|target| Cow::Borrowed(target.text())),
-            user_agent: self
-                .user_agent
-                .as_ref()
-                .and_then(|value| value.to_str().ok())
-                .map(|text| Cow::Borrowed(bounded(text))),
-            job: made.map(|(_, job)| Cow::Borrowed(job)),
+            target: self.answer.target.as_ref().map(|target| target.text()),
+            user_agent: self.user_agent.as_ref().and_then(|value| value.to_str().ok()).map(bounded),
+            job: made.map(|(_, job)| job),
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
         let _ = log.finished(&row);

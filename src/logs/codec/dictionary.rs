@@ -1,42 +1,35 @@
 //! What payloads of one segment say by a number: owners and shapes.
 //!
-//! An owner is defined by an admission, a shape by a row. Numbers of each are given in order, from one; what comes when all are
-//! given is written out in every payload.
+//! Numbers of each are given in order, from one; what comes when all are given is written out in every payload.
 
 use std::sync::Arc;
 
 use super::super::bytes::{Bytes, put_text, put_varint};
-use super::{OWNER, SHAPE, WORD_BYTES_MAX, WRITTEN_OUT};
+use super::{OWNER, SHAPE, WORD_BYTES_MAX, WRITTEN_OUT, earlier};
 use crate::domain::cost::{CostSource, Outcome};
 use crate::domain::id::{KeyId, SLUG_BYTES_MAX};
-use crate::domain::row::{Admission, Shape, TEXT_BYTES_MAX};
+use crate::domain::row::{Owner, Shape, TEXT_BYTES_MAX};
 
 /// Owners with a number in one segment.
 pub(in crate::logs) const OWNERS_MAX: usize = 4_096;
 /// Shapes with a number in one segment.
 pub(in crate::logs) const SHAPES_MAX: usize = 4_096;
-/// Key, organization, project.
-pub(super) const OWNER_FIELDS_BYTES_MAX: usize = 16 + 2 * (1 + SLUG_BYTES_MAX);
+/// Flags, key, organization, project.
+pub(super) const OWNER_FIELDS_BYTES_MAX: usize = 1 + 16 + 2 * (1 + SLUG_BYTES_MAX);
 
-pub(super) const HAS_KEY: u16 = 1;
-pub(super) const HAS_ORGANIZATION: u16 = 1 << 1;
-pub(super) const HAS_PROJECT: u16 = 1 << 2;
-pub(super) const IS_ADMITTED: u16 = 1 << 3;
-const HAS_OUTCOME: u16 = 1 << 4;
-const HAS_TIER: u16 = 1 << 5;
-const HAS_TARGET: u16 = 1 << 6;
-const HAS_USER_AGENT: u16 = 1 << 7;
-/// Of an owner that is written out.
-pub(super) const OWNER_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
-const SHAPE_FLAGS: u16 = (1 << 8) - 1;
+/// Of an owner.
+pub(super) const HAS_KEY: u8 = 1;
+pub(super) const HAS_ORGANIZATION: u8 = 1 << 1;
+pub(super) const HAS_PROJECT: u8 = 1 << 2;
+pub(super) const OWNER_FLAGS: u8 = (1 << 3) - 1;
 
-/// Whose a request is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Owner<T> {
-    pub key: Option<KeyId>,
-    pub organization: Option<T>,
-    pub project: Option<T>,
-}
+/// Of a shape.
+const IS_ADMITTED: u8 = 1;
+const HAS_OUTCOME: u8 = 1 << 1;
+const HAS_TIER: u8 = 1 << 2;
+const HAS_TARGET: u8 = 1 << 3;
+const HAS_USER_AGENT: u8 = 1 << 4;
+const SHAPE_FLAGS: u8 = (1 << 5) - 1;
 
 /// What a segment has numbers for, up to the place that is read: the first of each has number one.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,35 +38,44 @@ pub(in crate::logs) struct Dictionary {
     shapes: Vec<Arc<Shape<Box<str>>>>,
 }
 
-/// Appends the payload that gives the owner of an admission its number, from 1 to [`OWNERS_MAX`].
-pub(in crate::logs) fn put_owner(out: &mut Vec<u8>, number: u32, of: &Admission<'_>) {
-    let (organization, project) = (of.organization.as_deref(), of.project.as_deref());
+/// Appends the payload that gives an owner its number, from 1 to [`OWNERS_MAX`].
+pub(in crate::logs) fn put_owner(out: &mut Vec<u8>, number: u32, owner: Owner<&str>) {
     out.push(OWNER);
     put_varint(out, number.into());
-    out.extend_from_slice(&owner_flags(None, of.key, organization, project).to_le_bytes());
-    put_owner_fields(out, of.key, organization, project);
+    put_owner_fields(out, owner);
 }
 
-/// Appends the payload that gives a shape its number, from 1 to [`SHAPES_MAX`]; with the number of its owner where that has one.
-pub(in crate::logs) fn put_shape(out: &mut Vec<u8>, number: u32, shape: &Shape<&str>, owner: Option<u32>) {
+/// Appends the payload that gives a shape its number, from 1 to [`SHAPES_MAX`].
+pub(in crate::logs) fn put_shape(out: &mut Vec<u8>, number: u32, shape: &Shape<&str>) {
     out.push(SHAPE);
     put_varint(out, number.into());
-    put_shape_fields(out, shape, owner);
+    put_shape_fields(out, shape);
 }
 
-pub(super) fn put_shape_fields(out: &mut Vec<u8>, shape: &Shape<&str>, owner: Option<u32>) {
+pub(super) fn put_owner_fields(out: &mut Vec<u8>, owner: Owner<&str>) {
     let flag = |bit, set| if set { bit } else { 0 };
-    let flags = owner_flags(owner, shape.key, shape.organization, shape.project)
-        | flag(IS_ADMITTED, shape.admitted)
-        | flag(HAS_OUTCOME, shape.outcome.is_some())
-        | flag(HAS_TIER, shape.tier.is_some())
-        | flag(HAS_TARGET, shape.target.is_some())
-        | flag(HAS_USER_AGENT, shape.user_agent.is_some());
-    out.extend_from_slice(&flags.to_le_bytes());
-    put_varint(out, owner.map_or(WRITTEN_OUT, u64::from));
-    if owner.is_none() {
-        put_owner_fields(out, shape.key, shape.organization, shape.project);
+    out.push(
+        flag(HAS_KEY, owner.key.is_some())
+            | flag(HAS_ORGANIZATION, owner.organization.is_some())
+            | flag(HAS_PROJECT, owner.project.is_some()),
+    );
+    if let Some(key) = owner.key {
+        out.extend_from_slice(key.0.as_bytes());
     }
+    for text in [owner.organization, owner.project].into_iter().flatten() {
+        put_text(out, text, SLUG_BYTES_MAX);
+    }
+}
+
+pub(super) fn put_shape_fields(out: &mut Vec<u8>, shape: &Shape<&str>) {
+    let flag = |bit, set| if set { bit } else { 0 };
+    out.push(
+        flag(IS_ADMITTED, shape.admitted)
+            | flag(HAS_OUTCOME, shape.outcome.is_some())
+            | flag(HAS_TIER, shape.tier.is_some())
+            | flag(HAS_TARGET, shape.target.is_some())
+            | flag(HAS_USER_AGENT, shape.user_agent.is_some()),
+    );
     put_text(out, shape.method, WORD_BYTES_MAX);
     put_text(out, shape.code, WORD_BYTES_MAX);
     put_text(out, shape.path, TEXT_BYTES_MAX);
@@ -87,60 +89,29 @@ pub(super) fn put_shape_fields(out: &mut Vec<u8>, shape: &Shape<&str>, owner: Op
     }
 }
 
-pub(super) fn put_owner_fields(
-    out: &mut Vec<u8>,
-    key: Option<KeyId>,
-    organization: Option<&str>,
-    project: Option<&str>,
-) {
-    if let Some(key) = key {
-        out.extend_from_slice(key.0.as_bytes());
-    }
-    for text in [organization, project].into_iter().flatten() {
-        put_text(out, text, SLUG_BYTES_MAX);
-    }
-}
-
-/// Which fields of an owner follow: none of one that has a number.
-pub(super) fn owner_flags(
-    number: Option<u32>,
-    key: Option<KeyId>,
-    organization: Option<&str>,
-    project: Option<&str>,
-) -> u16 {
-    let flag = |bit, set| if set && number.is_none() { bit } else { 0 };
-    flag(HAS_KEY, key.is_some())
-        | flag(HAS_ORGANIZATION, organization.is_some())
-        | flag(HAS_PROJECT, project.is_some())
-}
-
 impl Dictionary {
     /// Takes what `payload` gives a number; `None` where that is nothing, or not the next number.
     pub fn define(&mut self, payload: &[u8]) -> Option<()> {
         let mut bytes = Bytes { left: payload };
         let (kind, number) = (bytes.byte()?, bytes.varint()?);
         let is_next = |given: usize, most: usize| number == given as u64 + 1 && given < most;
-        if kind == OWNER {
-            let flags = u16::from_le_bytes(bytes.array()?);
-            let Owner { key, organization, project } = bytes.owner_fields(flags)?;
-            let owner =
-                Owner { key, organization: organization.map(Box::from), project: project.map(Box::from) };
-            let fine = flags & !OWNER_FLAGS == 0 && bytes.left.is_empty();
-            return (fine && is_next(self.owners.len(), OWNERS_MAX))
-                .then(|| self.owners.push(Arc::new(owner)));
+        if kind == SHAPE {
+            let shape = bytes.shape_fields()?.map(|text| Box::from(*text));
+            return (bytes.left.is_empty() && is_next(self.shapes.len(), SHAPES_MAX))
+                .then(|| self.shapes.push(Arc::new(shape)));
         }
-        let shape = bytes.shape(self).filter(|_| kind == SHAPE)?.map(|text| Box::from(*text));
-        (bytes.left.is_empty() && is_next(self.shapes.len(), SHAPES_MAX))
-            .then(|| self.shapes.push(Arc::new(shape)))
+        let owner = match kind {
+            OWNER => bytes.owner_fields()?,
+            _ => earlier::owner_defined(kind, &mut bytes)?,
+        };
+        (bytes.left.is_empty() && is_next(self.owners.len(), OWNERS_MAX))
+            .then(|| self.owners.push(Arc::new(owner.map(|text| Box::from(*text)))))
     }
 
-    fn owner(&self, number: u64) -> Option<Owner<&str>> {
-        let owner = self.owners.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
-        Some(Owner {
-            key: owner.key,
-            organization: owner.organization.as_deref(),
-            project: owner.project.as_deref(),
-        })
+    /// The number, where an owner has it.
+    #[inline]
+    pub(super) fn knows_owner(&self, number: u64) -> Option<u32> {
+        (1..=self.owners.len() as u64).contains(&number).then_some(number as u32)
     }
 
     /// The number, where a shape has it.
@@ -149,28 +120,41 @@ impl Dictionary {
         (1..=self.shapes.len() as u64).contains(&number).then_some(number as u32)
     }
 
-    pub(super) fn shape(&self, number: u64) -> Option<Shape<&str>> {
+    pub(super) fn owner(&self, number: u64) -> Option<Owner<&str>> {
+        let owner = self.owners.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        Some(owner.map(|text| &**text))
+    }
+
+    fn shape(&self, number: u64) -> Option<Shape<&str>> {
         let shape = self.shapes.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
         Some(shape.map(|text| &**text))
     }
 }
 
 impl<'a> Bytes<'a> {
-    /// An owner, by its number or written out, with these flags where `known` says that they are some.
-    pub(super) fn owner(
-        &mut self,
-        known: bool,
-        flags: u16,
-        dictionary: &'a Dictionary,
-    ) -> Option<Owner<&'a str>> {
-        match self.varint().filter(|_| known)? {
-            WRITTEN_OUT => self.owner_fields(flags),
-            // Of one with a number, nothing else is said.
-            number => dictionary.owner(number).filter(|_| flags & OWNER_FLAGS == 0),
+    /// An owner, by its number or written out.
+    pub(super) fn owner(&mut self, dictionary: &'a Dictionary) -> Option<Owner<&'a str>> {
+        match self.varint()? {
+            WRITTEN_OUT => self.owner_fields(),
+            number => dictionary.owner(number),
         }
     }
 
-    pub(super) fn owner_fields(&mut self, flags: u16) -> Option<Owner<&'a str>> {
+    /// A shape, by its number or written out.
+    pub(super) fn shape(&mut self, dictionary: &'a Dictionary) -> Option<Shape<&'a str>> {
+        match self.varint()? {
+            WRITTEN_OUT => self.shape_fields(),
+            number => dictionary.shape(number),
+        }
+    }
+
+    /// The fields in the order in which [`put_owner_fields`] wrote them; a struct literal evaluates them in this order.
+    pub(super) fn owner_fields(&mut self) -> Option<Owner<&'a str>> {
+        let flags = self.byte().filter(|flags| flags & !OWNER_FLAGS == 0)?;
+        self.owner_of(flags)
+    }
+
+    pub(super) fn owner_of(&mut self, flags: u8) -> Option<Owner<&'a str>> {
         Some(Owner {
             key: self.optional(flags & HAS_KEY != 0, |bytes| bytes.uuid().map(KeyId))?,
             organization: self.optional(flags & HAS_ORGANIZATION != 0, Self::text)?,
@@ -178,16 +162,11 @@ impl<'a> Bytes<'a> {
         })
     }
 
-    /// The fields in the order in which [`put_shape_fields`] wrote them; a struct literal evaluates them in this order.
-    pub(super) fn shape(&mut self, dictionary: &'a Dictionary) -> Option<Shape<&'a str>> {
-        let flags = u16::from_le_bytes(self.array()?);
+    /// The same of [`put_shape_fields`].
+    pub(super) fn shape_fields(&mut self) -> Option<Shape<&'a str>> {
+        let flags = self.byte().filter(|flags| flags & !SHAPE_FLAGS == 0)?;
         let has = |bit| flags & bit != 0;
-        let Owner { key, organization, project } =
-            self.owner(flags & !SHAPE_FLAGS == 0, flags, dictionary)?;
         Some(Shape {
-            organization,
-            project,
-            key,
             admitted: has(IS_ADMITTED),
             method: self.text()?,
             code: self.text()?,

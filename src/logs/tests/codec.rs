@@ -13,6 +13,7 @@ use crate::domain::row::{Admission, Row, RowRef, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
 use crate::logs::codec::{self, Dictionary, Entry, Said};
 use crate::logs::frame::{self, Checksum, Step};
+use crate::stores::record::Numbers;
 
 const CHECKSUM: Checksum = Checksum::Xxh3(0x1234_5678);
 
@@ -78,7 +79,7 @@ fn cut_row(mut row: Row<'static>) -> Row<'static> {
 
 fn encoded(row: &Row<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::put_row(&mut out, &row.variables(), Said::Out(&row.shape(), None));
+    codec::put_row(&mut out, &row.variables(), Said::Out(row.owner()), Said::Out(&row.shape()));
     out
 }
 
@@ -90,20 +91,20 @@ fn read(payload: &[u8]) -> Option<RowRef<'_>> {
 
 fn read_with<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<RowRef<'a>> {
     let (variables, _) = codec::variables(payload, dictionary)?;
-    Some(RowRef::of(codec::shape(payload, dictionary)?, variables))
+    Some(RowRef::of(codec::owner(payload, dictionary)?, codec::shape(payload, dictionary)?, variables))
 }
 
 /// The payload that gives the shape of a row number `number`.
-fn shape_definition(row: &Row<'_>, number: u32, owner: Option<u32>) -> Vec<u8> {
+fn shape_definition(row: &Row<'_>, number: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::put_shape(&mut out, number, &row.shape(), owner);
+    codec::put_shape(&mut out, number, &row.shape());
     out
 }
 
 /// The payload that gives the owner of an admission number `number`.
 fn definition(admission: &Admission<'_>, number: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::put_owner(&mut out, number, admission);
+    codec::put_owner(&mut out, number, admission.owner());
     out
 }
 
@@ -111,7 +112,7 @@ proptest! {
     #[test]
     fn an_admission_is_read_as_it_was_written(admission in admissions()) {
         let mut out = Vec::new();
-        codec::put_admission(&mut out, &admission, None);
+        codec::put_admission(&mut out, &admission, Said::Out(admission.owner()));
         prop_assert!(out.len() <= codec::ADMISSION_BYTES_MAX);
         prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(admission.id, &out)));
         prop_assert_eq!(codec::admission(&out, &Dictionary::default()), Some(cut_admission(admission)));
@@ -131,28 +132,36 @@ proptest! {
 
         let number = at.index(admissions.len());
         let owner = &admissions[number];
-        let number = Some(number as u32 + 1);
+        let number = number as u32 + 1;
         let mut out = Vec::new();
-        codec::put_admission(&mut out, owner, number);
+        codec::put_admission(&mut out, owner, Said::Number(number));
         prop_assert_eq!(codec::admission(&out, &owners), Some(cut_admission(owner.clone())));
         prop_assert_eq!(codec::admission(&out, &Dictionary::default()), None);
-        let row = Row { key: owner.key, organization: owner.organization.clone(), project: owner.project.clone(), ..row };
-        out.clear();
-        codec::put_row(&mut out, &row.variables(), Said::Out(&row.shape(), number));
-        let cut = cut_row(row.clone());
-        prop_assert_eq!(read_with(&out, &owners), Some(cut.as_ref()));
-        prop_assert_eq!(read(&out), None);
 
-        // Of its shape, too, only the number is said.
-        let mut shapes = owners.clone();
-        prop_assert_eq!(shapes.define(&shape_definition(&row, 2, number)), None, "not the first");
-        shapes.define(&shape_definition(&row, 1, number)).unwrap();
-        out.clear();
-        codec::put_row(&mut out, &row.variables(), Said::Number(1));
+        let row = Row { key: owner.key, organization: owner.organization.clone(), project: owner.project.clone(), ..row };
+        let cut = cut_row(row.clone());
+        let mut both = owners.clone();
+        prop_assert_eq!(both.define(&shape_definition(&row, 2)), None, "not the first");
+        both.define(&shape_definition(&row, 1)).unwrap();
+        let (said_owner, said_shape) = (row.owner(), row.shape());
+        for (of_owner, of_shape) in [
+            (Said::Number(number), Said::Out(&said_shape)),
+            (Said::Out(said_owner), Said::Number(1)),
+            (Said::Number(number), Said::Number(1)),
+        ] {
+            out.clear();
+            codec::put_row(&mut out, &row.variables(), of_owner, of_shape);
+            let said = |is_number, number| if is_number { Some(number) } else { None };
+            let numbers = Numbers {
+                owner: said(matches!(of_owner, Said::Number(_)), number),
+                shape: said(matches!(of_shape, Said::Number(_)), 1),
+            };
+            prop_assert_eq!(codec::variables(&out, &both).map(|(_, numbers)| numbers), Some(numbers));
+            prop_assert_eq!(read_with(&out, &both), Some(cut.as_ref()));
+            prop_assert_eq!(read(&out), None);
+            prop_assert!(numbers.shape.is_none() || read_with(&out, &owners).is_none());
+        }
         prop_assert!(out.len() <= codec::NUMBERED_ROW_BYTES_MAX);
-        prop_assert_eq!(codec::variables(&out, &shapes).map(|(_, number)| number), Some(Some(1)));
-        prop_assert_eq!(read_with(&out, &shapes), Some(cut.as_ref()));
-        prop_assert_eq!(read_with(&out, &owners), None);
     }
 
     #[test]
@@ -174,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..24) {
+    fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..26) {
         let _ = frame::step(CHECKSUM, &bytes);
         if let [first, second, ..] = bytes.as_mut_slice() {
             (*first, *second) = (kind, 1);
@@ -208,7 +217,7 @@ fn the_longest_row_and_admission_are_as_long_as_is_said() {
         ..admission(id(u128::MAX))
     };
     let mut out = Vec::new();
-    codec::put_admission(&mut out, &admission, None);
+    codec::put_admission(&mut out, &admission, Said::Out(admission.owner()));
     assert_eq!(out.len(), codec::ADMISSION_BYTES_MAX);
     assert_eq!(definition(&admission, codec::OWNERS_MAX as u32).len(), codec::OWNER_BYTES_MAX);
     let some = || Some(long(1 << 20));
@@ -234,20 +243,22 @@ fn the_longest_row_and_admission_are_as_long_as_is_said() {
     };
     assert_eq!(encoded(&row).len(), codec::ROW_BYTES_MAX);
     let mut out = Vec::new();
-    codec::put_row(&mut out, &row.variables(), Said::Number(codec::SHAPES_MAX as u32));
+    let most = Said::Number(codec::OWNERS_MAX as u32);
+    codec::put_row(&mut out, &row.variables(), most, Said::Number(codec::SHAPES_MAX as u32));
     assert_eq!(out.len(), codec::NUMBERED_ROW_BYTES_MAX);
-    // The longest shape that gets a number: nobody's key is known, as its owner is written out, and all is in one text.
+    // The longest shape that gets a number may have its texts in any of its fields.
     let path = Cow::Owned("x".repeat(codec::SHAPE_TEXT_BYTES_MAX));
+    let none = || Some(Cow::Borrowed(""));
     let row = Row {
         path,
         method: "".into(),
         code: "".into(),
-        tier: Some("".into()),
-        target: Some("".into()),
-        user_agent: Some("".into()),
+        tier: none(),
+        target: none(),
+        user_agent: none(),
         ..row
     };
-    let bytes = shape_definition(&row, codec::SHAPES_MAX as u32, None).len();
+    let bytes = shape_definition(&row, codec::SHAPES_MAX as u32).len();
     assert!(bytes <= codec::SHAPE_BYTES_MAX, "{bytes}");
 }
 
@@ -279,7 +290,7 @@ fn numbers_of_owners_are_given_in_order_and_to_a_bound() {
 #[test]
 fn another_version_is_not_guessed_at() {
     let mut out = encoded(&row(id(1)));
-    out[0] = 21;
+    out[0] = 23;
     assert_eq!((codec::read(&out), read(&out)), (None, None));
     // Of the first version, in its second byte.
     assert_eq!((codec::read(&[2, 2]), read(&[2, 2])), (None, None));

@@ -52,10 +52,10 @@ fn whoever_was_admitted_has_room_for_the_longest_row() {
     assert_eq!(writer.admitted(&admission(id(admitted))), Err(SpoolFull));
     // A refused request has no claim to the room: its row may have what is left over, which is less than two.
     let refused = |number: u128| Row { admitted: false, ..longest(1 << 100 | number) };
-    let fit = (0..).take_while(|number| writer.finished(&refused(*number)).is_ok()).count();
+    let fit = (0..).take_while(|number| writer.finished(&refused(*number).as_ref()).is_ok()).count();
     assert!(fit <= 1, "{fit}");
     for number in 0..admitted {
-        writer.finished(&longest(number)).unwrap();
+        writer.finished(&longest(number).as_ref()).unwrap();
     }
     assert_eq!(writer.open(), 0);
     let counts = spool.counts();
@@ -104,7 +104,7 @@ fn a_thread_with_many_open_requests_does_not_starve_another() {
     for number in 0..200 {
         assert!(modest.has_room(), "after {number} rows");
         modest.admitted(&admission(id(1 << 64 | number))).unwrap();
-        modest.finished(&row(id(1 << 64 | number))).unwrap();
+        modest.finished(&row(id(1 << 64 | number)).as_ref()).unwrap();
     }
 }
 
@@ -163,17 +163,17 @@ proptest! {
             } else {
                 let number = open.swap_remove(which.index(open.len()));
                 let row = if long { longest(number) } else { row(id(number)) };
-                prop_assert_eq!(writer.finished(&row), Ok(()));
+                prop_assert_eq!(writer.finished(&row.as_ref()), Ok(()));
                 written += 1;
             }
             let refused = Row { admitted: false, ..row(id(1 << 100 | number)) };
             if long {
-                match writer.finished(&refused) { Ok(()) => written += 1, Err(SpoolFull) => dropped += 1 }
+                match writer.finished(&refused.as_ref()) { Ok(()) => written += 1, Err(SpoolFull) => dropped += 1 }
             }
             prop_assert_eq!(writer.open(), open.len());
         }
         for number in open {
-            prop_assert_eq!(writer.finished(&longest(number)), Ok(()));
+            prop_assert_eq!(writer.finished(&longest(number).as_ref()), Ok(()));
             written += 1;
         }
         let counts = spool.counts();

@@ -74,7 +74,7 @@ fn serve(spool: &Arc<Spool>, thread: usize, pipe: OwnedFd) {
         let request_id = id(request.as_u128());
         if number % 50 == 7 {
             let refused = Row { admitted: false, outcome: None, ..row(request_id) };
-            if writer.finished(&refused).is_ok() {
+            if writer.finished(&refused.as_ref()).is_ok() {
                 tell(REFUSED, request);
             }
             continue;
@@ -85,14 +85,14 @@ fn serve(spool: &Arc<Spool>, thread: usize, pipe: OwnedFd) {
             _ if number % 1000 == 3 => {}
             _ if number % 100 == 5 => slow.push_back(request),
             _ => {
-                writer.finished(&row(request_id)).unwrap();
+                writer.finished(&row(request_id).as_ref()).unwrap();
                 tell(FINISHED, request);
             }
         }
         if slow.len() > 20
             && let Some(request) = slow.pop_front()
         {
-            writer.finished(&row(id(request.as_u128()))).unwrap();
+            writer.finished(&row(id(request.as_u128())).as_ref()).unwrap();
             tell(FINISHED, request);
         }
     }

@@ -112,7 +112,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn write_pair(writer: &mut SpoolWriter, number: u128) {
     until("room", || writer.has_room());
     writer.admitted(&admission(id(number))).unwrap();
-    writer.finished(&row(id(number))).unwrap();
+    writer.finished(&row(id(number)).as_ref()).unwrap();
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {

@@ -21,7 +21,7 @@ fn write(blank: &mut Blank, mut at: usize, numbers: Range<u128>) -> usize {
     for number in numbers {
         let mut payload = Vec::new();
         let row = row(id(number));
-        codec::put_row(&mut payload, &row.variables(), Said::Out(&row.shape(), None));
+        codec::put_row(&mut payload, &row.variables(), Said::Out(row.owner()), Said::Out(&row.shape()));
         blank.mapping.publish(at, blank.segment.checksum.of(&payload), &payload);
         at += frame::frame_bytes(payload.len());
     }

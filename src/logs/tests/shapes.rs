@@ -74,7 +74,7 @@ fn write(writer: &mut SpoolWriter, rows: &[Row<'_>]) {
         }
         for row in some.iter().rev() {
             until("room", || row.admitted || writer.has_room());
-            writer.finished(row).unwrap();
+            writer.finished(&row.as_ref()).unwrap();
         }
     }
 }

@@ -95,7 +95,7 @@ async fn an_admission_outlives_its_segment() {
         }
     }
     assert_eq!(record.state.lock().carried.len(), 2, "both are carried");
-    writer.finished(&row(long)).unwrap();
+    writer.finished(&row(long).as_ref()).unwrap();
     shipper.drain(LONG).await.unwrap();
     let carried: Vec<_> = record.state.lock().carried.keys().copied().collect();
     assert_eq!(carried, [forever.0], "the one that ended is no longer carried");
@@ -156,7 +156,7 @@ async fn a_batch_whose_fate_is_unknown_is_sent_again_and_counted_once() {
     assert!(record.rows() > 0, "though some were taken");
     record.mood(Mood::Up);
     shipper.drain(LONG).await.unwrap();
-    writer.finished(&row(long)).unwrap();
+    writer.finished(&row(long).as_ref()).unwrap();
     shipper.drain(LONG).await.unwrap();
     assert_eq!((record.rows(), spool.counts().shipped), (601, 601));
     assert!(record.state.lock().carried.is_empty());

@@ -41,7 +41,7 @@ pub use self::questions::{
     AttemptRecord, AuditRecord, GrantRecord, JobRecord, KeyRecord, LogRecord, NoticeRecord,
     OrganizationRecord, PeopleRecord, ProjectRecord, Record, SessionRecord, UsageRecord,
 };
-pub use self::rows::{RowSource, Rows};
+pub use self::rows::{Numbers, RowSource, Rows};
 pub use self::snapshot::{seen_key, seen_organization, seen_project};
 use crate::domain::cost::Cost;
 use crate::domain::id::{KeyId, OrgId};

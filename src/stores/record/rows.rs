@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::RecordError;
 use crate::domain::id::RequestId;
-use crate::domain::row::{Row, RowRef, Shape, Variables};
+use crate::domain::row::{Owner, Row, RowRef, Shape, Variables};
 
 /// Where rows stand.
 pub trait RowSource: Send + Sync {
@@ -21,17 +21,28 @@ pub trait RowSource: Send + Sync {
     /// Whose row it is that stands at `at`, which is less than [`count`](Self::count).
     fn id(&self, at: usize) -> Option<RequestId>;
 
-    /// What the row at `at` has alone, and the number of its shape where that has one: rows of a source that say the same number
-    /// are of one shape. `None` where it cannot be read.
-    fn variables(&self, at: usize) -> Option<(Variables<'_>, Option<u32>)>;
+    /// What the row at `at` has alone, and the numbers of what it has in common with others. `None` where it cannot be read.
+    fn variables(&self, at: usize) -> Option<(Variables<'_>, Numbers)>;
+
+    /// Whose the row at `at` is; `None` where it cannot be read.
+    fn owner(&self, at: usize) -> Option<Owner<&str>>;
 
     /// The shape of the row at `at`; `None` where it cannot be read.
     fn shape(&self, at: usize) -> Option<Shape<&str>>;
 
     /// The row at `at`; `None` where it cannot be read.
     fn row(&self, at: usize) -> Option<RowRef<'_>> {
-        Some(RowRef::of(self.shape(at)?, self.variables(at)?.0))
+        Some(RowRef::of(self.owner(at)?, self.shape(at)?, self.variables(at)?.0))
     }
+}
+
+/// Numbers from one on, of what many rows of a source have in common: those that say the same number have the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of its owner, where that has one.
+    pub owner: Option<u32>,
+    /// Of its shape, where that has one.
+    pub shape: Option<u32>,
 }
 
 /// Rows of a batch, or a part of them.
@@ -70,12 +81,20 @@ impl Rows {
         self.place(at).and_then(|at| self.source.row(at)).ok_or_else(unreadable)
     }
 
-    /// What the row at `at` has alone, and the number of its shape where that has one.
+    /// What the row at `at` has alone, and the numbers of what it has in common with others.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn variables(&self, at: usize) -> Result<(Variables<'_>, Option<u32>), RecordError> {
+    pub fn variables(&self, at: usize) -> Result<(Variables<'_>, Numbers), RecordError> {
         self.place(at).and_then(|at| self.source.variables(at)).ok_or_else(unreadable)
+    }
+
+    /// Whose the row at `at` is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn owner(&self, at: usize) -> Result<Owner<&str>, RecordError> {
+        self.place(at).and_then(|at| self.source.owner(at)).ok_or_else(unreadable)
     }
 
     /// The shape of the row at `at`.
@@ -149,8 +168,12 @@ impl RowSource for Vec<Row<'static>> {
         self.get(at).map(|row| row.id)
     }
 
-    fn variables(&self, at: usize) -> Option<(Variables<'_>, Option<u32>)> {
-        self.get(at).map(|row| (row.variables(), None))
+    fn variables(&self, at: usize) -> Option<(Variables<'_>, Numbers)> {
+        self.get(at).map(|row| (row.variables(), Numbers::default()))
+    }
+
+    fn owner(&self, at: usize) -> Option<Owner<&str>> {
+        self.get(at).map(Row::owner)
     }
 
     fn shape(&self, at: usize) -> Option<Shape<&str>> {

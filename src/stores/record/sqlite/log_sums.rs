@@ -1,7 +1,7 @@
 //! Sums of the log, gathered per batch and written in few statements.
 //!
-//! A row is counted once, in the five minutes of its shape; what its key, its organization, everything and their days get
-//! is added up from those when the batch is done.
+//! A row is counted once, in the five minutes of its owner; what its organization, everything and their days get is
+//! added up from those when the batch is done.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
 use super::columns::{int, micros, opt_micros};
-use super::log_rows::{Fresh, Named};
-use super::names::{EVERYTHING, Name, Scopes};
+use super::log_rows::{Named, NamedOwner};
+use super::names::{EVERYTHING, Scopes};
 use crate::domain::cost::Cost;
 use crate::domain::id::KeyId;
 use crate::domain::time::Timestamp;
@@ -36,7 +36,7 @@ pub(super) struct Sum<'a> {
 /// What one batch adds.
 #[derive(Default)]
 pub(super) struct Sums<'a> {
-    /// Of each shape and five minutes, in the order in which they were met.
+    /// Of each owner and five minutes, in the order in which they were met.
     gathered: Vec<Gathered<'a>>,
 }
 
@@ -48,86 +48,77 @@ struct KeyUsage<'a> {
     last_admitted: Option<Timestamp>,
 }
 
-/// Domains looked through for one that is counted: most rows have that of one of the few before them.
+/// Parts looked through for one that is counted: most rows have those of the few before them.
 const NEAR: usize = 8;
-/// Domains of one sum from which on equal ones are added together, at the latest when they are twice as many as are left.
+/// Parts of one sum from which on equal ones are added together, at the latest when they are twice as many as are left.
 const PARTS: usize = 64;
 
-/// Rows of one shape in five minutes.
+/// Rows of one owner in five minutes.
 struct Gathered<'a> {
     scopes: Scopes,
     cell: u64,
     /// Whose they are. Nobody pays for a caller that stayed unknown, so no key is counted for it.
     of: Option<(KeyId, &'a str)>,
-    tier: Option<Name<'a>>,
-    /// Their status and code, where they are none of success.
-    failure: Option<(u16, Option<Name<'a>>)>,
     totals: Totals,
     last_admitted: Option<Timestamp>,
     /// In no order, and equal ones apart.
-    domains: Parts<'a>,
+    parts: Parts<'a>,
     /// How many were left when equal ones were last added together.
     apart: usize,
 }
 
 impl<'a> Gathered<'a> {
-    fn of(shape: &Named<'a>, cell: u64) -> Self {
+    fn of(owner: &NamedOwner<'a>, cell: u64) -> Self {
         Self {
-            scopes: shape.scopes,
+            scopes: owner.scopes,
             cell,
-            of: shape.shape.key.zip(shape.shape.organization),
-            tier: shape.tier(),
-            failure: (!shape.is_success()).then(|| (shape.shape.status, shape.code())),
+            of: owner.owner.key.zip(owner.owner.organization),
             totals: Totals::default(),
             last_admitted: None,
-            domains: Parts::new(),
+            parts: Parts::new(),
             apart: 0,
         }
     }
 
-    fn add_domain(&mut self, domain: Name<'a>, count: Count) {
-        let part = Part::Domain(Some(domain));
-        let near = self.domains.len().saturating_sub(NEAR);
-        if let Some((_, sum)) = self.domains[near..].iter_mut().find(|(known, _)| *known == part) {
+    fn add(&mut self, part: Part<'a>, count: Count) {
+        let near = self.parts.len().saturating_sub(NEAR);
+        if let Some((_, sum)) = self.parts[near..].iter_mut().find(|(known, _)| *known == part) {
             return sum.add(&count);
         }
-        self.domains.push((part, count));
-        if self.domains.len() >= PARTS.max(2 * self.apart) {
-            parts::coalesce(&mut self.domains);
-            self.apart = self.domains.len();
+        self.parts.push((part, count));
+        if self.parts.len() >= PARTS.max(2 * self.apart) {
+            parts::coalesce(&mut self.parts);
+            self.apart = self.parts.len();
         }
-    }
-
-    /// The parts of a sum that its rows are counted in.
-    fn parts(&self) -> impl Iterator<Item = (Part<'a>, Count)> {
-        let Totals { success, cost, .. } = self.totals;
-        let count = Count { requests: self.totals.requests(), success, cost };
-        let tier = self.tier.map(|tier| Part::Tier(Some(tier)));
-        let failure = self.failure.map(|(status, code)| Part::Failure(status, code));
-        tier.into_iter().chain(failure).map(move |part| (part, count)).chain(self.domains.iter().copied())
     }
 }
 
 impl<'a> Sums<'a> {
     /// Counts a row.
-    pub(super) fn add(&mut self, row: &Fresh<'a>, shape: &mut Named<'a>) {
-        let cell = Width::Cell.cell_of(row.row.at);
-        let at = match shape.counted.filter(|(counted, _)| *counted == cell) {
+    pub(super) fn add(&mut self, row: &mut Named<'_, 'a>) {
+        let Named { row: facts, owner, shape, .. } = row;
+        let cell = Width::Cell.cell_of(facts.at);
+        let at = match owner.counted.filter(|(counted, _)| *counted == cell) {
             Some((_, at)) => at,
             None => {
-                self.gathered.push(Gathered::of(shape, cell));
+                self.gathered.push(Gathered::of(owner, cell));
                 let at = self.gathered.len() - 1;
-                shape.counted = Some((cell, at));
+                owner.counted = Some((cell, at));
                 at
             }
         };
         let Some(sum) = self.gathered.get_mut(at) else { return };
         let (admitted, success) = (shape.shape.admitted, shape.is_success());
-        sum.totals.add(&Totals::with(&row.row, admitted, success));
-        sum.last_admitted = sum.last_admitted.max(admitted.then_some(row.row.at));
-        if let Some(domain) = row.domain {
-            let count = Count { requests: 1, success: u64::from(success), cost: row.row.cost };
-            sum.add_domain(domain, count);
+        sum.totals.add(&Totals::with(facts, admitted, success));
+        sum.last_admitted = sum.last_admitted.max(admitted.then_some(facts.at));
+        let count = Count { requests: 1, success: u64::from(success), cost: facts.cost };
+        let parts = [
+            shape.tier.map(|tier| Part::Tier(Some(tier))),
+            row.domain.map(|domain| Part::Domain(Some(domain))),
+            (!success).then(|| Part::Failure(shape.shape.status, shape.code)),
+        ];
+        for part in parts.into_iter().flatten() {
+            sum.add(part, count);
         }
     }
 
@@ -144,13 +135,13 @@ impl<'a> Sums<'a> {
         keys
     }
 
-    /// What shapes of the same scopes have together, for each five minutes.
+    /// What owners of the same scopes have together, for each five minutes.
     fn cells(&self) -> AHashMap<(Scopes, u64), (Totals, Parts<'a>)> {
         let mut cells = AHashMap::<_, (Totals, Parts<'a>)>::new();
         for gathered in &self.gathered {
             let (totals, parts) = cells.entry((gathered.scopes, gathered.cell)).or_default();
             totals.add(&gathered.totals);
-            parts.extend(gathered.parts());
+            parts.extend_from_slice(&gathered.parts);
         }
         cells
     }

@@ -7,9 +7,9 @@ use rusqlite::Connection;
 
 use super::jobs;
 use super::log_blocks::{Blocks, Entry, OWN_ROWS, WIDE_ROWS};
-use super::log_rows::{Fresh, Shapes, place_of};
+use super::log_rows::{Known, Named, NamedOwner, NamedShape, place_of};
 use super::log_sums::Sums;
-use super::names::{EVERYTHING, Names, Scopes};
+use super::names::{EVERYTHING, Kind, Names, Scopes};
 use super::sheets::{Reader, Writer};
 use crate::domain::id::RequestId;
 use crate::stores::record::{RecordError, Rows};
@@ -52,17 +52,22 @@ pub(super) fn take_rows(
     let mut blocks = Blocks::prepare(db)?;
     place(db, &mut blocks, rows, &mut room.placed)?;
     let mut writer = Writer::begin(db)?;
-    let (mut shapes, mut sums, mut jobs) = (Shapes::default(), Sums::default(), Vec::new());
+    let (mut owners, mut shapes) = (Known::default(), Known::default());
+    let (mut sums, mut jobs) = (Sums::default(), Vec::new());
     room.entries.clear();
     for (place, at) in &room.placed {
-        let (row, number) = rows.variables(*at)?;
-        let shape = shapes.of(rows, *at, number, names, db)?;
-        jobs.extend(jobs::of(&row, &shape.shape));
-        let row = Fresh::new(*place, row, names, db)?;
-        let number = writer.push(&row, shape)?;
-        room.entries.push((shape.scopes, shape.entry(&row, number)));
+        let (row, numbers) = rows.variables(*at)?;
+        let owner = owners
+            .get(numbers.owner, || Ok::<_, RecordError>(NamedOwner::new(rows.owner(*at)?, names, db)?))?;
+        let shape = shapes
+            .get(numbers.shape, || Ok::<_, RecordError>(NamedShape::new(rows.shape(*at)?, names, db)?))?;
+        let domain = names.some(db, Kind::Domain, row.domain)?;
+        let mut row = Named { place: *place, row, domain, owner, shape };
+        jobs.extend(jobs::of(&row.row, &row.owner.owner));
+        let number = writer.push(&mut row)?;
+        room.entries.push((row.owner.scopes, row.entry(number)));
         if counted == Counted::Now {
-            sums.add(&row, shape);
+            sums.add(&mut row);
         }
     }
     writer.finish()?;

@@ -115,6 +115,16 @@ impl Names {
         Ok(Name::Number(number))
     }
 
+    /// The same of a text that may not be there.
+    pub fn some<'a>(
+        &mut self,
+        db: &Connection,
+        kind: Kind,
+        text: Option<&'a str>,
+    ) -> rusqlite::Result<Option<Name<'a>>> {
+        text.map(|text| self.name(db, kind, text)).transpose()
+    }
+
     /// The scopes of what an organization's key asked for.
     pub fn scopes(
         &mut self,

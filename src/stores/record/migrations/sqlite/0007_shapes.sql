@@ -3,35 +3,37 @@
 DROP VIEW request_log;
 DROP VIEW requests;
 
--- JSONB: an array of arrays (sqlite/sheets). NULL in sheets of an earlier version, of up to 256 rows; today's have up to 512.
+-- JSONB: arrays of arrays (sqlite/sheets). NULL in sheets of an earlier version, of up to 256 rows; today's have up to 512.
+ALTER TABLE log_sheets ADD COLUMN owners BLOB;
 ALTER TABLE log_sheets ADD COLUMN shapes BLOB;
 
 -- Rows one by one. Where a column may be a text or a number, the number is that of a name.
 CREATE VIEW requests AS
 SELECT sheet, number, id, at,
-       shape ->> 0 AS scope,                 -- of kind 0
-       (shape ->> 1) & 1 AS admitted,
-       nullif((shape ->> 1) >> 1 & 7, 0) - 1 AS outcome, -- of what was admitted: 0 success, 1 failure, 2 upstream_error, 3 client_aborted, 4 crashed
-       (shape ->> 1) >> 4 & 7 AS cost_source, -- 0 header, 1 json, 2 status, 3 unknown, 4 free
-       (shape ->> 1) >> 8 AS status,
-       coalesce(row ->> 8, shape ->> 9) AS credits,
-       coalesce(row ->> 9, shape ->> 10) AS microcents,
-       row ->> 2 AS first_byte_micros,
-       row ->> 3 AS total_micros,
-       row ->> 4 AS bytes_in,
-       row ->> 5 AS bytes_out,
-       unhex(coalesce(row ->> 10, shape ->> 11)) AS address, -- 4 or 16 bytes
-       shape ->> 2 AS project,
-       shape ->> 3 AS method,
-       shape ->> 4 AS path,
-       shape ->> 5 AS code,                  -- NULL for an upstream's answer
-       shape ->> 6 AS tier,
-       row ->> 6 AS domain,
-       shape ->> 7 AS target,
-       shape ->> 8 AS user_agent
+       owner ->> 0 AS scope,                 -- of kind 0
+       (shape ->> 0) & 1 AS admitted,
+       nullif((shape ->> 0) >> 1 & 7, 0) - 1 AS outcome, -- of what was admitted: 0 success, 1 failure, 2 upstream_error, 3 client_aborted, 4 crashed
+       (shape ->> 0) >> 4 & 7 AS cost_source, -- 0 header, 1 json, 2 status, 3 unknown, 4 free
+       (shape ->> 0) >> 8 AS status,
+       coalesce(row ->> 9, shape ->> 7) AS credits,
+       coalesce(row ->> 10, shape ->> 8) AS microcents,
+       row ->> 3 AS first_byte_micros,
+       row ->> 4 AS total_micros,
+       row ->> 5 AS bytes_in,
+       row ->> 6 AS bytes_out,
+       unhex(coalesce(row ->> 11, owner ->> 2)) AS address, -- 4 or 16 bytes
+       owner ->> 1 AS project,
+       shape ->> 1 AS method,
+       shape ->> 2 AS path,
+       shape ->> 3 AS code,                  -- NULL for an upstream's answer
+       shape ->> 4 AS tier,
+       row ->> 7 AS domain,
+       shape ->> 5 AS target,
+       shape ->> 6 AS user_agent
 FROM (
     SELECT s.first AS sheet, s.first + r.key AS number, substr(s.ids, r.key * 16 + 1, 16) AS id,
-           s.base + (r.value ->> 0) AS at, r.value AS row, s.shapes -> (r.value ->> 1) AS shape
+           s.base + (r.value ->> 0) AS at, r.value AS row,
+           s.owners -> (r.value ->> 1) AS owner, s.shapes -> (r.value ->> 2) AS shape
     FROM log_sheets s, json_each(s.rows) r
     WHERE s.shapes IS NOT NULL
 )

@@ -34,21 +34,34 @@ struct Sheet {
     /// Where in `rows` each of them begins.
     starts: Vec<usize>,
     /// None in a sheet of an earlier version.
-    shapes: Option<Vec<u8>>,
-    /// Where in `shapes` each of them begins.
-    shape_starts: Vec<usize>,
+    common: Option<Common>,
 }
 
 /// What rows of a sheet have in common.
+struct Common {
+    owners: Vec<u8>,
+    /// Where in `owners` each of them begins.
+    owner_starts: Vec<usize>,
+    shapes: Vec<u8>,
+    shape_starts: Vec<usize>,
+}
+
+/// Whose rows are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SheetOwner<'a> {
+    pub scope: u32,
+    pub project: Option<Name<'a>>,
+    pub address: IpAddr,
+}
+
+/// What rows of many owners have in common.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SheetShape<'a> {
-    pub scope: u32,
     /// Whether the limits admitted it, outcome, source of the cost, and status.
     pub facts: i64,
-    /// In the order of [`Kind::ALL`], without a domain.
+    /// In the order of [`Kind::ALL`], without project and domain.
     pub names: [Option<Name<'a>>; Kind::ALL.len()],
     pub cost: Cost,
-    pub address: IpAddr,
 }
 
 /// A row as it stands in its sheet.
@@ -78,10 +91,10 @@ impl<'t> Reader<'t> {
     pub fn new(db: &'t Connection) -> rusqlite::Result<Self> {
         Ok(Self {
             at: db.prepare(
-                "SELECT first, base, ids, rows, shapes FROM log_sheets WHERE first <= ? ORDER BY first DESC LIMIT 1",
+                "SELECT first, base, ids, rows, owners, shapes FROM log_sheets WHERE first <= ? ORDER BY first DESC LIMIT 1",
             )?,
             from: db.prepare(
-                "SELECT first, base, ids, rows, shapes FROM log_sheets WHERE first > ? AND size > 0 ORDER BY first LIMIT 1",
+                "SELECT first, base, ids, rows, owners, shapes FROM log_sheets WHERE first > ? AND size > 0 ORDER BY first LIMIT 1",
             )?,
             sheet: Sheet::default(),
         })
@@ -127,8 +140,15 @@ impl Sheet {
             ids: row.get(2)?,
             rows: row.get(3)?,
             starts: Vec::with_capacity(SHEET_ROWS),
-            shapes: row.get(4)?,
-            shape_starts: Vec::new(),
+            common: match row.get::<_, Option<Vec<u8>>>(5)? {
+                None => None,
+                Some(shapes) => Some(Common {
+                    owners: row.get(4)?,
+                    owner_starts: Vec::new(),
+                    shapes,
+                    shape_starts: Vec::new(),
+                }),
+            },
         };
         sheet.index().ok_or_else(|| unreadable_value("log_sheets.rows"))?;
         Ok(sheet)
@@ -136,8 +156,9 @@ impl Sheet {
 
     fn index(&mut self) -> Option<()> {
         starts(&self.rows, &mut self.starts)?;
-        if let Some(shapes) = &self.shapes {
-            starts(shapes, &mut self.shape_starts)?;
+        if let Some(common) = &mut self.common {
+            starts(&common.owners, &mut common.owner_starts)?;
+            starts(&common.shapes, &mut common.shape_starts)?;
         }
         (self.ids.len() == self.starts.len() * ID_BYTES).then_some(())
     }
@@ -156,41 +177,45 @@ impl Sheet {
         let id = RequestId(Uuid::from_bytes(*id));
         let mut row = Elements::at(self.rows.get(*self.starts.get(position)?..)?).array()?;
         let at = Timestamp::from_micros(self.base.checked_add(row.int()?)?.try_into().ok()?);
-        let Some(shapes) = &self.shapes else {
+        let Some(common) = &self.common else {
             return earlier::row(self.first + position as i64, id, at, row);
         };
-        let start = *self.shape_starts.get(usize::try_from(row.int()?).ok()?)?;
-        let mut shape = shape(&mut Elements::at(shapes.get(start..)?).array()?)?;
+        let owner = SheetOwner::read(&mut element(&common.owners, &common.owner_starts, row.int()?)?)?;
+        let mut shape = SheetShape::read(&mut element(&common.shapes, &common.shape_starts, row.int()?)?)?;
         let mut count = || row.int().map(|number| number.max(0) as u64);
         let (first_byte_micros, total_micros) = (count()?, count()?);
         let (bytes_in, bytes_out) = (count()?, count()?);
         let mut optional = || if row.is_empty() { Some(Value::Null) } else { row.value() };
+        shape.names[Kind::Project as usize] = owner.project;
         shape.names[Kind::Domain as usize] = name(optional()?)?;
         let further = number(optional()?)?.unwrap_or(0);
-        if let (Some(credits), Some(microcents)) = (number(optional()?)?, number(optional()?)?) {
-            shape.cost = Cost { credits: credits.max(0) as u64, microcents: microcents.max(0) as u64 };
-        }
-        match optional()? {
-            Value::Null => {}
-            Value::Text(address) => shape.address = address_of(address)?,
+        let cost = match (number(optional()?)?, number(optional()?)?) {
+            (Some(credits), Some(microcents)) => {
+                Cost { credits: credits.max(0) as u64, microcents: microcents.max(0) as u64 }
+            }
+            _ => shape.cost,
+        };
+        let address = match optional()? {
+            Value::Null => owner.address,
+            Value::Text(address) => address_of(address)?,
             Value::Int(_) | Value::Array(_) => return None,
-        }
+        };
         Some(Stored {
             number: self.first + position as i64,
             place: place_of(id).checked_add(further)?,
             id,
             at,
-            scope: shape.scope,
+            scope: owner.scope,
             admitted: shape.facts & ADMITTED != 0,
             outcome: outcome_in(shape.facts)?,
-            cost: shape.cost,
+            cost,
             cost_source: source_in(shape.facts)?,
             status: (shape.facts >> STATUS_SHIFT).try_into().ok()?,
             first_byte_micros,
             total_micros,
             bytes_in,
             bytes_out,
-            address: shape.address,
+            address,
             names: shape.names,
         })
     }
@@ -206,31 +231,30 @@ fn starts(array: &[u8], to: &mut Vec<usize>) -> Option<()> {
     Some(())
 }
 
-/// The shapes of a sheet, each with the bytes of what it is without cost and address.
-pub(super) fn shapes_in(array: &[u8]) -> Option<Vec<(&[u8], SheetShape<'_>)>> {
-    let mut shapes = Vec::new();
-    let mut elements = jsonb::array(array)?;
-    while !elements.is_empty() {
-        let whole = elements.array()?;
-        let mut behind = whole;
-        (0..2 + SHAPE_NAMES.len()).try_for_each(|_| behind.value().map(drop))?;
-        let bytes = whole.bytes();
-        let text = bytes.get(..bytes.len() - behind.bytes().len())?;
-        shapes.push((text, shape(&mut { whole })?));
-    }
-    Some(shapes)
+/// The element with a number.
+fn element<'a>(array: &'a [u8], starts: &[usize], number: i64) -> Option<Elements<'a>> {
+    let start = *starts.get(usize::try_from(number).ok()?)?;
+    Elements::at(array.get(start..)?).array()
 }
 
-fn shape<'a>(elements: &mut Elements<'a>) -> Option<SheetShape<'a>> {
-    let (scope, facts) = (elements.int()?.try_into().ok()?, elements.int()?);
-    let mut names = [None; Kind::ALL.len()];
-    for kind in SHAPE_NAMES {
-        names[kind as usize] = name(elements.value()?)?;
+impl<'a> SheetOwner<'a> {
+    pub fn read(elements: &mut Elements<'a>) -> Option<Self> {
+        let (scope, project) = (elements.int()?.try_into().ok()?, name(elements.value()?)?);
+        let Value::Text(address) = elements.value()? else { return None };
+        Some(Self { scope, project, address: address_of(address)? })
     }
-    let mut count = || elements.int().map(|number| number.max(0) as u64);
-    let cost = Cost { credits: count()?, microcents: count()? };
-    let Value::Text(address) = elements.value()? else { return None };
-    Some(SheetShape { scope, facts, names, cost, address: address_of(address)? })
+}
+
+impl<'a> SheetShape<'a> {
+    pub fn read(elements: &mut Elements<'a>) -> Option<Self> {
+        let facts = elements.int()?;
+        let mut names = [None; Kind::ALL.len()];
+        for kind in SHAPE_NAMES {
+            names[kind as usize] = name(elements.value()?)?;
+        }
+        let mut count = || elements.int().map(|number| number.max(0) as u64);
+        Some(Self { facts, names, cost: Cost { credits: count()?, microcents: count()? } })
+    }
 }
 
 pub(super) fn name(value: Value<'_>) -> Option<Option<Name<'_>>> {

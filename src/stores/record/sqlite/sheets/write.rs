@@ -7,12 +7,12 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
 use super::super::columns::{int, micros, unreadable_value};
-use super::super::log_rows::{Fresh, Named, place_of};
-use super::super::names::{Kind, Name};
-use super::read::{SheetShape, next_number, shapes_in};
-use super::{ADMITTED, ID_BYTES, OUTCOME_SHIFT, SHAPE_NAMES, SHEET_ROWS, SOURCE_SHIFT, STATUS_SHIFT, jsonb};
+use super::super::log_rows::{Named, NamedOwner, NamedShape, place_of};
+use super::super::names::Name;
+use super::jsonb::{self, Elements};
+use super::read::{SheetOwner, SheetShape, next_number};
+use super::{ADMITTED, ID_BYTES, OUTCOME_SHIFT, SHAPE_NAMES, SHEET_ROWS, SOURCE_SHIFT, STATUS_SHIFT};
 use crate::domain::cost::Cost;
-use crate::domain::row::Shape;
 
 /// Appends rows to the last sheet, and to new ones behind it.
 pub(in super::super) struct Writer<'t> {
@@ -35,18 +35,24 @@ struct Sheet {
     ids: Vec<u8>,
     /// Its rows, without the header of the array that they are.
     rows: Vec<u8>,
-    /// The same of its shapes.
-    shapes: Vec<u8>,
-    /// Shapes by what they are in JSONB, without cost and address.
-    known: AHashMap<Box<[u8]>, u32>,
-    /// Cost and address that shapes have.
-    usual: Vec<(Cost, IpAddr)>,
+    owners: Commons<IpAddr>,
+    shapes: Commons<Cost>,
 }
 
-/// A shape as sheets have it.
+/// What rows of a sheet have in common, each with what is usual among its rows.
+#[derive(Debug)]
+struct Commons<U> {
+    /// All of them, without the header of the array that they are.
+    text: Vec<u8>,
+    /// Which there are, by what they are in JSONB without what is usual.
+    known: AHashMap<Box<[u8]>, u32>,
+    usual: Vec<U>,
+}
+
+/// An owner or a shape as sheets have it.
 #[derive(Debug, Default)]
 pub(in super::super) struct Sheeted {
-    /// What it is in JSONB, without cost and address; empty as long as no sheet has it.
+    /// What it is in JSONB, without what is usual; empty as long as no sheet has it.
     text: Vec<u8>,
     /// The sheet that had it last, and its number there.
     last: Option<(i64, u32)>,
@@ -55,19 +61,20 @@ pub(in super::super) struct Sheeted {
 impl<'t> Writer<'t> {
     /// Goes on behind the last row.
     pub fn begin(db: &'t Connection) -> rusqlite::Result<Self> {
-        let last = "SELECT first, size, base, since, until, newest, ids, rows, shapes FROM log_sheets
+        let last = "SELECT first, size, base, since, until, newest, ids, rows, owners, shapes FROM log_sheets
                     ORDER BY first DESC LIMIT 1";
         let sheet = db.query_row(last, [], Sheet::read).optional()?;
         let put = db.prepare(
-            "INSERT OR REPLACE INTO log_sheets (first, size, base, since, until, newest, ids, rows, shapes)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO log_sheets
+                 (first, size, base, since, until, newest, ids, rows, owners, shapes)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
         let sheet = sheet.unwrap_or(Sheet { first: 1, ..Sheet::default() });
         Ok(Self { put, sheet, changed: false, scratch: Vec::new() })
     }
 
     /// Appends a row; its number.
-    pub fn push(&mut self, row: &Fresh<'_>, shape: &mut Named<'_>) -> rusqlite::Result<i64> {
+    pub fn push(&mut self, row: &mut Named<'_, '_>) -> rusqlite::Result<i64> {
         if self.sheet.size >= SHEET_ROWS {
             self.put()?;
             self.sheet.clear_for(self.sheet.first + self.sheet.size as i64);
@@ -80,12 +87,8 @@ impl<'t> Writer<'t> {
         (sheet.since, sheet.until) = (sheet.since.min(at), sheet.until.max(at));
         sheet.newest = sheet.newest.max(row.place);
         sheet.ids.extend_from_slice(row.row.id.0.as_bytes());
-        let shape = match shape.sheeted.last {
-            Some((first, number)) if first == sheet.first => number,
-            _ => sheet.add_shape(shape, row, &mut self.scratch),
-        };
         self.scratch.clear();
-        sheet.encode(row, shape, at, &mut self.scratch);
+        sheet.encode(row, at, &mut self.scratch);
         jsonb::put_array(&mut sheet.rows, &self.scratch);
         let number = sheet.first + sheet.size as i64;
         sheet.size += 1;
@@ -102,15 +105,18 @@ impl<'t> Writer<'t> {
         if !std::mem::take(&mut self.changed) {
             return Ok(());
         }
-        let Sheet { first, size, base, since, until, newest, ids, rows, shapes, .. } = &self.sheet;
+        let Sheet { first, size, base, since, until, newest, ids, rows, owners, shapes } = &self.sheet;
         self.scratch.clear();
-        jsonb::put_array(&mut self.scratch, rows);
-        let behind = self.scratch.len();
-        jsonb::put_array(&mut self.scratch, shapes);
-        let (rows, shapes) = self.scratch.split_at(behind);
+        let mut ends = [0; 3];
+        for (elements, end) in [rows, &owners.text, &shapes.text].into_iter().zip(&mut ends) {
+            jsonb::put_array(&mut self.scratch, elements);
+            *end = self.scratch.len();
+        }
         let blob = |bytes| ToSqlOutput::Borrowed(ValueRef::Blob(bytes));
-        let (ids, rows, shapes) = (blob(ids), blob(rows), blob(shapes));
-        self.put.execute((first, *size as i64, base, since, until, newest, ids, rows, shapes))?;
+        let array = |from: usize, to: usize| blob(self.scratch.get(from..to).unwrap_or_default());
+        let [rows, owners, shapes] = [array(0, ends[0]), array(ends[0], ends[1]), array(ends[1], ends[2])];
+        let size = *size as i64;
+        self.put.execute((first, size, base, since, until, newest, blob(ids), rows, owners, shapes))?;
         Ok(())
     }
 }
@@ -120,10 +126,16 @@ impl Sheet {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let (first, size) = (row.get(0)?, row.get::<_, u32>(1)?);
         let unreadable = || unreadable_value("log_sheets.rows");
-        let Some(shapes) = row.get_ref(8)?.as_blob_or_null()? else {
-            return Ok(Self { first: first + i64::from(size), ..Self::default() });
+        let elements = |column: usize| {
+            let array = row.get_ref(column)?.as_blob()?;
+            jsonb::array(array).ok_or_else(unreadable)
         };
-        let mut sheet = Self {
+        if row.get_ref(9)?.as_blob_or_null()?.is_none() {
+            return Ok(Self { first: first + i64::from(size), ..Self::default() });
+        }
+        let usual_address = |owner: &mut Elements<'_>| SheetOwner::read(owner).map(|owner| owner.address);
+        let usual_cost = |shape: &mut Elements<'_>| SheetShape::read(shape).map(|shape| shape.cost);
+        Ok(Self {
             first,
             size: size as usize,
             base: row.get(2)?,
@@ -131,16 +143,10 @@ impl Sheet {
             until: row.get(4)?,
             newest: row.get(5)?,
             ids: row.get(6)?,
-            rows: jsonb::array(row.get_ref(7)?.as_blob()?).ok_or_else(unreadable)?.bytes().to_vec(),
-            shapes: jsonb::array(shapes).ok_or_else(unreadable)?.bytes().to_vec(),
-            ..Self::default()
-        };
-        for (text, shape) in shapes_in(shapes).ok_or_else(unreadable)? {
-            let SheetShape { cost, address, .. } = shape;
-            sheet.known.insert(text.into(), sheet.usual.len() as u32);
-            sheet.usual.push((cost, address));
-        }
-        Ok(sheet)
+            rows: elements(7)?.bytes().to_vec(),
+            owners: Commons::read(elements(8)?, 2, usual_address).ok_or_else(unreadable)?,
+            shapes: Commons::read(elements(9)?, 1 + SHAPE_NAMES.len(), usual_cost).ok_or_else(unreadable)?,
+        })
     }
 
     fn clear_for(&mut self, first: i64) {
@@ -149,47 +155,30 @@ impl Sheet {
         self.ids.clear();
         self.ids.reserve(SHEET_ROWS * ID_BYTES);
         self.rows.clear();
+        self.owners.clear();
         self.shapes.clear();
-        self.known.clear();
-        self.usual.clear();
-    }
-
-    /// The number of a shape in this sheet, given to it now where it has none.
-    fn add_shape(&mut self, shape: &mut Named<'_>, row: &Fresh<'_>, scratch: &mut Vec<u8>) -> u32 {
-        if shape.sheeted.text.is_empty() {
-            put_shape(&mut shape.sheeted.text, shape.scopes.own, &shape.shape, &shape.names);
-        }
-        let text = &shape.sheeted.text;
-        let number = match self.known.get(text.as_slice()) {
-            Some(number) => *number,
-            None => {
-                let number = self.usual.len() as u32;
-                scratch.clear();
-                scratch.extend_from_slice(text);
-                put_cost(scratch, row.row.cost);
-                put_address(scratch, row.row.address);
-                jsonb::put_array(&mut self.shapes, scratch);
-                self.known.insert(text.as_slice().into(), number);
-                self.usual.push((row.row.cost, row.row.address));
-                number
-            }
-        };
-        shape.sheeted.last = Some((self.first, number));
-        number
     }
 
     /// The elements of a row.
-    fn encode(&self, row: &Fresh<'_>, shape: u32, at: i64, out: &mut Vec<u8>) {
+    fn encode(&mut self, row: &mut Named<'_, '_>, at: i64, out: &mut Vec<u8>) {
         let facts = &row.row;
+        let owner = match row.owner.sheeted.last {
+            Some((first, number)) if first == self.first => number,
+            _ => self.number_of_owner(row.owner, facts.address),
+        };
+        let shape = match row.shape.sheeted.last {
+            Some((first, number)) if first == self.first => number,
+            _ => self.number_of_shape(row.shape, facts.cost),
+        };
         jsonb::put_int(out, at.saturating_sub(self.base));
+        jsonb::put_int(out, i64::from(owner));
         jsonb::put_int(out, i64::from(shape));
         for number in [facts.first_byte_micros, facts.total_micros, facts.bytes_in, facts.bytes_out] {
             jsonb::put_int(out, int(number));
         }
         let further = row.place - place_of(facts.id);
-        let usual = self.usual.get(shape as usize);
-        let own_cost = usual.is_none_or(|(cost, _)| *cost != facts.cost);
-        let own_address = usual.is_none_or(|(_, address)| *address != facts.address);
+        let own_cost = self.shapes.usual.get(shape as usize) != Some(&facts.cost);
+        let own_address = self.owners.usual.get(owner as usize) != Some(&facts.address);
         let needed = [row.domain.is_some(), further != 0, own_cost, own_address];
         let needed = needed.iter().rposition(|needed| *needed).map_or(0, |last| last + 1);
         if needed > 0 {
@@ -208,6 +197,75 @@ impl Sheet {
             put_address(out, facts.address);
         }
     }
+
+    fn number_of_owner(&mut self, owner: &mut NamedOwner<'_>, usual: IpAddr) -> u32 {
+        if owner.sheeted.text.is_empty() {
+            put_owner(&mut owner.sheeted.text, owner.scopes.own, owner.project);
+        }
+        let number = self.owners.number(&owner.sheeted.text, usual, put_address);
+        owner.sheeted.last = Some((self.first, number));
+        number
+    }
+
+    fn number_of_shape(&mut self, shape: &mut NamedShape<'_>, usual: Cost) -> u32 {
+        if shape.sheeted.text.is_empty() {
+            let mut text = std::mem::take(&mut shape.sheeted.text);
+            put_shape(&mut text, shape);
+            shape.sheeted.text = text;
+        }
+        let number = self.shapes.number(&shape.sheeted.text, usual, put_cost);
+        shape.sheeted.last = Some((self.first, number));
+        number
+    }
+}
+
+impl<U> Default for Commons<U> {
+    fn default() -> Self {
+        Self { text: Vec::new(), known: AHashMap::new(), usual: Vec::new() }
+    }
+}
+
+impl<U> Commons<U> {
+    /// Those of an array, of whose elements so many stand before what is usual, which `usual` reads.
+    fn read<'a>(
+        mut elements: Elements<'a>,
+        before: usize,
+        usual: impl Fn(&mut Elements<'a>) -> Option<U>,
+    ) -> Option<Self> {
+        let mut commons = Self { text: elements.bytes().to_vec(), ..Self::default() };
+        while !elements.is_empty() {
+            let whole = elements.array()?;
+            let mut behind = whole;
+            (0..before).try_for_each(|_| behind.value().map(drop))?;
+            let text = whole.bytes().get(..whole.bytes().len() - behind.bytes().len())?;
+            commons.known.insert(text.into(), commons.usual.len() as u32);
+            commons.usual.push(usual(&mut { whole })?);
+        }
+        Some(commons)
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.known.clear();
+        self.usual.clear();
+    }
+
+    /// The number of what has this text, given to it now where it has none.
+    fn number(&mut self, text: &[u8], usual: U, put: fn(&mut Vec<u8>, U)) -> u32
+    where
+        U: Copy,
+    {
+        if let Some(number) = self.known.get(text) {
+            return *number;
+        }
+        let number = self.usual.len() as u32;
+        let mut element = text.to_vec();
+        put(&mut element, usual);
+        jsonb::put_array(&mut self.text, &element);
+        self.known.insert(text.into(), number);
+        self.usual.push(usual);
+        number
+    }
 }
 
 /// Puts a sheet without rows behind the last one, from the number `from` on or a later one: numbers go on there, also where
@@ -216,21 +274,22 @@ pub(in super::super) fn go_on_from(db: &Connection, from: i64) -> rusqlite::Resu
     let mut nothing = Vec::new();
     jsonb::put_array(&mut nothing, &[]);
     db.execute(
-        "INSERT OR REPLACE INTO log_sheets (first, size, base, since, until, newest, ids, rows, shapes)
-         VALUES (?1, 0, 0, 0, 0, 0, x'', ?2, ?2)",
+        "INSERT OR REPLACE INTO log_sheets (first, size, base, since, until, newest, ids, rows, owners, shapes)
+         VALUES (?1, 0, 0, 0, 0, 0, x'', ?2, ?2, ?2)",
         (from.max(next_number(db)?), nothing),
     )?;
     Ok(())
 }
 
-/// The elements of a shape, without cost and address.
-fn put_shape(
-    out: &mut Vec<u8>,
-    scope: u32,
-    shape: &Shape<&str>,
-    names: &[Option<Name<'_>>; Kind::ALL.len()],
-) {
+/// The elements of an owner, without an address.
+fn put_owner(out: &mut Vec<u8>, scope: u32, project: Option<Name<'_>>) {
     jsonb::put_int(out, i64::from(scope));
+    put_name(out, project);
+}
+
+/// The elements of a shape, without a cost.
+fn put_shape(out: &mut Vec<u8>, named: &NamedShape<'_>) {
+    let shape = &named.shape;
     jsonb::put_int(
         out,
         if shape.admitted { ADMITTED } else { 0 }
@@ -238,8 +297,8 @@ fn put_shape(
             | (shape.cost_source as i64) << SOURCE_SHIFT
             | i64::from(shape.status) << STATUS_SHIFT,
     );
-    for kind in SHAPE_NAMES {
-        put_name(out, names[kind as usize]);
+    for name in [named.method, named.path, named.code, named.tier, named.target, named.user_agent] {
+        put_name(out, name);
     }
 }
 

@@ -118,6 +118,7 @@ impl Trial {
         let bounds = self.bounds(number, estimate);
         let clock = Timestamp::from_micros(self.clock);
         let standing = self.account.standing(&claim, clock);
+        self.spend_is_told(&standing, number);
         let before = self.account.clone();
         match self.account.claim(&claim, clock) {
             Ok((claimed, after)) => {
@@ -210,6 +211,24 @@ impl Trial {
         };
         let (least, most) = (within(window.span()), within(window.span() + window.cell()));
         (limit, cap.is_some_and(|cap| least >= cap), cap.is_some_and(|cap| most >= cap))
+    }
+
+    /// Both caps of a spend limit, and what the log leaves of them.
+    fn spend_is_told(&self, standing: &Standing, number: u8) {
+        let left = |limit: Option<SpendLimit>, whose: &dyn Fn(&&Past) -> bool| {
+            let Some(limit) = limit.filter(|limit| limit.enabled) else { return [None; 2] };
+            let (first, next) = limit.period.bounds(self.now);
+            let since = |past: &&Past| past.claimed.at >= first;
+            let of_period: Vec<&Past> = self.log.iter().filter(whose).filter(since).collect();
+            let microcents = of_period.iter().map(|past| past.microcents).sum();
+            let gauge = |(cap, used): (Option<u64>, u64)| {
+                Some(Gauge { cap: cap?, remaining: cap?.saturating_sub(used), resets_at: Some(next) })
+            };
+            [(limit.requests, of_period.len() as u64), (limit.microcents, microcents)].map(gauge)
+        };
+        let of_key = self.limits.key.filter(|_| number > 0);
+        assert_eq!(standing.key_spend, left(of_key, &|past| past.claimed.key == key(number)));
+        assert_eq!(standing.org_spend, left(self.limits.org, &|_| true));
     }
 
     fn calendar(
@@ -408,7 +427,8 @@ fn a_budget_admits_what_fits_beside_all_that_is_reserved() {
         (10, 9, 1, true),
         (10, 9, 2, false),
         (10, 10, 1, false),
-        (u64::MAX, u64::MAX - 1, u64::MAX, true),
+        (u64::MAX, u64::MAX - 1, u64::MAX, false),
+        (u64::MAX, u64::MAX - 1, 1, true),
         (u64::MAX - 1, 1, u64::MAX, false),
     ] {
         for limits in [Limits { key: budget(cap), ..OPEN }, Limits { org: budget(cap), ..OPEN }] {

@@ -106,6 +106,11 @@ impl Pool {
         cell_of(self.at)
     }
 
+    /// What the calendar counts for allowances that are not spent.
+    pub fn reserved(&self) -> u64 {
+        self.money.try_into().unwrap_or(0)
+    }
+
     /// When a request that is admitted at the local instant `now` was admitted, on the store's clock: in the cell in
     /// which it is counted.
     fn instant(&self, now: Local) -> Timestamp {

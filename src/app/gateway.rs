@@ -152,6 +152,7 @@ impl Gateway {
         let (stop, stopping) = watch::channel(false);
 
         upkeep::start(background.handle(), &shared, grants, &stopping);
+        upkeep::watch_others(background.handle(), &shared, &status, &record, &stopping);
         let counters = Arc::clone(&shared.gate.counters);
         let arrears = Arrears { stores, spool, counters, config: Arc::clone(&config), metrics };
         let delivery =

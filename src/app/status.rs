@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
 
+use super::beside::Beside;
 use super::grants::Grants;
 
 /// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
@@ -26,12 +27,14 @@ pub struct GatewayStatus {
     /// The gateway answers `/health` by this, so this must not keep the gateway.
     shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
+    /// Other gateways, where they make limits larger than they are.
+    pub beside: Beside,
 }
 
 impl GatewayStatus {
     /// Of a gateway that learns of keys from `grants`.
-    pub const fn new(grants: Grants) -> Self {
-        Self { grants, shared: OnceLock::new(), draining: AtomicBool::new(false) }
+    pub fn new(grants: Grants) -> Self {
+        Self { grants, shared: OnceLock::new(), draining: AtomicBool::new(false), beside: Beside::default() }
     }
 
     /// From now on it is the status of this gateway.
@@ -98,6 +101,10 @@ impl Status for GatewayStatus {
                     .set(target.is_healthy().into());
             }
         }
+    }
+
+    fn warnings(&self) -> Vec<(&'static str, String)> {
+        self.beside.warning().map(|warning| ("counters", warning)).into_iter().collect()
     }
 
     fn unready(&self) -> Vec<(&'static str, String)> {

@@ -14,6 +14,12 @@ pub struct Session {
     pub secret: Option<Masked>,
     /// How long a login lasts.
     pub ttl: Duration,
+    /// Passwords compared at one time.
+    pub hashes_max: usize,
+    /// Passwords that wait for that; more are refused.
+    pub hashes_waiting_max: usize,
+    /// Accounts, and as many addresses, whose failed logins are remembered.
+    pub failing_max: usize,
     /// Who else says who somebody is.
     pub outside: Option<Issuer>,
 }

@@ -39,6 +39,8 @@ pub struct Data {
     pub own_requests_max: usize,
     /// The body of such a request, in bytes.
     pub own_body_max: usize,
+    /// How long the answer to such a request may take.
+    pub own_timeout: Duration,
 }
 
 /// Certificate chain and private key, as PEM files.

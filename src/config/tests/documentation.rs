@@ -106,6 +106,7 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         listen = "127.0.0.1:1"
         threads = 77
         own_requests_max = 7
+        own_timeout = "7s"
         [control]
         listen = "127.0.0.1:2"
         connections_max = 1
@@ -113,6 +114,9 @@ fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
         body_max = "2MiB"
         timeout = "2s"
         [session]
+        hashes_max = 7
+        hashes_waiting_max = 7
+        failing_max = 7
         jwks_url = "https://id.example/jwks"
         issuer = "https://id.example"
         audience = "tollgate"

@@ -38,6 +38,63 @@ pub type Row<'a> = RowOf<Cow<'a, str>>;
 /// A finished request that is read where it stands.
 pub type RowRef<'a> = RowOf<&'a str>;
 
+/// What a request has in common with many others: thousands a second differ in their [`Variables`] only. So it is said once
+/// where they stand together, and a number is said for it from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape<T> {
+    /// [`RowOf::organization`].
+    pub organization: Option<T>,
+    /// [`RowOf::project`].
+    pub project: Option<T>,
+    /// [`RowOf::key`].
+    pub key: Option<KeyId>,
+    /// [`RowOf::admitted`].
+    pub admitted: bool,
+    /// [`RowOf::method`].
+    pub method: T,
+    /// [`RowOf::path`].
+    pub path: T,
+    /// [`RowOf::status`].
+    pub status: u16,
+    /// [`RowOf::code`].
+    pub code: T,
+    /// [`RowOf::outcome`].
+    pub outcome: Option<Outcome>,
+    /// [`RowOf::cost_source`].
+    pub cost_source: CostSource,
+    /// [`RowOf::tier`].
+    pub tier: Option<T>,
+    /// [`RowOf::target`].
+    pub target: Option<T>,
+    /// [`RowOf::user_agent`].
+    pub user_agent: Option<T>,
+}
+
+/// What differs from request to request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Variables<'a> {
+    /// [`RowOf::id`].
+    pub id: RequestId,
+    /// [`RowOf::at`].
+    pub at: Timestamp,
+    /// [`RowOf::first_byte_micros`].
+    pub first_byte_micros: u64,
+    /// [`RowOf::total_micros`].
+    pub total_micros: u64,
+    /// [`RowOf::address`].
+    pub address: IpAddr,
+    /// [`RowOf::cost`].
+    pub cost: Cost,
+    /// [`RowOf::domain`].
+    pub domain: Option<&'a str>,
+    /// [`RowOf::bytes_in`].
+    pub bytes_in: u64,
+    /// [`RowOf::bytes_out`].
+    pub bytes_out: u64,
+    /// [`RowOf::job`].
+    pub job: Option<&'a str>,
+}
+
 /// A finished request, with its texts as `T`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowOf<T> {
@@ -93,16 +150,83 @@ pub struct RowOf<T> {
 impl<T: Deref<Target = str>> RowOf<T> {
     /// The same row, to be read where it stands.
     pub fn as_ref(&self) -> RowRef<'_> {
-        self.map(|text| &**text)
+        RowRef::of(self.shape(), self.variables())
+    }
+
+    /// What it has in common with others.
+    #[inline]
+    pub fn shape(&self) -> Shape<&str> {
+        Shape {
+            organization: self.organization.as_deref(),
+            project: self.project.as_deref(),
+            key: self.key,
+            admitted: self.admitted,
+            method: &self.method,
+            path: &self.path,
+            status: self.status,
+            code: &self.code,
+            outcome: self.outcome,
+            cost_source: self.cost_source,
+            tier: self.tier.as_deref(),
+            target: self.target.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+        }
+    }
+
+    /// What it has alone.
+    #[inline]
+    pub fn variables(&self) -> Variables<'_> {
+        Variables {
+            id: self.id,
+            at: self.at,
+            first_byte_micros: self.first_byte_micros,
+            total_micros: self.total_micros,
+            address: self.address,
+            cost: self.cost,
+            domain: self.domain.as_deref(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            job: self.job.as_deref(),
+        }
     }
 }
 
-impl<T> RowOf<T> {
-    /// The same row with its texts as something else.
-    pub fn map<'r, U>(&'r self, text: impl Fn(&'r T) -> U) -> RowOf<U> {
-        RowOf {
-            id: self.id,
-            at: self.at,
+impl<'a> RowRef<'a> {
+    /// The row of a shape that has these variables.
+    pub const fn of(shape: Shape<&'a str>, variables: Variables<'a>) -> Self {
+        Self {
+            id: variables.id,
+            at: variables.at,
+            organization: shape.organization,
+            project: shape.project,
+            key: shape.key,
+            admitted: shape.admitted,
+            method: shape.method,
+            path: shape.path,
+            status: shape.status,
+            code: shape.code,
+            outcome: shape.outcome,
+            first_byte_micros: variables.first_byte_micros,
+            total_micros: variables.total_micros,
+            address: variables.address,
+            cost: variables.cost,
+            cost_source: shape.cost_source,
+            tier: shape.tier,
+            domain: variables.domain,
+            bytes_in: variables.bytes_in,
+            bytes_out: variables.bytes_out,
+            target: shape.target,
+            user_agent: shape.user_agent,
+            job: variables.job,
+        }
+    }
+}
+
+impl<T> Shape<T> {
+    /// The same shape with its texts as something else.
+    #[inline]
+    pub fn map<'s, U>(&'s self, text: impl Fn(&'s T) -> U) -> Shape<U> {
+        Shape {
             organization: self.organization.as_ref().map(&text),
             project: self.project.as_ref().map(&text),
             key: self.key,
@@ -112,18 +236,10 @@ impl<T> RowOf<T> {
             status: self.status,
             code: text(&self.code),
             outcome: self.outcome,
-            first_byte_micros: self.first_byte_micros,
-            total_micros: self.total_micros,
-            address: self.address,
-            cost: self.cost,
             cost_source: self.cost_source,
             tier: self.tier.as_ref().map(&text),
-            domain: self.domain.as_ref().map(&text),
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
             target: self.target.as_ref().map(&text),
             user_agent: self.user_agent.as_ref().map(&text),
-            job: self.job.as_ref().map(&text),
         }
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::codec::{self, Entry, Owners};
-use super::frame::{self, Step};
+use super::codec::{self, Dictionary, Entry};
+use super::frame::{self, Checksum, Step};
 use crate::domain::id::RequestId;
-use crate::domain::row::{Admission, RowRef};
+use crate::domain::row::{Admission, Shape, Variables};
 use crate::stores::record::RowSource;
 
 /// Bytes read at a time: what a reader of the spool needs of memory.
@@ -52,8 +52,8 @@ pub(super) struct Piece {
     room: Room,
     /// Where in the segment the piece begins.
     offset: u64,
-    /// Those that rows of it name by number, and more.
-    pub owners: Arc<Owners>,
+    /// What its rows name by number, and more.
+    pub dictionary: Arc<Dictionary>,
 }
 
 /// Why a batch ends where it does.
@@ -70,20 +70,26 @@ pub(super) enum Stop {
 }
 
 impl Batch {
-    /// Reads what is in `room`, which stands at `offset` of a segment that has this seed and has given numbers to `owners`
-    /// before, until there are `most` rows.
-    pub fn read(room: Room, seed: u32, offset: u64, most: usize, owners: Arc<Owners>) -> Self {
+    /// Reads what is in `room`, which stands at `offset` of a segment with these checksums that has given the numbers of
+    /// `dictionary` before, until there are `most` rows.
+    pub fn read(
+        room: Room,
+        checksum: Checksum,
+        offset: u64,
+        most: usize,
+        dictionary: Arc<Dictionary>,
+    ) -> Self {
         let mut batch = Self {
-            rows: Piece { room, offset, owners },
+            rows: Piece { room, offset, dictionary },
             opened: Vec::new(),
             ended: Vec::new(),
             next: offset,
             stop: Stop::Full,
         };
-        batch.stop = batch.fill(seed, most);
-        let Piece { room, owners, .. } = &mut batch.rows;
+        batch.stop = batch.fill(checksum, most);
+        let Piece { room, dictionary, .. } = &mut batch.rows;
         for (_, payload) in room.open.drain() {
-            match codec::admission(payload_in(&room.bytes, &payload), owners) {
+            match codec::admission(payload_in(&room.bytes, &payload), dictionary) {
                 Some(admission) => batch.opened.push(admission),
                 None => {
                     batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
@@ -94,13 +100,13 @@ impl Batch {
     }
 
     /// Finds entries; why it ended.
-    fn fill(&mut self, seed: u32, most: usize) -> Stop {
-        let Piece { room: Room { bytes, rows, open }, owners, .. } = &mut self.rows;
+    fn fill(&mut self, checksum: Checksum, most: usize) -> Stop {
+        let Piece { room: Room { bytes, rows, open }, dictionary, .. } = &mut self.rows;
         rows.clear();
         open.clear();
         let mut at = 0;
         while rows.len() < most {
-            let (entry, frame) = match frame::step(seed, bytes.get(at..).unwrap_or_default()) {
+            let (entry, frame) = match frame::step(checksum, bytes.get(at..).unwrap_or_default()) {
                 Step::Entry(entry, frame) => (entry, frame),
                 Step::Damaged(reason) => return Stop::Damaged(reason),
                 Step::End | Step::Closed => return Stop::End,
@@ -109,9 +115,9 @@ impl Batch {
             let from = at + frame::HEAD_BYTES;
             let place = |payload: &[u8]| from as u32..(from + payload.len()) as u32;
             match entry {
-                Entry::Owner(payload) => {
-                    if Arc::make_mut(owners).define(payload).is_none() {
-                        return Stop::Damaged("an owner is not the next of its segment");
+                Entry::Defined(payload) => {
+                    if Arc::make_mut(dictionary).define(payload).is_none() {
+                        return Stop::Damaged("an owner or a shape is not the next of its segment");
                     }
                 }
                 Entry::Admitted(id, payload) => drop(open.insert(id, place(payload))),
@@ -154,8 +160,12 @@ impl RowSource for Piece {
         codec::id(payload_in(&self.room.bytes, self.room.rows.get(at)?))
     }
 
-    fn row(&self, at: usize) -> Option<RowRef<'_>> {
-        codec::row(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.owners)
+    fn variables(&self, at: usize) -> Option<(Variables<'_>, Option<u32>)> {
+        codec::variables(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
+    }
+
+    fn shape(&self, at: usize) -> Option<Shape<&str>> {
+        codec::shape(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
     }
 }
 

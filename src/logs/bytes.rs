@@ -23,22 +23,34 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 /// What is left to read of a payload.
 pub(super) struct Bytes<'a> {
     pub left: &'a [u8],
-    /// Whether it has the form of the first version.
-    pub is_first: bool,
 }
 
 impl<'a> Bytes<'a> {
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.left.split_first_chunk()?;
         self.left = rest;
         Some(*array)
     }
 
+    #[inline]
     pub fn byte(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    #[inline]
     pub fn varint(&mut self) -> Option<u64> {
+        // Most are small.
+        match self.left {
+            [byte @ 0..0x80, rest @ ..] => {
+                self.left = rest;
+                Some(u64::from(*byte))
+            }
+            _ => self.large(),
+        }
+    }
+
+    fn large(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -55,11 +67,12 @@ impl<'a> Bytes<'a> {
     }
 
     pub fn text(&mut self) -> Option<&'a str> {
-        let length = if self.is_first {
-            usize::from(u16::from_le_bytes(self.array()?))
-        } else {
-            usize::try_from(self.varint()?).ok()?
-        };
+        let length = self.varint()?;
+        self.text_of(length.try_into().ok()?)
+    }
+
+    /// The next `length` bytes as text.
+    pub fn text_of(&mut self, length: usize) -> Option<&'a str> {
         let (text, rest) = self.left.split_at_checked(length)?;
         self.left = rest;
         std::str::from_utf8(text).ok()

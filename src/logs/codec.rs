@@ -1,39 +1,39 @@
-//! What a frame of the spool holds: one [`Admission`], one [`Row`], or an [`Owner`] that these name, in few bytes.
+//! What a frame of the spool holds: one [`Admission`], one [`Row`](crate::domain::row::Row), or what these name by a number, in
+//! few bytes.
 //!
-//! A payload is a kind and the fields in the order of the type: numbers as LEB128 or fixed little-endian, an instant as
-//! its distance from that in the id, texts behind their length, options as bits of one flag field. Texts are cut to
-//! their bound as they are written, so a payload never exceeds [`ADMISSION_BYTES_MAX`] or [`ROW_BYTES_MAX`].
+//! A payload is a kind and fields in a fixed order: numbers as LEB128 or fixed little-endian, an instant as its distance from
+//! that in the id, texts behind their length, options as bits of one flag field. Texts are cut to their bound as they are
+//! written, so a payload never exceeds [`ADMISSION_BYTES_MAX`] or [`ROW_BYTES_MAX`].
 //!
-//! **Owners.** Most of a row's bytes would say whose it is, as thousands before it did: key, organization, project. So a
-//! segment gives them a number where it meets them first, and every later payload of it says the number. A segment
+//! **A dictionary.** Most of a row's bytes would say what thousands before it said: whose it is, and its [`Shape`]. So a segment
+//! gives these a number where it meets them first, and every later payload of it says the number (`dictionary.rs`). A segment
 //! still needs no other one to be read.
 //!
-//! **Versions.** Segments that an earlier version of this program left have payloads of its form, which are still read:
-//! kinds of their own, every owner written out, instants and lengths of fixed size.
+//! **Versions.** Segments that an earlier version of this program left have payloads of its form, which are still read
+//! (`earlier.rs`): kinds of their own, with every row written out.
 //!
 //! **Invariant:** reading never panics, whatever the bytes; and borrows its texts from them.
+
+mod dictionary;
+mod earlier;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+pub(super) use self::dictionary::{Dictionary, OWNERS_MAX, SHAPES_MAX, put_owner, put_shape};
+use self::dictionary::{OWNER_FIELDS_BYTES_MAX, put_owner_fields, put_shape_fields};
 use super::bytes::{Bytes, VARINT_BYTES_MAX, put_text, put_varint};
-use crate::domain::cost::{Cost, CostSource, Outcome};
-use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
-use crate::domain::row::{Admission, Row, RowRef, TEXT_BYTES_MAX};
+use crate::domain::cost::Cost;
+use crate::domain::id::{RequestId, SLUG_BYTES_MAX};
+use crate::domain::row::{Admission, Shape, TEXT_BYTES_MAX, Variables};
 use crate::domain::time::Timestamp;
-
-/// Kinds of the first version; the version itself follows.
-const FIRST_ADMISSION: u8 = 1;
-const FIRST_ROW: u8 = 2;
-const FIRST_VERSION: u8 = 1;
 
 const OWNER: u8 = 16;
 const ADMISSION: u8 = 17;
-const ROW: u8 = 18;
+const SHAPE: u8 = 19;
+const ROW: u8 = 20;
 
-/// Owners with a number in one segment; those beyond are written out in every payload.
-pub(super) const OWNERS_MAX: usize = 4_096;
-/// In the place of a number: the owner is written out.
+/// In the place of a number: what it would name is written out.
 const WRITTEN_OUT: u64 = 0;
 
 /// Longest method and code that are kept, in bytes.
@@ -41,117 +41,99 @@ const WORD_BYTES_MAX: usize = 64;
 /// Kind, id, and how far its instant is from that in the id.
 const HEAD_BYTES_MAX: usize = 1 + 16 + VARINT_BYTES_MAX;
 const COST_BYTES_MAX: usize = 2 * VARINT_BYTES_MAX;
-/// Key, organization, project.
-const OWNER_FIELDS_BYTES_MAX: usize = 16 + 2 * (1 + SLUG_BYTES_MAX);
-
-/// Longest payload that gives an owner its number: kind, number, flags, fields.
-pub(super) const OWNER_BYTES_MAX: usize = 1 + 2 + 2 + OWNER_FIELDS_BYTES_MAX;
-
-/// Longest payload of an admission: head, flags, owner written out, estimate.
-pub(super) const ADMISSION_BYTES_MAX: usize =
-    HEAD_BYTES_MAX + 2 + 1 + OWNER_FIELDS_BYTES_MAX + COST_BYTES_MAX;
-
-/// Longest payload of a row: head, flags, owner written out, method, code, path, status, outcome, source, times and
-/// sizes, address, cost, and five more texts.
-pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES_MAX
-    + 2
+/// Flags, owner, method, code, path, status, outcome, source, and three more texts.
+const SHAPE_FIELDS_BYTES_MAX: usize = 2
     + 1
     + OWNER_FIELDS_BYTES_MAX
     + 2 * (1 + WORD_BYTES_MAX)
     + (2 + TEXT_BYTES_MAX)
     + 2
     + 2
-    + 4 * VARINT_BYTES_MAX
-    + 16
-    + COST_BYTES_MAX
-    + 5 * (2 + TEXT_BYTES_MAX);
-/// As is reckoned above, the lengths of these take one byte.
-const _: () = assert!(SLUG_BYTES_MAX < 0x80 && WORD_BYTES_MAX < 0x80 && OWNERS_MAX < 1 << 14);
+    + 3 * (2 + TEXT_BYTES_MAX);
+
+/// Longest payload that gives an owner its number: kind, number, flags, fields.
+pub(super) const OWNER_BYTES_MAX: usize = 1 + 2 + 2 + OWNER_FIELDS_BYTES_MAX;
+
+/// Bytes of texts in the longest shape that gets a number. Longer ones are those of somebody who makes them up.
+pub(super) const SHAPE_TEXT_BYTES_MAX: usize = 512;
+
+/// Longest payload that gives a shape its number: as for a row, but for kind and number, and all texts but the project's and the
+/// organization's at this bound together.
+pub(super) const SHAPE_BYTES_MAX: usize =
+    1 + 2 + SHAPE_FIELDS_BYTES_MAX - 2 * WORD_BYTES_MAX - 4 * TEXT_BYTES_MAX + SHAPE_TEXT_BYTES_MAX;
+
+/// Longest payload of an admission: head, flags, owner written out, estimate.
+pub(super) const ADMISSION_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + 2 + 1 + OWNER_FIELDS_BYTES_MAX + COST_BYTES_MAX;
+
+/// What a row has alone: times and sizes, address, cost, and two texts.
+const VARIABLES_BYTES_MAX: usize = 4 * VARINT_BYTES_MAX + 16 + COST_BYTES_MAX + 2 * (2 + TEXT_BYTES_MAX);
+
+/// Longest payload of a row with the number of its shape.
+pub(super) const NUMBERED_ROW_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + 2 + VARIABLES_BYTES_MAX;
+
+/// Longest payload of a row: head, flags, a shape that is written out, variables.
+pub(super) const ROW_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + 1 + SHAPE_FIELDS_BYTES_MAX + VARIABLES_BYTES_MAX;
+/// As is reckoned above, lengths of these take one byte, and numbers at most two.
+const _: () = assert!(SLUG_BYTES_MAX < 0x80 && WORD_BYTES_MAX < 0x80);
+const _: () = assert!(OWNERS_MAX < 1 << 14 && SHAPES_MAX < 1 << 14);
 
 /// Longest payload there is: a row of the first version, with fixed lengths, may be some bytes longer.
 pub(super) const PAYLOAD_BYTES_MAX: usize = ROW_BYTES_MAX + 8;
 
-const HAS_KEY: u16 = 1;
-const HAS_ORGANIZATION: u16 = 1 << 1;
-const HAS_PROJECT: u16 = 1 << 2;
-const IS_ADMITTED: u16 = 1 << 3;
-const HAS_OUTCOME: u16 = 1 << 4;
-const IS_IPV6: u16 = 1 << 5;
-const HAS_TIER: u16 = 1 << 6;
-const HAS_DOMAIN: u16 = 1 << 7;
-const HAS_TARGET: u16 = 1 << 8;
-const HAS_USER_AGENT: u16 = 1 << 9;
-const HAS_JOB: u16 = 1 << 10;
-const OWNER_FLAGS: u16 = HAS_KEY | HAS_ORGANIZATION | HAS_PROJECT;
-const ROW_FLAGS: u16 = (1 << 11) - 1;
-
-/// Whose a request is: what payloads say by a number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Owner<T> {
-    key: Option<KeyId>,
-    organization: Option<T>,
-    project: Option<T>,
-}
-
-/// Owners that a segment has numbers for, up to the place that is read: the first has number one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Owners(Vec<Owner<Box<str>>>);
+const IS_IPV6: u8 = 1;
+const HAS_DOMAIN: u8 = 1 << 1;
+const HAS_JOB: u8 = 1 << 2;
 
 /// What a payload is. Only as much of it is read as tells which admission belongs to which row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    /// An owner has a number from here on; the payload is for [`Owners::define`].
-    Owner(&'a [u8]),
+    /// Something has a number from here on; the payload is for [`Dictionary::define`].
+    Defined(&'a [u8]),
     /// A request was admitted; the payload is for [`admission`] to read.
     Admitted(RequestId, &'a [u8]),
-    /// A request ended; the payload is for [`row`] to read.
+    /// A request ended; the payload is for [`variables`] and [`shape`] to read.
     Finished(RequestId, &'a [u8]),
 }
 
-/// Appends the payload that gives the owner of an admission its number, from 1 to [`OWNERS_MAX`].
-pub(super) fn put_owner(out: &mut Vec<u8>, number: u32, of: &Admission<'_>) {
-    out.push(OWNER);
-    put_varint(out, number.into());
-    out.extend_from_slice(&owner_flags(of.key, &of.organization, &of.project).to_le_bytes());
-    put_owner_fields(out, of.key, &of.organization, &of.project);
+/// How a row says its shape.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Said<'a> {
+    /// By the number that its segment gave it.
+    Number(u32),
+    /// Written out, but for the owner where that has a number.
+    Out(&'a Shape<&'a str>, Option<u32>),
 }
 
 /// Appends the payload of an admission to `out`, with the number of its owner where that has one.
 pub(super) fn put_admission(out: &mut Vec<u8>, admission: &Admission<'_>, owner: Option<u32>) {
-    let Admission { key, organization, project, .. } = admission;
     put_head(out, ADMISSION, admission.id, admission.at);
-    let flags = if owner.is_some() { 0 } else { owner_flags(*key, organization, project) };
+    let (organization, project) = (admission.organization.as_deref(), admission.project.as_deref());
+    let flags = dictionary::owner_flags(owner, admission.key, organization, project);
     out.extend_from_slice(&flags.to_le_bytes());
     put_varint(out, owner.map_or(WRITTEN_OUT, u64::from));
     if owner.is_none() {
-        put_owner_fields(out, *key, organization, project);
+        put_owner_fields(out, admission.key, organization, project);
     }
     put_cost(out, admission.estimate);
 }
 
-/// Appends the payload of a row to `out`, with the number of its owner where that has one.
-pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>, owner: Option<u32>) {
+/// Appends the payload of a row to `out`.
+#[inline]
+pub(super) fn put_row(out: &mut Vec<u8>, row: &Variables<'_>, shape: Said<'_>) {
     put_head(out, ROW, row.id, row.at);
-    let flags = if owner.is_some() { 0 } else { owner_flags(row.key, &row.organization, &row.project) }
-        | flag(IS_ADMITTED, row.admitted)
-        | flag(HAS_OUTCOME, row.outcome.is_some())
-        | flag(IS_IPV6, row.address.is_ipv6())
-        | flag(HAS_TIER, row.tier.is_some())
-        | flag(HAS_DOMAIN, row.domain.is_some())
-        | flag(HAS_TARGET, row.target.is_some())
-        | flag(HAS_USER_AGENT, row.user_agent.is_some())
-        | flag(HAS_JOB, row.job.is_some());
-    out.extend_from_slice(&flags.to_le_bytes());
-    put_varint(out, owner.map_or(WRITTEN_OUT, u64::from));
-    if owner.is_none() {
-        put_owner_fields(out, row.key, &row.organization, &row.project);
-    }
-    put_text(out, &row.method, WORD_BYTES_MAX);
-    put_text(out, &row.path, TEXT_BYTES_MAX);
-    out.extend_from_slice(&row.status.to_le_bytes());
-    put_text(out, &row.code, WORD_BYTES_MAX);
-    if let Some(outcome) = row.outcome {
-        out.push(outcome as u8);
+    let flag = |bit, set| if set { bit } else { 0 };
+    out.push(
+        flag(IS_IPV6, row.address.is_ipv6())
+            | flag(HAS_DOMAIN, row.domain.is_some())
+            | flag(HAS_JOB, row.job.is_some()),
+    );
+    match shape {
+        Said::Number(number) => put_varint(out, number.into()),
+        Said::Out(shape, owner) => {
+            put_varint(out, WRITTEN_OUT);
+            put_shape_fields(out, shape, owner);
+        }
     }
     put_varint(out, row.first_byte_micros);
     put_varint(out, row.total_micros);
@@ -160,10 +142,9 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>, owner: Option<u32>) {
         IpAddr::V6(v6) => out.extend_from_slice(&v6.octets()),
     }
     put_cost(out, row.cost);
-    out.push(row.cost_source as u8);
     put_varint(out, row.bytes_in);
     put_varint(out, row.bytes_out);
-    for text in [&row.tier, &row.domain, &row.target, &row.user_agent, &row.job].into_iter().flatten() {
+    for text in [row.domain, row.job].into_iter().flatten() {
         put_text(out, text, TEXT_BYTES_MAX);
     }
 }
@@ -171,129 +152,88 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row<'_>, owner: Option<u32>) {
 /// What a payload is; `None` where it is of no kind that this program writes or wrote.
 #[inline]
 pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
-    let (kind, mut bytes) = opened(payload)?;
-    match kind {
-        OWNER => Some(Entry::Owner(payload)),
-        ADMISSION => Some(Entry::Admitted(bytes.head()?.0, payload)),
-        _ => Some(Entry::Finished(bytes.head()?.0, payload)),
+    match payload {
+        [OWNER | SHAPE, ..] => Some(Entry::Defined(payload)),
+        [ROW, id @ ..] => Some(Entry::Finished(uuid_in(id)?, payload)),
+        [ADMISSION, id @ ..] => Some(Entry::Admitted(uuid_in(id)?, payload)),
+        _ => earlier::read(payload),
     }
 }
 
-/// Whose payload it is, of an admission or a row.
+/// Whose payload it is, of a row.
 #[inline]
 pub(super) fn id(payload: &[u8]) -> Option<RequestId> {
-    opened(payload).filter(|(kind, _)| *kind != OWNER)?.1.uuid().map(RequestId)
-}
-
-/// Reads the payload of a row; `None` where it is none, or its owner is not among `owners`.
-#[inline]
-pub(super) fn row<'a>(payload: &'a [u8], owners: &'a Owners) -> Option<RowRef<'a>> {
-    let (ROW, mut bytes) = opened(payload)? else { return None };
-    read_row(&mut bytes, owners).filter(|_| bytes.left.is_empty())
-}
-
-/// Reads the payload of an admission; `None` as for [`row`].
-pub(super) fn admission(payload: &[u8], owners: &Owners) -> Option<Admission<'static>> {
-    let (ADMISSION, mut bytes) = opened(payload)? else { return None };
-    let (id, at) = bytes.head()?;
-    let flags = if bytes.is_first { u16::from(bytes.byte()?) } else { u16::from_le_bytes(bytes.array()?) };
-    let Owner { key, organization, project } = bytes.owner(known(flags, OWNER_FLAGS)?, owners)?;
-    let own = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
-    let (organization, project) = (own(organization), own(project));
-    let admission = Admission { id, at, key, organization, project, estimate: bytes.cost()? };
-    bytes.left.is_empty().then_some(admission)
-}
-
-impl Owners {
-    /// Takes the owner in `payload`; `None` where it is none, or its number is not the next.
-    pub fn define(&mut self, payload: &[u8]) -> Option<()> {
-        let mut bytes = Bytes { left: payload, is_first: false };
-        let (OWNER, number) = (bytes.byte()?, bytes.varint()?) else { return None };
-        let flags = known(u16::from_le_bytes(bytes.array()?), OWNER_FLAGS)?;
-        let Owner { key, organization, project } = bytes.owner_fields(flags)?;
-        let next = number == self.0.len() as u64 + 1 && self.0.len() < OWNERS_MAX;
-        (next && bytes.left.is_empty()).then(|| {
-            self.0.push(Owner {
-                key,
-                organization: organization.map(Box::from),
-                project: project.map(Box::from),
-            });
-        })
-    }
-
-    fn get(&self, number: u64) -> Option<Owner<&str>> {
-        let Owner { key, organization, project } =
-            self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
-        Some(Owner { key: *key, organization: organization.as_deref(), project: project.as_deref() })
-    }
-}
-
-/// The kind of a payload, and what follows.
-#[inline]
-fn opened(payload: &[u8]) -> Option<(u8, Bytes<'_>)> {
-    match payload {
-        [FIRST_ADMISSION, FIRST_VERSION, left @ ..] => Some((ADMISSION, Bytes { left, is_first: true })),
-        [FIRST_ROW, FIRST_VERSION, left @ ..] => Some((ROW, Bytes { left, is_first: true })),
-        [kind @ (OWNER | ADMISSION | ROW), left @ ..] => Some((*kind, Bytes { left, is_first: false })),
+    match read(payload)? {
+        Entry::Finished(id, _) => Some(id),
         _ => None,
     }
 }
 
-/// The fields in the order in which [`put_row`] wrote them; a struct literal evaluates them in this order.
+/// What the row in a payload has alone, and the number of its shape; `None` where it is none, or what it names is not in
+/// `dictionary`.
 #[inline]
-fn read_row<'a>(bytes: &mut Bytes<'a>, owners: &'a Owners) -> Option<RowRef<'a>> {
+pub(super) fn variables<'a>(
+    payload: &'a [u8],
+    dictionary: &'a Dictionary,
+) -> Option<(Variables<'a>, Option<u32>)> {
+    let [ROW, left @ ..] = payload else { return Some((earlier::row(payload, dictionary)?.0, None)) };
+    let mut bytes = Bytes { left };
     let (id, at) = bytes.head()?;
-    let flags = known(u16::from_le_bytes(bytes.array()?), ROW_FLAGS)?;
-    let has = |bit| flags & bit != 0;
-    let Owner { key, organization, project } = bytes.owner(flags, owners)?;
-    Some(RowRef {
+    let flags = bytes.byte().filter(|flags| flags & !(IS_IPV6 | HAS_DOMAIN | HAS_JOB) == 0)?;
+    let number = match bytes.varint()? {
+        WRITTEN_OUT => {
+            bytes.shape(dictionary)?;
+            None
+        }
+        number => Some(dictionary.knows_shape(number)?),
+    };
+    let (first_byte_micros, total_micros) = (bytes.varint()?, bytes.varint()?);
+    let address = if flags & IS_IPV6 != 0 {
+        IpAddr::from(bytes.array::<16>()?)
+    } else {
+        IpAddr::from(bytes.array::<4>()?)
+    };
+    let (cost, bytes_in, bytes_out) = (bytes.cost()?, bytes.varint()?, bytes.varint()?);
+    let domain = bytes.optional(flags & HAS_DOMAIN != 0, Bytes::text)?;
+    let job = bytes.optional(flags & HAS_JOB != 0, Bytes::text)?;
+    let row = Variables {
         id,
         at,
-        organization,
-        project,
-        key,
-        admitted: has(IS_ADMITTED),
-        method: bytes.text()?,
-        path: bytes.text()?,
-        status: u16::from_le_bytes(bytes.array()?),
-        code: bytes.text()?,
-        outcome: bytes
-            .optional(has(HAS_OUTCOME), |bytes| Outcome::ALL.get(usize::from(bytes.byte()?)).copied())?,
-        first_byte_micros: bytes.varint()?,
-        total_micros: bytes.varint()?,
-        address: if has(IS_IPV6) {
-            IpAddr::from(bytes.array::<16>()?)
-        } else {
-            IpAddr::from(bytes.array::<4>()?)
-        },
-        cost: bytes.cost()?,
-        cost_source: CostSource::ALL.get(usize::from(bytes.byte()?)).copied()?,
-        bytes_in: bytes.varint()?,
-        bytes_out: bytes.varint()?,
-        tier: bytes.optional(has(HAS_TIER), Bytes::text)?,
-        domain: bytes.optional(has(HAS_DOMAIN), Bytes::text)?,
-        target: bytes.optional(has(HAS_TARGET), Bytes::text)?,
-        user_agent: bytes.optional(has(HAS_USER_AGENT), Bytes::text)?,
-        job: bytes.optional(has(HAS_JOB), Bytes::text)?,
-    })
+        first_byte_micros,
+        total_micros,
+        address,
+        cost,
+        domain,
+        bytes_in,
+        bytes_out,
+        job,
+    };
+    bytes.left.is_empty().then_some((row, number))
 }
 
-fn flag(bit: u16, set: bool) -> u16 {
-    if set { bit } else { 0 }
+/// The shape of the row in a payload; `None` as for [`variables`].
+pub(super) fn shape<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<Shape<&'a str>> {
+    let [ROW, left @ ..] = payload else { return Some(earlier::row(payload, dictionary)?.1) };
+    let mut bytes = Bytes { left };
+    bytes.head()?;
+    bytes.byte()?;
+    match bytes.varint()? {
+        WRITTEN_OUT => bytes.shape(dictionary),
+        number => dictionary.shape(number),
+    }
 }
 
-fn known(flags: u16, mask: u16) -> Option<u16> {
-    (flags & !mask == 0).then_some(flags)
-}
-
-fn owner_flags(
-    key: Option<KeyId>,
-    organization: &Option<Cow<'_, str>>,
-    project: &Option<Cow<'_, str>>,
-) -> u16 {
-    flag(HAS_KEY, key.is_some())
-        | flag(HAS_ORGANIZATION, organization.is_some())
-        | flag(HAS_PROJECT, project.is_some())
+/// Reads the payload of an admission; `None` where it is none, or its owner is not in `dictionary`.
+pub(super) fn admission(payload: &[u8], dictionary: &Dictionary) -> Option<Admission<'static>> {
+    let [ADMISSION, left @ ..] = payload else { return earlier::admission(payload) };
+    let mut bytes = Bytes { left };
+    let (id, at) = bytes.head()?;
+    let flags = u16::from_le_bytes(bytes.array()?);
+    let owner = bytes.owner(flags & dictionary::OWNER_FLAGS == flags, flags, dictionary)?;
+    let own = |text: Option<&str>| text.map(|text| Cow::Owned(text.to_owned()));
+    let (organization, project) = (own(owner.organization), own(owner.project));
+    let admission = Admission { id, at, key: owner.key, organization, project, estimate: bytes.cost()? };
+    bytes.left.is_empty().then_some(admission)
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, id: RequestId, at: Timestamp) {
@@ -308,53 +248,23 @@ fn instant_of(id: RequestId) -> u64 {
     ((id.0.as_u128() >> 80) as u64).wrapping_mul(1_000)
 }
 
-fn put_owner_fields(
-    out: &mut Vec<u8>,
-    key: Option<KeyId>,
-    organization: &Option<Cow<'_, str>>,
-    project: &Option<Cow<'_, str>>,
-) {
-    if let Some(key) = key {
-        out.extend_from_slice(key.0.as_bytes());
-    }
-    for text in [organization, project].into_iter().flatten() {
-        put_text(out, text, SLUG_BYTES_MAX);
-    }
-}
-
 fn put_cost(out: &mut Vec<u8>, cost: Cost) {
     put_varint(out, cost.credits);
     put_varint(out, cost.microcents);
 }
 
-impl<'a> Bytes<'a> {
+#[inline]
+fn uuid_in(bytes: &[u8]) -> Option<RequestId> {
+    Bytes { left: bytes }.uuid().map(RequestId)
+}
+
+impl Bytes<'_> {
+    #[inline]
     fn head(&mut self) -> Option<(RequestId, Timestamp)> {
         let id = RequestId(self.uuid()?);
-        if self.is_first {
-            return Some((id, Timestamp::from_micros(u64::from_le_bytes(self.array()?))));
-        }
         let further = self.varint()?;
         let further = (further >> 1) as i64 ^ -((further & 1) as i64);
         Some((id, Timestamp::from_micros(instant_of(id).wrapping_add_signed(further))))
-    }
-
-    fn owner(&mut self, flags: u16, owners: &'a Owners) -> Option<Owner<&'a str>> {
-        if self.is_first {
-            return self.owner_fields(flags);
-        }
-        match self.varint()? {
-            WRITTEN_OUT => self.owner_fields(flags),
-            // Of one with a number, nothing else is said.
-            number => owners.get(number).filter(|_| flags & OWNER_FLAGS == 0),
-        }
-    }
-
-    fn owner_fields(&mut self, flags: u16) -> Option<Owner<&'a str>> {
-        Some(Owner {
-            key: self.optional(flags & HAS_KEY != 0, |bytes| bytes.uuid().map(KeyId))?,
-            organization: self.optional(flags & HAS_ORGANIZATION != 0, Self::text)?,
-            project: self.optional(flags & HAS_PROJECT != 0, Self::text)?,
-        })
     }
 
     fn cost(&mut self) -> Option<Cost> {

@@ -46,11 +46,11 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
     for path in segments {
         let length = fs::metadata(&path)?.len();
         room = read_piece(path.clone(), 0, length.min(frame::FIRST), room).await?;
-        let Ok(Some(seed)) = frame::seed_in(&room.bytes) else { continue };
-        let (mut at, mut owners) = (frame::FIRST, Arc::default());
+        let Ok(Some(checksum)) = frame::checksum_in(&room.bytes) else { continue };
+        let (mut at, mut dictionary) = (frame::FIRST, Arc::default());
         while at < length {
             room = read_piece(path.clone(), at, length, room).await?;
-            let batch = Batch::read(room, seed, at, spool.shared.batch_rows_max, owners);
+            let batch = Batch::read(room, checksum, at, spool.shared.batch_rows_max, dictionary);
             let rows = &batch.rows;
             for row in (0..rows.count()).filter_map(|at| rows.row(at)).filter(|row| row.admitted) {
                 sums.add(organization(row.organization), row.key, row.at, row.cost, recent);
@@ -61,7 +61,7 @@ pub async fn left(spool: &Spool, recent: Timestamp) -> io::Result<Left> {
                     (it.id, (organization(it.organization.as_deref()), it.key, it.at, it.estimate))
                 }),
             );
-            owners = Arc::clone(&batch.rows.owners);
+            dictionary = Arc::clone(&batch.rows.dictionary);
             room = batch.rows.into_room();
             if !matches!(batch.stop, Stop::Full | Stop::Cut) || batch.next == at {
                 break;

@@ -71,7 +71,7 @@ impl Mapping {
     /// # Panics
     /// Where the frame would leave the mapping, or `at` is not a multiple of 8: a mistake in the caller's
     /// accounting, and better than a write into foreign memory.
-    pub(super) fn publish(&mut self, at: usize, crc: u32, payload: &[u8]) {
+    pub(super) fn publish(&mut self, at: usize, checksum: u32, payload: &[u8]) {
         let end = at + frame::HEAD_BYTES + payload.len();
         assert!(end <= self.raw.len(), "a frame beyond its segment");
         // SAFETY: `at + 8 + payload.len() <= len` was checked, so both copies stay inside the mapping. It is
@@ -79,7 +79,7 @@ impl Mapping {
         unsafe {
             let head = self.raw.as_mut_ptr().add(at);
             std::ptr::copy_nonoverlapping(payload.as_ptr(), head.add(frame::HEAD_BYTES), payload.len());
-            std::ptr::copy_nonoverlapping(crc.to_le_bytes().as_ptr(), head.add(4), 4);
+            std::ptr::copy_nonoverlapping(checksum.to_le_bytes().as_ptr(), head.add(4), 4);
         }
         self.store_length(at + frame::frame_bytes(payload.len()), 0);
         self.store_length(at, payload.len() as u32);

@@ -41,6 +41,7 @@ mod keeper;
 mod left;
 mod line;
 mod mapping;
+mod numbers;
 mod progress;
 mod recovery;
 pub mod retention;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::codec::Owners;
+use super::codec::Dictionary;
 use super::frame::{self, Damage};
 
 /// How far a segment is shipped.
@@ -10,15 +10,15 @@ use super::frame::{self, Damage};
 pub(super) struct Progress {
     pub offset: u64,
     pub rows: u64,
-    /// Who has a number up to there.
-    pub owners: Arc<Owners>,
+    /// What has a number up to there.
+    pub dictionary: Arc<Dictionary>,
     pub damage: Option<Damage>,
 }
 
 impl Default for Progress {
     /// Where a segment begins.
     fn default() -> Self {
-        Self { offset: frame::FIRST, rows: 0, owners: Arc::default(), damage: None }
+        Self { offset: frame::FIRST, rows: 0, dictionary: Arc::default(), damage: None }
     }
 }
 

@@ -123,18 +123,18 @@ impl Work<'_> {
         let shipped = self.cursors.get(&name).copied().unwrap_or(0);
         let damage = |offset, reason| Ok(Some(Damage { segment: name.clone(), offset, reason }));
         let header = self.piece(path, 0, length.min(frame::FIRST)).await?;
-        let seed = match frame::seed_in(&header.bytes) {
-            Ok(Some(seed)) => seed,
+        let checksum = match frame::checksum_in(&header.bytes) {
+            Ok(Some(checksum)) => checksum,
             Ok(None) => return Ok(None),
             Err(reason) => return damage(0, reason),
         };
         self.room = header;
-        let (mut at, mut owners) = (frame::FIRST, Arc::default());
+        let (mut at, mut dictionary) = (frame::FIRST, Arc::default());
         while at < length {
             let room = self.piece(path, at, length).await?;
-            let batch = Batch::read(room, seed, at, self.spool.shared.batch_rows_max, owners);
+            let batch = Batch::read(room, checksum, at, self.spool.shared.batch_rows_max, dictionary);
             let (next, stop) = (batch.next, batch.stop);
-            owners = Arc::clone(&batch.rows.owners);
+            dictionary = Arc::clone(&batch.rows.dictionary);
             self.send(&name, shipped, batch).await?;
             match stop {
                 Stop::End => return Ok(None),

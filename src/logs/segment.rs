@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::frame;
+use super::frame::{self, Checksum};
 use super::mapping::{self, Flusher, Mapping};
 
 /// The ending of a segment's file name: `{boot}-{thread:03}-{seq:06}.spool`. `boot` is a UUID version 7, so no
@@ -33,8 +34,8 @@ pub(super) struct Segment {
     pub path: PathBuf,
     /// Its size on disk.
     pub bytes: u64,
-    /// What its checksums begin with.
-    pub seed: u32,
+    /// How its checksums are made.
+    pub checksum: Checksum,
     /// The end of the last whole frame. Stored with Release after the frame.
     written: AtomicU64,
     /// Rows in it.
@@ -107,14 +108,15 @@ impl Segment {
         mut mapping: Mapping,
         flusher: Flusher,
     ) -> Blank {
-        let seed = crc32fast::hash(name.as_bytes());
-        mapping.begin(frame::header(seed));
+        // No two segments have a name, so the next one's checksums are not taken for this one's.
+        let checksum = Checksum::Xxh3(xxh3_64(name.as_bytes()) as u32);
+        mapping.begin(checksum.header());
         let segment = std::sync::Arc::new(Self {
             place,
             name,
             path,
             bytes,
-            seed,
+            checksum,
             written: AtomicU64::new(frame::FIRST),
             rows: AtomicU64::new(0),
             closed: AtomicBool::new(false),

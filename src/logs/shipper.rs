@@ -259,7 +259,7 @@ impl Shipper {
     /// Ships at most one batch; whether there was one.
     async fn ship_piece(&mut self, segment: &Segment, target: u64) -> Result<bool, ShipError> {
         let progress = self.progress.entry(segment.place).or_default();
-        let (from, owners) = (progress.offset, Arc::clone(&progress.owners));
+        let (from, dictionary) = (progress.offset, Arc::clone(&progress.dictionary));
         if progress.damage.is_some() || from >= target {
             return Ok(false);
         }
@@ -275,7 +275,7 @@ impl Shipper {
             Err(error) => return Err(ShipError::Read(segment.path.display().to_string(), error)),
         };
         let Batch { rows: piece, opened, ended, next, stop } =
-            Batch::read(room, segment.seed, from, most, owners);
+            Batch::read(room, segment.checksum, from, most, dictionary);
         let piece = Arc::new(piece);
         let rows = piece.count() as u64;
         let lost = self.send(segment, &piece, &ended, next).await?;
@@ -287,7 +287,7 @@ impl Shipper {
         if let Some(progress) = self.progress.get_mut(&segment.place) {
             progress.offset = next;
             progress.rows += rows;
-            progress.owners = Arc::clone(&piece.owners);
+            progress.dictionary = Arc::clone(&piece.dictionary);
         }
         self.row_bytes = (next - from).div_ceil(rows.max(1)).min(ROW_BYTES);
         self.room = Arc::into_inner(piece).map(Piece::into_room).unwrap_or_default();

@@ -6,23 +6,21 @@
 //! requests can be turned away. The spares in hand are files with every block handed out: a full disk
 //! cannot take back what was promised.
 //!
-//! **Numbers of owners** hold in one segment. Admissions give them, as these may be turned away where there is no room
-//! for more than themselves; a row whose owner has none yet, as its admission stands in another segment, is written
-//! with its owner.
+//! **Numbers** of owners and shapes hold in one segment (`numbers.rs`). Admissions give them to owners, rows to shapes: what a row
+//! takes together with what gives its shape a number is less than the room that is kept for it.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::codec;
+use super::codec::{self, Said};
 use super::frame::{self, ADMISSION_FRAMES_MAX, ROW_FRAME_MAX};
 use super::keeper::Slot;
+use super::numbers::{Given, IdHasher, Numbers};
 use super::segment::Blank;
 use super::spool::Spool;
-use crate::domain::id::KeyId;
 use crate::domain::row::{Admission, Row};
 
 /// The spool has no room.
@@ -44,18 +42,9 @@ pub struct SpoolWriter {
     rows_per_segment: usize,
     /// Admitted requests whose rows are to come.
     open: HashSet<u128, BuildHasherDefault<IdHasher>>,
-    owners: Owners,
+    /// What has a number in the current segment.
+    numbers: Numbers,
     scratch: Vec<u8>,
-}
-
-/// Owners that have a number in the current segment, by their keys.
-#[derive(Default)]
-struct Owners(HashMap<u128, Owner, BuildHasherDefault<IdHasher>>);
-
-struct Owner {
-    number: u32,
-    organization: Option<Box<str>>,
-    project: Option<Box<str>>,
 }
 
 impl fmt::Debug for SpoolWriter {
@@ -80,7 +69,7 @@ impl SpoolWriter {
             spares: VecDeque::new(),
             rows_per_segment: (limit - frame::FIRST as usize) / ROW_FRAME_MAX,
             open: HashSet::default(),
-            owners: Owners::default(),
+            numbers: Numbers::default(),
             scratch: Vec::with_capacity(codec::ROW_BYTES_MAX),
         }
     }
@@ -122,20 +111,32 @@ impl SpoolWriter {
     /// [`SpoolFull`], for a request that was not admitted here: the row is dropped and counted.
     pub fn finished(&mut self, row: &Row<'_>) -> Result<(), SpoolFull> {
         let promised = self.open.remove(&row.id.0.as_u128());
-        self.scratch.clear();
-        let owner = self.owners.number(row.key, row.organization.as_deref(), row.project.as_deref());
-        codec::put_row(&mut self.scratch, row, owner);
-        if owner.is_some() && self.limit - self.at < frame::frame_bytes(self.scratch.len()) {
-            // In the next segment it has no number.
-            self.scratch.clear();
-            codec::put_row(&mut self.scratch, row, None);
-        }
-        let frame = frame::frame_bytes(self.scratch.len());
-        let fits = promised || self.rows_left_after(frame).is_some_and(|rows| rows >= self.open.len());
-        if !fits || self.current_for(frame).is_err() {
+        let fits =
+            promised || self.rows_left_after(ROW_FRAME_MAX).is_some_and(|rows| rows >= self.open.len());
+        // Whatever it turns out to take, in one segment, as numbers hold there only.
+        if !fits || self.current_for(ROW_FRAME_MAX).is_err() {
             add_one(&self.slot.dropped);
             return Err(SpoolFull);
         }
+        let (shape, variables) = (row.shape(), row.variables());
+        let given = self.numbers.of_shape(&shape);
+        let owner = match given {
+            Given::Before(_) => None,
+            Given::Now(_) | Given::None => {
+                self.numbers.of_owner(shape.key, shape.organization, shape.project)
+            }
+        };
+        if let Given::Now(number) = given {
+            self.scratch.clear();
+            codec::put_shape(&mut self.scratch, number, &shape, owner);
+            self.append()?;
+        }
+        let said = match given {
+            Given::Before(number) | Given::Now(number) => Said::Number(number),
+            Given::None => Said::Out(&shape, owner),
+        };
+        self.scratch.clear();
+        codec::put_row(&mut self.scratch, &variables, said);
         // Counted before it can be seen, so that no more is ever shipped than written.
         add_one(&self.slot.rows);
         self.current.segment.count_row();
@@ -144,14 +145,14 @@ impl SpoolWriter {
 
     /// The number of who is admitted, given to it now where it has none and gets one.
     fn number_for(&mut self, admission: &Admission<'_>) -> Result<Option<u32>, SpoolFull> {
-        let Admission { key, organization, project, .. } = admission;
-        let known = self.owners.number(*key, organization.as_deref(), project.as_deref());
-        let Some(number) = known.or_else(|| self.owners.add(admission)) else { return Ok(None) };
-        if known.is_none() {
-            self.scratch.clear();
-            codec::put_owner(&mut self.scratch, number, admission);
-            self.append()?;
+        let (organization, project) = (admission.organization.as_deref(), admission.project.as_deref());
+        if let Some(number) = self.numbers.of_owner(admission.key, organization, project) {
+            return Ok(Some(number));
         }
+        let Some(number) = self.numbers.add_owner(admission) else { return Ok(None) };
+        self.scratch.clear();
+        codec::put_owner(&mut self.scratch, number, admission);
+        self.append()?;
         Ok(Some(number))
     }
 
@@ -177,7 +178,7 @@ impl SpoolWriter {
             done.mapping.close(self.at);
             done.segment.close();
             self.at = frame::FIRST as usize;
-            self.owners.0.clear();
+            self.numbers.clear();
             self.slot.began_spare();
             self.ask_for_spares();
             self.spool.wake_keeper();
@@ -189,7 +190,7 @@ impl SpoolWriter {
     fn append(&mut self) -> Result<(), SpoolFull> {
         let frame = frame::frame_bytes(self.scratch.len());
         self.current_for(frame)?;
-        let checksum = frame::checksum(self.current.segment.seed, &self.scratch);
+        let checksum = self.current.segment.checksum.of(&self.scratch);
         self.current.mapping.publish(self.at, checksum, &self.scratch);
         self.at += frame;
         self.current.segment.wrote(self.at as u64);
@@ -202,29 +203,6 @@ impl SpoolWriter {
         if self.slot.want(1 + self.open.len().div_ceil(self.rows_per_segment)) {
             self.spool.wake_keeper();
         }
-    }
-}
-
-impl Owners {
-    /// The number of an owner, where it has one.
-    fn number(&self, key: Option<KeyId>, organization: Option<&str>, project: Option<&str>) -> Option<u32> {
-        let owner = self.0.get(&key?.0.as_u128())?;
-        let same = owner.organization.as_deref() == organization && owner.project.as_deref() == project;
-        same.then_some(owner.number)
-    }
-
-    /// Gives the owner of an admission the next number; not where its key has one with another owner, or there are too many.
-    #[cold]
-    fn add(&mut self, of: &Admission<'_>) -> Option<u32> {
-        let key = of.key?.0.as_u128();
-        if self.0.len() >= codec::OWNERS_MAX || self.0.contains_key(&key) {
-            return None;
-        }
-        let number = self.0.len() as u32 + 1;
-        let own = |text: &Option<Cow<'_, str>>| text.as_deref().map(Box::from);
-        let owner = Owner { number, organization: own(&of.organization), project: own(&of.project) };
-        self.0.insert(key, owner);
-        Some(number)
     }
 }
 
@@ -242,25 +220,4 @@ impl Drop for SpoolWriter {
 /// Adds one to a count that only this thread changes: no locked instruction.
 fn add_one(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
-}
-
-/// Spreads ids of requests and keys, which are our own and random in their lower half: no outsider can choose them.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-
-    fn write_u128(&mut self, id: u128) {
-        let mixed = (id as u64 ^ (id >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
 }

@@ -6,6 +6,7 @@ mod full;
 mod kill;
 mod record;
 mod reuse;
+mod shapes;
 mod ship;
 mod torn;
 

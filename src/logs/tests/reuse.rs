@@ -11,16 +11,18 @@ use super::torn::batch_in;
 use super::{SMALL, files, id, row, spool, write_pair};
 use crate::domain::id::RequestId;
 use crate::logs::batch::{Batch, Stop};
+use crate::logs::codec::{self, Said};
 use crate::logs::segment::{Blank, Segment};
-use crate::logs::{Shipper, codec, frame};
+use crate::logs::{Shipper, frame};
 use crate::stores::record::RowSource as _;
 
 /// Writes rows behind `at`; where they end.
 fn write(blank: &mut Blank, mut at: usize, numbers: Range<u128>) -> usize {
     for number in numbers {
         let mut payload = Vec::new();
-        codec::put_row(&mut payload, &row(id(number)), None);
-        blank.mapping.publish(at, frame::checksum(blank.segment.seed, &payload), &payload);
+        let row = row(id(number));
+        codec::put_row(&mut payload, &row.variables(), Said::Out(&row.shape(), None));
+        blank.mapping.publish(at, blank.segment.checksum.of(&payload), &payload);
         at += frame::frame_bytes(payload.len());
     }
     at
@@ -43,7 +45,7 @@ fn wherever_writing_ended_only_rows_of_this_segment_are_read() {
     drop(mapping);
 
     let used = segment.give_up().unwrap();
-    let header = |bytes: &[u8]| frame::seed_in(&bytes[..first]);
+    let header = |bytes: &[u8]| frame::checksum_in(&bytes[..first]);
     assert_eq!(header(&fs::read(&path).unwrap()), Ok(None), "nobody reads it again");
     let mut blank = Segment::reuse(used, "boot", (0, 2), SMALL).unwrap();
     assert!(!path.exists() && blank.segment.path.exists());
@@ -79,7 +81,7 @@ async fn what_is_shipped_makes_room_in_the_same_files() {
     let mut shipper = Shipper::new(spool.clone(), record.clone());
     let mut writer = spool.writer(0).unwrap();
     let (mut names, mut inodes) = (HashSet::new(), HashSet::new());
-    for number in 0..6_000 {
+    for number in 0..12_000 {
         write_pair(&mut writer, number);
         if number % 50 == 0 {
             shipper.drain(Duration::from_secs(10)).await.unwrap();
@@ -94,6 +96,6 @@ async fn what_is_shipped_makes_room_in_the_same_files() {
     assert_eq!(spool.bytes(), files(dir.path()).len() as u64 * SMALL);
     drop(writer);
     shipper.drain(Duration::from_secs(10)).await.unwrap();
-    assert_eq!(record.rows(), 6_000);
+    assert_eq!(record.rows(), 12_000);
     assert_eq!((spool.bytes(), files(dir.path())), (0, Vec::new()));
 }

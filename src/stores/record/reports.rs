@@ -21,7 +21,7 @@ pub use self::filter::{LogFilter, StatusFilter, is_part};
 use super::RecordError;
 use crate::domain::cost::{Cost, Outcome};
 use crate::domain::id::{KeyId, OrgId, RequestId};
-use crate::domain::row::{Row, RowRef};
+use crate::domain::row::{Row, RowRef, Variables};
 use crate::domain::time::Timestamp;
 
 /// The width of the finest sum: spans are widened to whole cells, counted from the Unix epoch.
@@ -97,11 +97,17 @@ pub struct Totals {
 impl Totals {
     /// What one row adds.
     pub(in crate::stores::record) fn of(row: &RowRef<'_>) -> Self {
-        let of_admitted = |micros| if row.admitted { micros } else { 0 };
+        Self::with(&row.variables(), row.admitted, row.outcome == Some(Outcome::Success))
+    }
+
+    /// What a row adds that has these variables.
+    #[inline]
+    pub(in crate::stores::record) fn with(row: &Variables<'_>, admitted: bool, success: bool) -> Self {
+        let of_admitted = |micros| if admitted { micros } else { 0 };
         Self {
-            admitted: u64::from(row.admitted),
-            refused: u64::from(!row.admitted),
-            success: u64::from(row.outcome == Some(Outcome::Success)),
+            admitted: u64::from(admitted),
+            refused: u64::from(!admitted),
+            success: u64::from(success),
             cost: row.cost,
             first_byte_micros: of_admitted(row.first_byte_micros),
             total_micros: of_admitted(row.total_micros),

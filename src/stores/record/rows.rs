@@ -2,7 +2,8 @@
 //!
 //! A batch is thousands of rows. Made into values first, and those into what the record stores, they go through the
 //! processor's cache several times over, and take it from the threads that serve. So a batch is handed on as the bytes that it was
-//! written as, and each row is read when it is stored.
+//! written as, and each row is read when it is stored: what it has alone, and for all rows of a shape together what they have in
+//! common.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use super::RecordError;
 use crate::domain::id::RequestId;
-use crate::domain::row::{Row, RowRef};
+use crate::domain::row::{Row, RowRef, Shape, Variables};
 
 /// Where rows stand.
 pub trait RowSource: Send + Sync {
@@ -20,8 +21,17 @@ pub trait RowSource: Send + Sync {
     /// Whose row it is that stands at `at`, which is less than [`count`](Self::count).
     fn id(&self, at: usize) -> Option<RequestId>;
 
+    /// What the row at `at` has alone, and the number of its shape where that has one: rows of a source that say the same number
+    /// are of one shape. `None` where it cannot be read.
+    fn variables(&self, at: usize) -> Option<(Variables<'_>, Option<u32>)>;
+
+    /// The shape of the row at `at`; `None` where it cannot be read.
+    fn shape(&self, at: usize) -> Option<Shape<&str>>;
+
     /// The row at `at`; `None` where it cannot be read.
-    fn row(&self, at: usize) -> Option<RowRef<'_>>;
+    fn row(&self, at: usize) -> Option<RowRef<'_>> {
+        Some(RowRef::of(self.shape(at)?, self.variables(at)?.0))
+    }
 }
 
 /// Rows of a batch, or a part of them.
@@ -49,7 +59,7 @@ impl Rows {
 
     /// Whose row it is that stands at `at`.
     pub fn id(&self, at: usize) -> Option<RequestId> {
-        self.source.id(self.span.clone().nth(at)?)
+        self.source.id(self.place(at)?)
     }
 
     /// The row at `at`.
@@ -57,10 +67,23 @@ impl Rows {
     /// # Errors
     /// [`RecordError::Refused`] where it cannot be read: it never will be.
     pub fn read(&self, at: usize) -> Result<RowRef<'_>, RecordError> {
-        let row = self.span.clone().nth(at).and_then(|at| self.source.row(at));
-        row.ok_or_else(|| {
-            RecordError::Refused("a row of the spool is not one that this program wrote".into())
-        })
+        self.place(at).and_then(|at| self.source.row(at)).ok_or_else(unreadable)
+    }
+
+    /// What the row at `at` has alone, and the number of its shape where that has one.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn variables(&self, at: usize) -> Result<(Variables<'_>, Option<u32>), RecordError> {
+        self.place(at).and_then(|at| self.source.variables(at)).ok_or_else(unreadable)
+    }
+
+    /// The shape of the row at `at`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn shape(&self, at: usize) -> Result<Shape<&str>, RecordError> {
+        self.place(at).and_then(|at| self.source.shape(at)).ok_or_else(unreadable)
     }
 
     /// Every row, in their order, read one by one.
@@ -82,6 +105,15 @@ impl Rows {
         let half = |span| Self { source: Arc::clone(&self.source), span };
         (half(self.span.start..middle), half(middle..self.span.end))
     }
+
+    /// Where in its source the row at `at` stands.
+    fn place(&self, at: usize) -> Option<usize> {
+        self.span.clone().nth(at)
+    }
+}
+
+fn unreadable() -> RecordError {
+    RecordError::Refused("a row of the spool is not one that this program wrote".into())
 }
 
 impl Default for Rows {
@@ -117,7 +149,11 @@ impl RowSource for Vec<Row<'static>> {
         self.get(at).map(|row| row.id)
     }
 
-    fn row(&self, at: usize) -> Option<RowRef<'_>> {
-        self.get(at).map(Row::as_ref)
+    fn variables(&self, at: usize) -> Option<(Variables<'_>, Option<u32>)> {
+        self.get(at).map(|row| (row.variables(), None))
+    }
+
+    fn shape(&self, at: usize) -> Option<Shape<&str>> {
+        self.get(at).map(Row::shape)
     }
 }

@@ -8,15 +8,15 @@ use rusqlite::Connection;
 use super::SqliteRecord;
 use super::columns::{Columns, micros};
 use crate::domain::id::ProjectId;
-use crate::domain::row::RowRef;
+use crate::domain::row::{Shape, Variables};
 use crate::stores::record::{JobRecord, RecordError};
 
 /// A job, its project, and when it was made.
 pub(super) type Job = (String, String, i64);
 
 /// What a row remembers.
-pub(super) fn of(row: &RowRef<'_>) -> Option<Job> {
-    Some((row.job?.to_owned(), row.project?.to_owned(), micros(row.at)))
+pub(super) fn of(row: &Variables<'_>, shape: &Shape<&str>) -> Option<Job> {
+    Some((row.job?.to_owned(), shape.project?.to_owned(), micros(row.at)))
 }
 
 /// Remembers jobs; one that is known stays with the project that has it.

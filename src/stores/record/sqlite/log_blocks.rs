@@ -1,7 +1,7 @@
 //! Which rows a scope has: the index behind pages, in blocks instead of one entry per row.
 //!
 //! An index on (scope, place) would cost each row a place of its own in three trees: one for its key, one for its
-//! organization, one for everything. A block holds up to [`WIDE_ROWS`] of them in 9 bytes each, is written once
+//! organization, one for everything. A block holds up to [`WIDE_ROWS`] of them in some 5 bytes each, is written once
 //! per batch, and carries what pages are filtered by, so that neither a filter nor a count reads rows; and the number
 //! of each row, by which it is found.
 //!
@@ -44,7 +44,7 @@ pub(super) enum Label {
 }
 
 impl Label {
-    const fn number(self) -> u64 {
+    pub(super) const fn number(self) -> u64 {
         match self {
             Self::None => 0,
             Self::InRow => 1,
@@ -61,40 +61,62 @@ impl Label {
     }
 }
 
+/// What a block begins with. One of the first form has a zero there, as its first entry is where it begins; and every entry tells
+/// all it is.
+const FORM: u8 = 2;
+
+impl Entry {
+    /// Whether pages tell it from the one before it by its place only.
+    fn is_like(&self, before: &Self) -> bool {
+        (self.status, self.success, self.tier, self.domain)
+            == (before.status, before.success, before.tier, before.domain)
+    }
+}
+
 /// Entries of one block, in the order of their places.
 fn encode(entries: &[Entry], first: i64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * 11);
-    let (mut before, mut number) = (first, 0);
+    let mut out = Vec::with_capacity(1 + entries.len() * 11);
+    out.push(FORM);
+    let mut before: Option<&Entry> = None;
     for entry in entries {
-        packed::put(&mut out, entry.place.abs_diff(before));
-        // Mostly the next, sometimes one before.
+        let (place, number) = before.map_or((first, 0), |before| (before.place, before.number));
+        packed::put(&mut out, entry.place.abs_diff(place));
+        // Mostly the next, sometimes one before; and mostly like the one before it.
         let further = entry.number.wrapping_sub(number);
-        packed::put(&mut out, (further << 1 ^ further >> 63) as u64);
-        packed::put(&mut out, u64::from(entry.status) << 1 | u64::from(entry.success));
-        packed::put(&mut out, entry.tier.number());
-        packed::put(&mut out, entry.domain.number());
-        (before, number) = (entry.place, entry.number);
+        let differs = !before.is_some_and(|before| entry.is_like(before));
+        packed::put(&mut out, ((further << 1 ^ further >> 63) as u64) << 1 | u64::from(differs));
+        if differs {
+            packed::put(&mut out, u64::from(entry.status) << 1 | u64::from(entry.success));
+            packed::put(&mut out, entry.tier.number());
+            packed::put(&mut out, entry.domain.number());
+        }
+        before = Some(entry);
     }
     out
 }
 
 /// Appends the entries of a block that begins at `first`; `None` where the bytes are not those of a block.
 pub(super) fn decode(bytes: &[u8], first: i64, to: &mut Vec<Entry>) -> Option<()> {
-    let mut bytes = Bytes(bytes);
-    let (mut place, mut number) = (first, 0_i64);
+    let (mut bytes, is_first_form) = match bytes {
+        [FORM, left @ ..] => (Bytes(left), false),
+        all => (Bytes(all), true),
+    };
+    let nothing =
+        Entry { place: first, number: 0, status: 0, success: false, tier: Label::None, domain: Label::None };
+    let mut entry = nothing;
     while !bytes.is_empty() {
-        place = place.checked_add_unsigned(bytes.number()?)?;
-        let further = bytes.number()?;
-        number = number.wrapping_add((further >> 1) as i64 ^ -((further & 1) as i64));
-        let status = bytes.number()?;
-        to.push(Entry {
-            place,
-            number,
-            status: (status >> 1).try_into().ok()?,
-            success: status & 1 == 1,
-            tier: Label::of(bytes.number()?)?,
-            domain: Label::of(bytes.number()?)?,
-        });
+        entry.place = entry.place.checked_add_unsigned(bytes.number()?)?;
+        let told = bytes.number()?;
+        let (further, differs) = if is_first_form { (told, true) } else { (told >> 1, told & 1 == 1) };
+        entry.number = entry.number.wrapping_add((further >> 1) as i64 ^ -((further & 1) as i64));
+        if differs {
+            let status = bytes.number()?;
+            entry.status = (status >> 1).try_into().ok()?;
+            entry.success = status & 1 == 1;
+            entry.tier = Label::of(bytes.number()?)?;
+            entry.domain = Label::of(bytes.number()?)?;
+        }
+        to.push(entry);
     }
     Some(())
 }

@@ -1,7 +1,7 @@
 //! Sums of the log, gathered per batch and written in few statements.
 //!
-//! A row is counted once, in the five minutes of its key; what its organization, everything and their days get is
-//! added up from those when the batch is done.
+//! A row is counted once, in the five minutes of its shape; what its key, its organization, everything and their days get
+//! is added up from those when the batch is done.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use ahash::AHashMap;
 use rusqlite::{Connection, OptionalExtension as _, Statement};
 
 use super::columns::{int, micros, opt_micros};
-use super::log_rows::Named;
-use super::names::{EVERYTHING, Scopes};
-use crate::domain::cost::{Cost, Outcome};
+use super::log_rows::{Fresh, Named};
+use super::names::{EVERYTHING, Name, Scopes};
+use crate::domain::cost::Cost;
 use crate::domain::id::KeyId;
 use crate::domain::time::Timestamp;
 pub(super) use crate::stores::record::cells::Width;
@@ -36,8 +36,8 @@ pub(super) struct Sum<'a> {
 /// What one batch adds.
 #[derive(Default)]
 pub(super) struct Sums<'a> {
-    /// By the own scope of rows, and their five minutes.
-    cells: AHashMap<(Scopes, u64), Gathered<'a>>,
+    /// Of each shape and five minutes, in the order in which they were met.
+    gathered: Vec<Gathered<'a>>,
 }
 
 #[derive(Default)]
@@ -48,66 +48,111 @@ struct KeyUsage<'a> {
     last_admitted: Option<Timestamp>,
 }
 
-/// Parts looked through for one that is counted: most rows have those of the few before them.
+/// Domains looked through for one that is counted: most rows have that of one of the few before them.
 const NEAR: usize = 8;
-/// Parts of one sum from which on equal ones are added together, at the latest when they are twice as many as are left.
+/// Domains of one sum from which on equal ones are added together, at the latest when they are twice as many as are left.
 const PARTS: usize = 64;
 
-/// Rows of five minutes of one key.
-#[derive(Default)]
+/// Rows of one shape in five minutes.
 struct Gathered<'a> {
+    scopes: Scopes,
+    cell: u64,
     /// Whose they are. Nobody pays for a caller that stayed unknown, so no key is counted for it.
     of: Option<(KeyId, &'a str)>,
+    tier: Option<Name<'a>>,
+    /// Their status and code, where they are none of success.
+    failure: Option<(u16, Option<Name<'a>>)>,
     totals: Totals,
     last_admitted: Option<Timestamp>,
     /// In no order, and equal ones apart.
-    parts: Parts<'a>,
+    domains: Parts<'a>,
     /// How many were left when equal ones were last added together.
     apart: usize,
 }
 
 impl<'a> Gathered<'a> {
-    fn add(&mut self, part: Part<'a>, count: Count) {
-        let near = self.parts.len().saturating_sub(NEAR);
-        if let Some((_, sum)) = self.parts[near..].iter_mut().find(|(known, _)| *known == part) {
+    fn of(shape: &Named<'a>, cell: u64) -> Self {
+        Self {
+            scopes: shape.scopes,
+            cell,
+            of: shape.shape.key.zip(shape.shape.organization),
+            tier: shape.tier(),
+            failure: (!shape.is_success()).then(|| (shape.shape.status, shape.code())),
+            totals: Totals::default(),
+            last_admitted: None,
+            domains: Parts::new(),
+            apart: 0,
+        }
+    }
+
+    fn add_domain(&mut self, domain: Name<'a>, count: Count) {
+        let part = Part::Domain(Some(domain));
+        let near = self.domains.len().saturating_sub(NEAR);
+        if let Some((_, sum)) = self.domains[near..].iter_mut().find(|(known, _)| *known == part) {
             return sum.add(&count);
         }
-        self.parts.push((part, count));
-        if self.parts.len() >= PARTS.max(2 * self.apart) {
-            parts::coalesce(&mut self.parts);
-            self.apart = self.parts.len();
+        self.domains.push((part, count));
+        if self.domains.len() >= PARTS.max(2 * self.apart) {
+            parts::coalesce(&mut self.domains);
+            self.apart = self.domains.len();
         }
+    }
+
+    /// The parts of a sum that its rows are counted in.
+    fn parts(&self) -> impl Iterator<Item = (Part<'a>, Count)> {
+        let Totals { success, cost, .. } = self.totals;
+        let count = Count { requests: self.totals.requests(), success, cost };
+        let tier = self.tier.map(|tier| Part::Tier(Some(tier)));
+        let failure = self.failure.map(|(status, code)| Part::Failure(status, code));
+        tier.into_iter().chain(failure).map(move |part| (part, count)).chain(self.domains.iter().copied())
     }
 }
 
 impl<'a> Sums<'a> {
     /// Counts a row.
-    pub(super) fn add(&mut self, row: &Named<'a>) {
-        let Named { row: facts, .. } = row;
-        let cell = (row.scopes, Width::Cell.cell_of(facts.at));
-        let cell = self
-            .cells
-            .entry(cell)
-            .or_insert_with(|| Gathered { of: facts.key.zip(facts.organization), ..Gathered::default() });
-        cell.totals.add(&Totals::of(facts));
-        cell.last_admitted = cell.last_admitted.max(facts.admitted.then_some(facts.at));
-        let count = Count::of(facts);
-        for part in parts_of(row).into_iter().flatten() {
-            cell.add(part, count);
+    pub(super) fn add(&mut self, row: &Fresh<'a>, shape: &mut Named<'a>) {
+        let cell = Width::Cell.cell_of(row.row.at);
+        let at = match shape.counted.filter(|(counted, _)| *counted == cell) {
+            Some((_, at)) => at,
+            None => {
+                self.gathered.push(Gathered::of(shape, cell));
+                let at = self.gathered.len() - 1;
+                shape.counted = Some((cell, at));
+                at
+            }
+        };
+        let Some(sum) = self.gathered.get_mut(at) else { return };
+        let (admitted, success) = (shape.shape.admitted, shape.is_success());
+        sum.totals.add(&Totals::with(&row.row, admitted, success));
+        sum.last_admitted = sum.last_admitted.max(admitted.then_some(row.row.at));
+        if let Some(domain) = row.domain {
+            let count = Count { requests: 1, success: u64::from(success), cost: row.row.cost };
+            sum.add_domain(domain, count);
         }
     }
 
     /// What every key used.
     fn keys(&self) -> BTreeMap<KeyId, KeyUsage<'a>> {
         let mut keys = BTreeMap::new();
-        for cell in self.cells.values() {
+        for cell in &self.gathered {
             let Some((key, organization)) = cell.of else { continue };
             let usage = keys.entry(key).or_insert(KeyUsage { organization, ..KeyUsage::default() });
             usage.admitted += cell.totals.admitted;
-            usage.rows += cell.totals.admitted + cell.totals.refused;
+            usage.rows += cell.totals.requests();
             usage.last_admitted = usage.last_admitted.max(cell.last_admitted);
         }
         keys
+    }
+
+    /// What shapes of the same scopes have together, for each five minutes.
+    fn cells(&self) -> AHashMap<(Scopes, u64), (Totals, Parts<'a>)> {
+        let mut cells = AHashMap::<_, (Totals, Parts<'a>)>::new();
+        for gathered in &self.gathered {
+            let (totals, parts) = cells.entry((gathered.scopes, gathered.cell)).or_default();
+            totals.add(&gathered.totals);
+            parts.extend(gathered.parts());
+        }
+        cells
     }
 
     /// Adds what was gathered to the tables, each in the order of its keys.
@@ -115,11 +160,11 @@ impl<'a> Sums<'a> {
         write_keys(db, self.keys())?;
         let mut table = Table::prepare(db)?;
         let (mut sums, mut parts) = (Vec::new(), Vec::new());
-        for ((scopes, cell), mut gathered) in self.cells {
-            parts::coalesce(&mut gathered.parts);
+        for ((scopes, cell), (totals, mut of_cell)) in self.cells() {
+            parts::coalesce(&mut of_cell);
             for of in sums_of(scopes, cell).into_iter().flatten() {
-                sums.push((of, gathered.totals));
-                parts.extend(gathered.parts.iter().map(|(part, count)| (of, *part, *count)));
+                sums.push((of, totals));
+                parts.extend(of_cell.iter().map(|(part, count)| (of, *part, *count)));
             }
         }
         sums.sort_unstable_by_key(|(of, _)| *of);
@@ -147,17 +192,6 @@ fn sums_of(scopes: Scopes, cell: u64) -> [Option<Of>; 6] {
     let [organization, organization_day] =
         scopes.organization.map_or([None; 2], |organization| of(organization).map(Some));
     [own, own_day, organization, organization_day, all, all_day]
-}
-
-/// The parts of a sum that one row is counted in.
-pub(super) fn parts_of<'a>(row: &Named<'a>) -> [Option<Part<'a>>; 3] {
-    let facts = &row.row;
-    let failed = facts.outcome != Some(Outcome::Success);
-    [
-        row.tier().map(|tier| Part::Tier(Some(tier))),
-        row.domain().map(|domain| Part::Domain(Some(domain))),
-        failed.then(|| Part::Failure(facts.status, row.code())),
-    ]
 }
 
 /// The table `usage`, for one who writes it.

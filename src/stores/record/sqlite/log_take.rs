@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::jobs;
 use super::log_blocks::{Blocks, Entry, OWN_ROWS, WIDE_ROWS};
-use super::log_rows::{Named, place_of};
+use super::log_rows::{Fresh, Shapes, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Names, Scopes};
 use super::sheets::{Reader, Writer};
@@ -52,16 +52,17 @@ pub(super) fn take_rows(
     let mut blocks = Blocks::prepare(db)?;
     place(db, &mut blocks, rows, &mut room.placed)?;
     let mut writer = Writer::begin(db)?;
-    let (mut sums, mut jobs) = (Sums::default(), Vec::new());
+    let (mut shapes, mut sums, mut jobs) = (Shapes::default(), Sums::default(), Vec::new());
     room.entries.clear();
     for (place, at) in &room.placed {
-        let row = rows.read(*at)?;
-        jobs.extend(jobs::of(&row));
-        let row = Named::new(*place, row, names, db)?;
-        let number = writer.push(&row)?;
-        room.entries.push((row.scopes, row.entry(number)));
+        let (row, number) = rows.variables(*at)?;
+        let shape = shapes.of(rows, *at, number, names, db)?;
+        jobs.extend(jobs::of(&row, &shape.shape));
+        let row = Fresh::new(*place, row, names, db)?;
+        let number = writer.push(&row, shape)?;
+        room.entries.push((shape.scopes, shape.entry(&row, number)));
         if counted == Counted::Now {
-            sums.add(&row);
+            sums.add(&row, shape);
         }
     }
     writer.finish()?;

@@ -5,6 +5,8 @@
 
 const NULL: u8 = 0;
 const INT: u8 = 3;
+/// A text without characters that JSON would escape: what SQLite writes, and this does not.
+const TEXT: u8 = 7;
 /// A text with characters that JSON would escape, and without the escapes.
 const TEXT_RAW: u8 = 10;
 const ARRAY: u8 = 11;
@@ -96,7 +98,7 @@ impl<'a> Elements<'a> {
         Some(match kind {
             NULL if payload.is_empty() => Value::Null,
             INT => Value::Int(number(payload)?),
-            TEXT_RAW => Value::Text(std::str::from_utf8(payload).ok()?),
+            TEXT | TEXT_RAW => Value::Text(std::str::from_utf8(payload).ok()?),
             ARRAY => Value::Array(Elements(payload)),
             _ => return None,
         })

@@ -9,7 +9,10 @@ use super::super::columns::{unreadable, unreadable_value};
 use super::super::log_rows::place_of;
 use super::super::names::{Kind, Name};
 use super::jsonb::{self, Elements, Value};
-use super::{ADMITTED, ID_BYTES, OUTCOME_SHIFT, SHEET_ROWS, SOURCE_SHIFT, STATUS_SHIFT, THREE_BITS};
+use super::{
+    ADMITTED, ID_BYTES, OUTCOME_SHIFT, SHAPE_NAMES, SHEET_ROWS, SOURCE_SHIFT, STATUS_SHIFT, THREE_BITS,
+    earlier,
+};
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
@@ -30,6 +33,22 @@ struct Sheet {
     rows: Vec<u8>,
     /// Where in `rows` each of them begins.
     starts: Vec<usize>,
+    /// None in a sheet of an earlier version.
+    shapes: Option<Vec<u8>>,
+    /// Where in `shapes` each of them begins.
+    shape_starts: Vec<usize>,
+}
+
+/// What rows of a sheet have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SheetShape<'a> {
+    pub scope: u32,
+    /// Whether the limits admitted it, outcome, source of the cost, and status.
+    pub facts: i64,
+    /// In the order of [`Kind::ALL`], without a domain.
+    pub names: [Option<Name<'a>>; Kind::ALL.len()],
+    pub cost: Cost,
+    pub address: IpAddr,
 }
 
 /// A row as it stands in its sheet.
@@ -59,10 +78,10 @@ impl<'t> Reader<'t> {
     pub fn new(db: &'t Connection) -> rusqlite::Result<Self> {
         Ok(Self {
             at: db.prepare(
-                "SELECT first, base, ids, rows FROM log_sheets WHERE first <= ? ORDER BY first DESC LIMIT 1",
+                "SELECT first, base, ids, rows, shapes FROM log_sheets WHERE first <= ? ORDER BY first DESC LIMIT 1",
             )?,
             from: db.prepare(
-                "SELECT first, base, ids, rows FROM log_sheets WHERE first > ? AND size > 0 ORDER BY first LIMIT 1",
+                "SELECT first, base, ids, rows, shapes FROM log_sheets WHERE first > ? AND size > 0 ORDER BY first LIMIT 1",
             )?,
             sheet: Sheet::default(),
         })
@@ -108,16 +127,17 @@ impl Sheet {
             ids: row.get(2)?,
             rows: row.get(3)?,
             starts: Vec::with_capacity(SHEET_ROWS),
+            shapes: row.get(4)?,
+            shape_starts: Vec::new(),
         };
         sheet.index().ok_or_else(|| unreadable_value("log_sheets.rows"))?;
         Ok(sheet)
     }
 
     fn index(&mut self) -> Option<()> {
-        let mut rows = jsonb::array(&self.rows)?;
-        while !rows.is_empty() {
-            self.starts.push(self.rows.len() - rows.bytes().len());
-            rows.array()?;
+        starts(&self.rows, &mut self.starts)?;
+        if let Some(shapes) = &self.shapes {
+            starts(shapes, &mut self.shape_starts)?;
         }
         (self.ids.len() == self.starts.len() * ID_BYTES).then_some(())
     }
@@ -136,49 +156,113 @@ impl Sheet {
         let id = RequestId(Uuid::from_bytes(*id));
         let mut row = Elements::at(self.rows.get(*self.starts.get(position)?..)?).array()?;
         let at = Timestamp::from_micros(self.base.checked_add(row.int()?)?.try_into().ok()?);
-        let scope = row.int()?.try_into().ok()?;
-        let facts = row.int()?;
+        let Some(shapes) = &self.shapes else {
+            return earlier::row(self.first + position as i64, id, at, row);
+        };
+        let start = *self.shape_starts.get(usize::try_from(row.int()?).ok()?)?;
+        let mut shape = shape(&mut Elements::at(shapes.get(start..)?).array()?)?;
         let mut count = || row.int().map(|number| number.max(0) as u64);
-        let cost = Cost { credits: count()?, microcents: count()? };
         let (first_byte_micros, total_micros) = (count()?, count()?);
         let (bytes_in, bytes_out) = (count()?, count()?);
-        let Value::Text(address) = row.value()? else { return None };
-        let mut names = [None; Kind::ALL.len()];
-        for name in &mut names {
-            *name = match row.value()? {
-                Value::Null => None,
-                Value::Int(number) => Some(Name::Number(number.try_into().ok()?)),
-                Value::Text(text) => Some(Name::Text(text)),
-                Value::Array(_) => return None,
-            };
+        let mut optional = || if row.is_empty() { Some(Value::Null) } else { row.value() };
+        shape.names[Kind::Domain as usize] = name(optional()?)?;
+        let further = number(optional()?)?.unwrap_or(0);
+        if let (Some(credits), Some(microcents)) = (number(optional()?)?, number(optional()?)?) {
+            shape.cost = Cost { credits: credits.max(0) as u64, microcents: microcents.max(0) as u64 };
         }
-        let outcome = (facts >> OUTCOME_SHIFT & THREE_BITS) as usize;
+        match optional()? {
+            Value::Null => {}
+            Value::Text(address) => shape.address = address_of(address)?,
+            Value::Int(_) | Value::Array(_) => return None,
+        }
         Some(Stored {
             number: self.first + position as i64,
-            place: place_of(id).checked_add(row.int()?)?,
+            place: place_of(id).checked_add(further)?,
             id,
             at,
-            scope,
-            admitted: facts & ADMITTED != 0,
-            outcome: match outcome.checked_sub(1) {
-                None => None,
-                Some(outcome) => Some(*Outcome::ALL.get(outcome)?),
-            },
-            cost,
-            cost_source: *CostSource::ALL.get((facts >> SOURCE_SHIFT & THREE_BITS) as usize)?,
-            status: (facts >> STATUS_SHIFT).try_into().ok()?,
+            scope: shape.scope,
+            admitted: shape.facts & ADMITTED != 0,
+            outcome: outcome_in(shape.facts)?,
+            cost: shape.cost,
+            cost_source: source_in(shape.facts)?,
+            status: (shape.facts >> STATUS_SHIFT).try_into().ok()?,
             first_byte_micros,
             total_micros,
             bytes_in,
             bytes_out,
-            address: address_of(address)?,
-            names,
+            address: shape.address,
+            names: shape.names,
         })
     }
 }
 
+/// Where each element of an array begins.
+fn starts(array: &[u8], to: &mut Vec<usize>) -> Option<()> {
+    let mut elements = jsonb::array(array)?;
+    while !elements.is_empty() {
+        to.push(array.len() - elements.bytes().len());
+        elements.array()?;
+    }
+    Some(())
+}
+
+/// The shapes of a sheet, each with the bytes of what it is without cost and address.
+pub(super) fn shapes_in(array: &[u8]) -> Option<Vec<(&[u8], SheetShape<'_>)>> {
+    let mut shapes = Vec::new();
+    let mut elements = jsonb::array(array)?;
+    while !elements.is_empty() {
+        let whole = elements.array()?;
+        let mut behind = whole;
+        (0..2 + SHAPE_NAMES.len()).try_for_each(|_| behind.value().map(drop))?;
+        let bytes = whole.bytes();
+        let text = bytes.get(..bytes.len() - behind.bytes().len())?;
+        shapes.push((text, shape(&mut { whole })?));
+    }
+    Some(shapes)
+}
+
+fn shape<'a>(elements: &mut Elements<'a>) -> Option<SheetShape<'a>> {
+    let (scope, facts) = (elements.int()?.try_into().ok()?, elements.int()?);
+    let mut names = [None; Kind::ALL.len()];
+    for kind in SHAPE_NAMES {
+        names[kind as usize] = name(elements.value()?)?;
+    }
+    let mut count = || elements.int().map(|number| number.max(0) as u64);
+    let cost = Cost { credits: count()?, microcents: count()? };
+    let Value::Text(address) = elements.value()? else { return None };
+    Some(SheetShape { scope, facts, names, cost, address: address_of(address)? })
+}
+
+pub(super) fn name(value: Value<'_>) -> Option<Option<Name<'_>>> {
+    Some(match value {
+        Value::Null => None,
+        Value::Int(number) => Some(Name::Number(number.try_into().ok()?)),
+        Value::Text(text) => Some(Name::Text(text)),
+        Value::Array(_) => return None,
+    })
+}
+
+fn number(value: Value<'_>) -> Option<Option<i64>> {
+    match value {
+        Value::Null => Some(None),
+        Value::Int(number) => Some(Some(number)),
+        Value::Text(_) | Value::Array(_) => None,
+    }
+}
+
+pub(super) fn outcome_in(facts: i64) -> Option<Option<Outcome>> {
+    match ((facts >> OUTCOME_SHIFT & THREE_BITS) as usize).checked_sub(1) {
+        None => Some(None),
+        Some(outcome) => Some(Some(*Outcome::ALL.get(outcome)?)),
+    }
+}
+
+pub(super) fn source_in(facts: i64) -> Option<CostSource> {
+    CostSource::ALL.get((facts >> SOURCE_SHIFT & THREE_BITS) as usize).copied()
+}
+
 /// Four or sixteen bytes in hexadecimal digits.
-fn address_of(text: &str) -> Option<IpAddr> {
+pub(super) fn address_of(text: &str) -> Option<IpAddr> {
     let mut octets = [0; ID_BYTES];
     let text = text.as_bytes();
     for (octet, pair) in octets.iter_mut().zip(text.chunks(2)) {

@@ -7,6 +7,7 @@ use super::story;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::stores::record::Shipment;
+use crate::stores::record::packed;
 use crate::stores::record::reports::{LogFilter, ReportRecord as _, Scope, Span};
 use crate::stores::record::upkeep::UpkeepRecord as _;
 
@@ -121,4 +122,91 @@ async fn numbers_go_on_where_every_row_was_dropped() {
     record.ship(&rows(300)).await.unwrap();
     let news = record.log_news(&LogFilter::all(Scope::Everything), end, 1_000).await.unwrap();
     assert_eq!((shown().await, news.rows.len()), (300, 300));
+}
+
+/// Makes a file what the version before shapes left: rows of sheets written out, and blocks of the first form.
+fn without_shapes(path: &Path) {
+    let mut db = rusqlite::Connection::open(path).unwrap();
+    let tx = db.transaction().unwrap();
+    let rows: Vec<(i64, Vec<u8>)> = tx
+        .prepare(
+            "SELECT r.sheet, jsonb_array(
+                 r.at - s.base, r.scope, r.admitted + coalesce(r.outcome + 1, 0) * 2 + r.cost_source * 16 + r.status * 256,
+                 r.credits, r.microcents, r.first_byte_micros, r.total_micros, r.bytes_in, r.bytes_out, lower(hex(r.address)),
+                 r.project, r.method, r.path, r.code, r.tier, r.domain, r.target, r.user_agent, 0)
+             FROM requests r JOIN log_sheets s ON s.first = r.sheet ORDER BY r.number",
+        )
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    for sheet in rows.chunk_by(|(one, _), (next, _)| one == next) {
+        let elements: Vec<u8> = sheet.iter().flat_map(|(_, row)| row).copied().collect();
+        // Of an array, with its length in four bytes.
+        let array = [&[14 << 4 | 11][..], &(elements.len() as u32).to_be_bytes(), &elements].concat();
+        let change = "UPDATE log_sheets SET shapes = NULL, rows = ? WHERE first = ?";
+        tx.execute(change, (array, sheet[0].0)).unwrap();
+    }
+    let blocks: Vec<(u32, i64, Vec<u8>)> = tx
+        .prepare("SELECT scope, first, entries FROM log_blocks")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    for (scope, first, bytes) in blocks {
+        let mut entries = Vec::new();
+        log_blocks::decode(&bytes, first, &mut entries).unwrap();
+        let (mut out, mut place, mut number) = (Vec::new(), first, 0);
+        for entry in entries {
+            let further = entry.number - number;
+            let numbers = [
+                entry.place.abs_diff(place),
+                (further << 1 ^ further >> 63) as u64,
+                u64::from(entry.status) << 1 | u64::from(entry.success),
+                entry.tier.number(),
+                entry.domain.number(),
+            ];
+            numbers.into_iter().for_each(|number| packed::put(&mut out, number));
+            (place, number) = (entry.place, entry.number);
+        }
+        assert_eq!(out[0], 0, "what the form is known by");
+        let change = "UPDATE log_blocks SET entries = ? WHERE scope = ? AND first = ?";
+        tx.execute(change, (out, scope, first)).unwrap();
+    }
+    tx.commit().unwrap();
+}
+
+#[tokio::test]
+async fn sheets_without_shapes_are_read_and_others_stand_behind_them() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tollgate.db");
+    let rows: Vec<_> = (0..1_400).map(story::made_up).collect();
+    let ship = async |record: &SqliteRecord, rows: &[Row<'static>]| {
+        record.ship(&Shipment { rows: rows.to_vec().into(), ..Shipment::default() }).await.unwrap();
+    };
+    let record = SqliteRecord::open(&path).await.unwrap();
+    ship(&record, &rows[..700]).await;
+    record.close().await;
+    without_shapes(&path);
+    let record = SqliteRecord::open(&path).await.unwrap();
+    let everything = LogFilter::all(Scope::Everything);
+    let shown = async |count: usize| {
+        let (newer, older) =
+            tokio::join!(record.log_numbered(&everything, 1, 800), record.log_numbered(&everything, 2, 800));
+        let found = [newer.unwrap().rows, older.unwrap().rows].concat();
+        assert!(found.iter().rev().map(|found| &found.row).eq(&rows[..count]), "{count} rows");
+        let sql = "SELECT count(*) FROM request_log WHERE method = 'GET'";
+        let named = sqlx::query(sql).fetch_one(&record.readers).await.unwrap();
+        let expected = rows[..count].iter().filter(|row| row.method == "GET").count();
+        assert_eq!(sqlx::Row::get::<i64, _>(&named, 0), expected as i64);
+    };
+    shown(700).await;
+    // In two batches, of which the second goes on with the sheet of the first; and what is known comes again.
+    ship(&record, &rows[600..900]).await;
+    shown(900).await;
+    ship(&record, &rows[800..]).await;
+    shown(1_400).await;
+    assert_eq!(record.verify(false).await.unwrap().drifted, 0);
 }

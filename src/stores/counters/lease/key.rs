@@ -86,7 +86,8 @@ pub(super) struct KeyState {
     pub is_over: Option<Local>,
     pub waiting: u64,
     pub demand: Demand,
-    pub refused: Option<Refused>,
+    /// Boxed, as it is large and most keys have none.
+    pub refused: Option<Box<Refused>>,
     /// When it will be looked at what is owed.
     look: Option<Local>,
     /// As the last claim named them.

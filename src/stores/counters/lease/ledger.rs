@@ -58,7 +58,7 @@ pub(in crate::stores::counters) struct Ledger {
     pub(super) epoch: u64,
     pub(super) keys: AHashMap<Option<KeyId>, KeyState>,
     slots: Slots,
-    refused: Option<Refused>,
+    refused: Option<Box<Refused>>,
     /// What the store said last of the plan's second and minute.
     seen: Option<Sight<2>>,
     /// Requests in flight at other nodes, as it said last.

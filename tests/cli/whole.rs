@@ -171,3 +171,22 @@ fn a_record_whose_disk_takes_no_more_is_not_said_to_be_elsewhere() {
     }
     assert_eq!(place.json("org list").as_array().unwrap().len(), 1, "and nothing was done by halves");
 }
+
+/// Whoever manages keys from another terminal need not have what the upstream is shown.
+#[test]
+fn what_only_a_gateway_needs_is_asked_of_the_gateway_alone() {
+    let place = Place::with_acme();
+    let credential = |value: &str| {
+        let text = format!(
+            "[[upstreams]]\nname = \"scraper\"\ntargets = [\"127.0.0.1:3000\"]\n\
+             credential = {{ header = \"authorization\", {value} }}\n[[routes]]\npath = \"/*\"\nupstream = \"scraper\"\n"
+        );
+        std::fs::write(place.dir.path().join("gateway.toml"), text).unwrap();
+    };
+    for value in ["value = \"Bearer ${SCRAPER_KEY}\"", "value_file = \"of-another-user\""] {
+        credential(value);
+        assert_eq!(place.json("org list").as_array().unwrap().len(), 1);
+        assert_eq!(place.run("check").code, 2);
+        place.refused("serve", 2, "upstreams[0].credential.value");
+    }
+}

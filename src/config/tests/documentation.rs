@@ -88,6 +88,7 @@ fn the_documentation_holds_every_setting_that_the_reader_knows() {
         let context = Context {
             environment: &environment,
             defaults: &tree,
+            forwards: true,
             problems: RefCell::default(),
             asked: RefCell::default(),
         };

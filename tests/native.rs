@@ -7,6 +7,8 @@ mod support;
 
 #[path = "native/bed.rs"]
 mod bed;
+#[path = "native/document.rs"]
+mod document;
 #[path = "native/edges.rs"]
 mod edges;
 #[path = "native/forged.rs"]

@@ -5,8 +5,8 @@
 //! whoever knows its email.
 //!
 //! **Invariants.** A try counts as failed from its beginning, so that many at once are no way around; what turns out
-//! right is taken back. Whether there is an account of that name makes no difference. At most [`HELD_MAX`] names
-//! are held; one more takes the place of the one whose time is over next.
+//! right is taken back. Whether there is an account of that name makes no difference. So many names
+//! are held as the configuration says; one more takes the place of the one whose time is over next.
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
@@ -17,8 +17,6 @@ use parking_lot::Mutex;
 
 use crate::domain::time::Timestamp;
 
-/// Names held at one time.
-const HELD_MAX: usize = 100_000;
 /// After so long without a try a name is as if it had never been seen.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
@@ -39,8 +37,10 @@ pub(super) struct Backoff {
     held: Mutex<Held>,
 }
 
-#[derive(Default)]
 struct Held {
+    /// Names held at one time.
+    max: usize,
+    evicted: u64,
     names: AHashMap<u64, Failures>,
     /// Each name once, behind the instant at which it is forgotten.
     ends: BTreeSet<(Timestamp, u64)>,
@@ -54,8 +54,15 @@ struct Failures {
 }
 
 impl Backoff {
-    pub(super) fn new(slope: Slope) -> Self {
-        Self { slope, seeds: RandomState::new(), held: Mutex::default() }
+    /// Holds at most `max` names.
+    pub(super) fn new(slope: Slope, max: usize) -> Self {
+        let held = Held { max, evicted: 0, names: AHashMap::new(), ends: BTreeSet::new() };
+        Self { slope, seeds: RandomState::new(), held: Mutex::new(held) }
+    }
+
+    /// Names that were forgotten for others before their time.
+    pub(super) fn evicted(&self) -> u64 {
+        self.held.lock().evicted
     }
 
     /// Lets `name` try, counting the try as failed.
@@ -104,9 +111,10 @@ impl Held {
 
     fn put(&mut self, name: u64, failures: Failures) {
         self.remove(name);
-        while self.names.len() >= HELD_MAX {
+        while self.names.len() >= self.max {
             let Some((_, first)) = self.ends.pop_first() else { break };
             self.names.remove(&first);
+            self.evicted += 1;
         }
         self.ends.insert((failures.forgotten_at, name));
         self.names.insert(name, failures);
@@ -130,7 +138,7 @@ mod tests {
     }
 
     fn backoff() -> Backoff {
-        Backoff::new(Slope { free: 3, longest: Duration::from_secs(8) })
+        Backoff::new(Slope { free: 3, longest: Duration::from_secs(8) }, 1_000)
     }
 
     #[test]
@@ -168,10 +176,10 @@ mod tests {
     #[test]
     fn a_name_more_takes_the_place_of_the_first_to_be_forgotten() {
         let backoff = backoff();
-        for name in 0..HELD_MAX as u64 + 10 {
-            backoff.attempt(name, after(name / 1_000)).unwrap();
+        for name in 0..1_010_u64 {
+            backoff.attempt(name, after(name / 100)).unwrap();
         }
         let held = backoff.held.lock();
-        assert_eq!((held.names.len(), held.ends.len()), (HELD_MAX, HELD_MAX));
+        assert_eq!((held.names.len(), held.ends.len(), held.evicted), (1_000, 1_000, 10));
     }
 }

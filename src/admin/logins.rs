@@ -26,13 +26,20 @@ pub(super) struct Brakes {
     addresses: Backoff,
 }
 
-impl Default for Brakes {
-    fn default() -> Self {
-        Self { accounts: Backoff::new(OF_ACCOUNT), addresses: Backoff::new(OF_ADDRESS) }
-    }
-}
-
 impl Brakes {
+    /// For at most so many accounts, and as many addresses.
+    pub(super) fn new(failing_max: usize) -> Self {
+        Self {
+            accounts: Backoff::new(OF_ACCOUNT, failing_max),
+            addresses: Backoff::new(OF_ADDRESS, failing_max),
+        }
+    }
+
+    /// Those that were forgotten for others before their time.
+    pub(super) fn evicted(&self) -> u64 {
+        self.accounts.evicted() + self.addresses.evicted()
+    }
+
     /// Lets a try at `account` from `from` begin, counted as failed.
     fn attempt(&self, account: &str, from: IpAddr, now: Timestamp) -> Result<(), AdminError> {
         self.accounts.attempt(account, now).map_err(AdminError::Wait)?;

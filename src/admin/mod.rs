@@ -112,6 +112,12 @@ pub struct Settings {
     pub session_ttl: Duration,
     /// What new keys are sealed with; `None` keeps digests only.
     pub reveal_key: Option<SealKey>,
+    /// Passwords compared at one time. This and what follows is for good: [`Admin::reconfigure`] does not change it.
+    pub hashes_max: usize,
+    /// Passwords that wait for that.
+    pub hashes_waiting_max: usize,
+    /// Accounts, and addresses, whose failed logins are remembered.
+    pub failing_max: usize,
 }
 
 impl From<&Config> for Settings {
@@ -122,6 +128,9 @@ impl From<&Config> for Settings {
             session_secret: config.session.secret.clone(),
             session_ttl: config.session.ttl,
             reveal_key: config.keys.reveal_key.clone(),
+            hashes_max: config.session.hashes_max,
+            hashes_waiting_max: config.session.hashes_waiting_max,
+            failing_max: config.session.failing_max,
         }
     }
 }
@@ -143,12 +152,17 @@ impl Admin {
     pub fn new(record: SharedRecord, settings: Settings) -> Self {
         Self {
             record,
+            hashing: Arc::new(Hashing::new(settings.hashes_max, settings.hashes_waiting_max)),
+            brakes: Arc::new(Brakes::new(settings.failing_max)),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
-            hashing: Arc::default(),
-            brakes: Arc::default(),
             keyring: None,
             outside: None,
         }
+    }
+
+    /// How often each bound on logins was hit, by its name in metrics.
+    pub fn overflows(&self) -> [(&'static str, u64); 2] {
+        [("logins_waiting", self.hashing.refused()), ("logins_failing", self.brakes.evicted())]
     }
 
     /// With changes in force in `keyring` before a call returns.

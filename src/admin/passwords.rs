@@ -1,6 +1,7 @@
 //! Passwords: what one must be, how it is kept, and how it is compared.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
@@ -14,11 +15,6 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Longest password, in bytes: a bound on the work of hashing, not on people.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
-/// Passwords hashed at one time; each takes 19 MiB and tens of milliseconds of a core.
-const HASHES_MAX: usize = 2;
-/// Passwords waiting for their turn; who comes when as many wait is told so.
-const WAITING_MAX: usize = 32;
-
 /// What is compared where there is no password, so that it takes as long: no text is known that leads to it.
 const DECOY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -28,15 +24,25 @@ pub(super) struct Hashing {
     turns: Arc<Semaphore>,
     /// Room for those at work and those that wait.
     places: Semaphore,
-}
-
-impl Default for Hashing {
-    fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(HASHES_MAX)), places: Semaphore::new(HASHES_MAX + WAITING_MAX) }
-    }
+    refused: AtomicU64,
 }
 
 impl Hashing {
+    /// At most `hashes_max` at one time, each with 19 MiB and tens of milliseconds of a core, and at most `waiting_max`
+    /// that wait for that.
+    pub(super) fn new(hashes_max: usize, waiting_max: usize) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(hashes_max)),
+            places: Semaphore::new(hashes_max + waiting_max),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Passwords that found as many waiting as may.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// Whether `password` leads to the PHC string `hash`; takes as long where there is none.
     pub(super) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, AdminError> {
         let real = hash.is_some() && password.len() <= PASSWORD_BYTES_MAX;
@@ -66,7 +72,10 @@ impl Hashing {
         &self,
         job: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, AdminError> {
-        let _place = self.places.try_acquire().map_err(|_| AdminError::Busy)?;
+        let _place = self.places.try_acquire().map_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            AdminError::Busy
+        })?;
         let machine = |error: String| AdminError::Machine(error);
         let turn: OwnedSemaphorePermit =
             self.turns.clone().acquire_owned().await.map_err(|error| machine(error.to_string()))?;

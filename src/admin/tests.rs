@@ -22,6 +22,9 @@ async fn admin(dir: &TempDir) -> Admin {
         session_secret: Some(Masked("0123456789abcdef0123456789abcdef".into())),
         session_ttl: Duration::from_secs(3_600),
         reveal_key: None,
+        hashes_max: 1,
+        hashes_waiting_max: 1,
+        failing_max: 100,
     };
     Admin::new(Arc::new(record), settings)
 }
@@ -177,6 +180,21 @@ async fn with_ann(dir: &TempDir) -> Admin {
     };
     admin.create_user(&order, &actor(), NOW).await.unwrap();
     admin
+}
+
+#[tokio::test]
+async fn who_logs_in_when_as_many_wait_as_may_is_told_to_try_again_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = admin(&dir).await;
+    let try_one = || admin.login("nobody@x.org", "twelve chars", HERE, NOW);
+    // One at work and one that waits, as it is set here; whoever comes last finds no place.
+    let (one, two, three) = tokio::join!(try_one(), try_one(), try_one());
+    let mut said = [one, two, three].map(|tried| tried.err().map(|error| error.to_string()));
+    said.sort_unstable();
+    let (busy, wrong) = (AdminError::Busy.to_string(), AdminError::WrongLogin.to_string());
+    assert_eq!(said, [busy, wrong.clone(), wrong].map(Some));
+    assert_eq!(admin.overflows(), [("logins_waiting", 1), ("logins_failing", 0)]);
+    assert!(matches!(try_one().await, Err(AdminError::WrongLogin)), "and there is room again");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::Limited;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -43,6 +43,8 @@ pub trait Status: Send + Sync + 'static {
     fn refresh(&self);
     /// Why the gateway should be given no requests now: each part that fails, with its reason.
     fn unready(&self) -> Vec<(&'static str, String)>;
+    /// What an operator should mend though the gateway serves, in the same way.
+    fn warnings(&self) -> Vec<(&'static str, String)>;
 }
 
 /// The configuration in force at this moment.
@@ -173,11 +175,14 @@ async fn exposition(State(control): State<Control>) -> Response {
 }
 
 async fn ready(State(control): State<Control>) -> Response {
-    let failing = control.status.unready();
-    if failing.is_empty() {
-        return axum::Json(json!({ "ready": true })).into_response();
+    let (failing, warnings) = (control.status.unready(), control.status.warnings());
+    let is_ready = failing.is_empty();
+    let mut body = json!({ "ready": is_ready });
+    for (name, parts) in [("failing", failing), ("warnings", warnings)] {
+        if !parts.is_empty() {
+            body[name] = parts.into_iter().map(|(part, why)| (part.to_owned(), Value::from(why))).collect();
+        }
     }
-    let parts: serde_json::Map<_, _> =
-        failing.into_iter().map(|(part, why)| (part.to_owned(), why.into())).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "ready": false, "failing": parts }))).into_response()
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(body)).into_response()
 }

@@ -7,7 +7,7 @@
 //! | what fails | what happens |
 //! |---|---|
 //! | `data.own_requests_max` are being answered | 503 `overloaded`, at once |
-//! | a handler takes longer than [`ANSWER_WITHIN`] | it is dropped, 503 `store_unavailable` |
+//! | a handler takes longer than `data.own_timeout` | it is dropped, 503 `store_unavailable` |
 //! | a handler panics | the client's connection ends, counted, as with any panic |
 //! | the client goes away | the handler comes to its end: what it writes is written whole |
 
@@ -22,13 +22,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::config::Data;
 use crate::domain::refusal::Refusal;
 
 use super::arrival::Arrival;
 use super::system::{self, System};
 
-/// How long a handler may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// The longest body of an answer, in bytes: pages are bounded by the systems far below this.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -39,12 +38,15 @@ pub struct Local {
     /// Where handlers run.
     runtime: Handle,
     slots: Arc<Semaphore>,
+    /// How long a handler may take.
+    within: Duration,
 }
 
 impl Local {
-    /// Answers for `systems` on `runtime`, at most `requests_max` at one time.
-    pub fn new(systems: Vec<System>, runtime: Handle, requests_max: usize) -> Self {
-        Self { systems: systems.into(), runtime, slots: Arc::new(Semaphore::new(requests_max)) }
+    /// Answers for `systems` on `runtime`, within the bounds of `[data]`.
+    pub fn new(systems: Vec<System>, runtime: Handle, bounds: &Data) -> Self {
+        let slots = Arc::new(Semaphore::new(bounds.own_requests_max));
+        Self { systems: systems.into(), runtime, slots, within: bounds.own_timeout }
     }
 
     /// What answers requests for this here; `None`: they are an upstream's. Asked of every request there is.
@@ -69,9 +71,10 @@ impl Local {
         let system = system.clone();
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
         request.extensions_mut().insert(arrival);
+        let within = self.within;
         let answering = self.runtime.spawn(async move {
             let _slot = slot;
-            timeout(ANSWER_WITHIN, whole(&system, request.map(Body::from))).await
+            timeout(within, whole(&system, request.map(Body::from))).await
         });
         match answering.await {
             Ok(answered) => answered.ok().flatten().ok_or(Refusal::StoreUnavailable),

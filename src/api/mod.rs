@@ -10,6 +10,7 @@ pub mod desk;
 pub mod dialect;
 pub mod docs;
 mod fields;
+pub mod json;
 pub mod native;
 pub mod no;
 pub mod openapi;

@@ -133,7 +133,7 @@ impl Gateway {
         let config = Arc::new(config);
         let handle = background.handle().clone();
         let shared = Arc::new(Shared {
-            local: Local::new(systems.data, handle, config.data.own_requests_max),
+            local: Local::new(systems.data, handle, &config.data),
             gate,
             live: ArcSwap::from_pointee(Live {
                 config: Arc::clone(&config),
@@ -152,6 +152,7 @@ impl Gateway {
         let (stop, stopping) = watch::channel(false);
 
         upkeep::start(background.handle(), &shared, grants, &stopping);
+        upkeep::watch_others(background.handle(), &shared, &status, &record, &stopping);
         let counters = Arc::clone(&shared.gate.counters);
         let arrears = Arrears { stores, spool, counters, config: Arc::clone(&config), metrics };
         let delivery =
@@ -294,7 +295,7 @@ fn own_answers(
     admin: &Admin,
     grants: &Grants,
 ) -> Result<(Arc<GatewayStatus>, Systems)> {
-    let status = Arc::new(GatewayStatus::new(grants.clone()));
+    let status = Arc::new(GatewayStatus::new(grants.clone(), admin.clone()));
     let desk = Desk {
         admin: admin.clone(),
         gate: Arc::clone(gate),

@@ -1,6 +1,7 @@
 //! Wiring: the commands that run a gateway.
 
 mod arrears;
+mod beside;
 mod control;
 mod delivery;
 pub mod demo;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use crate::admin::Admin;
 use crate::api::control::Status;
 use crate::clock;
 use crate::config::{Auth, Config};
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::proxy::core::Shared;
 use crate::proxy::upstream::balance::Target;
 
+use super::beside::Beside;
 use super::grants::Grants;
 
 /// How long after a refusal for want of room in the log the gateway says that it is not ready: with no traffic
@@ -23,15 +25,24 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 /// Readiness, and the metrics that are read from the parts when they are asked for.
 pub struct GatewayStatus {
     grants: Grants,
+    admin: Admin,
     /// The gateway answers `/health` by this, so this must not keep the gateway.
     shared: OnceLock<Weak<Shared>>,
     draining: AtomicBool,
+    /// Other gateways, where they make limits larger than they are.
+    pub beside: Beside,
 }
 
 impl GatewayStatus {
-    /// Of a gateway that learns of keys from `grants`.
-    pub const fn new(grants: Grants) -> Self {
-        Self { grants, shared: OnceLock::new(), draining: AtomicBool::new(false) }
+    /// Of a gateway that learns of keys from `grants`, in which people may do what `admin` does.
+    pub fn new(grants: Grants, admin: Admin) -> Self {
+        Self {
+            grants,
+            admin,
+            shared: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            beside: Beside::default(),
+        }
     }
 
     /// From now on it is the status of this gateway.
@@ -83,6 +94,9 @@ impl Status for GatewayStatus {
         bring(&metrics.overflows.with_label_values(&["ip_guard_told"]), shared.gate.guard.untold());
         bring(&metrics.overflows.with_label_values(&["jobs"]), shared.gate.jobs.evicted());
         bring(&metrics.overflows.with_label_values(&["log_spool"]), counts.dropped);
+        for (bound, times) in self.admin.overflows() {
+            bring(&metrics.overflows.with_label_values(&[bound]), times);
+        }
         bring(&metrics.ledger_round_trips, shared.gate.counters.round_trips());
         if let Some((name, is_up)) = shared.gate.counters.dependency() {
             metrics.dependency_up.with_label_values(&[name]).set(is_up.into());
@@ -98,6 +112,10 @@ impl Status for GatewayStatus {
                     .set(target.is_healthy().into());
             }
         }
+    }
+
+    fn warnings(&self) -> Vec<(&'static str, String)> {
+        self.beside.warning().map(|warning| ("counters", warning)).into_iter().collect()
     }
 
     fn unready(&self) -> Vec<(&'static str, String)> {

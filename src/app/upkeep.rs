@@ -10,8 +10,10 @@ use crate::clock;
 use crate::proxy::core::Shared;
 use crate::stores::counters::Counters;
 use crate::stores::keyring::follow;
+use crate::stores::record::SharedRecord;
 
 use super::grants::Grants;
+use super::status::GatewayStatus;
 
 /// How often address guards tell each other.
 const SHARE_EVERY: Duration = Duration::from_millis(250);
@@ -85,6 +87,21 @@ async fn housekeeping(shared: Arc<Shared>, stop: impl Future<Output = ()>) {
         }
     };
     until(stop, look).await;
+}
+
+/// Watches for other gateways on `record` where limits are counted in memory, as in none but this they are.
+pub fn watch_others(
+    runtime: &Handle,
+    shared: &Shared,
+    status: &Arc<GatewayStatus>,
+    record: &SharedRecord,
+    stopping: &watch::Receiver<bool>,
+) {
+    if matches!(*shared.gate.counters, Counters::Memory(_)) {
+        let (status, record, spool) = (Arc::clone(status), record.clone(), shared.spool.id());
+        let stop = told(stopping);
+        runtime.spawn(async move { until(stop, status.beside.watch(record, spool)).await });
+    }
 }
 
 /// Resolves when `stopping` turns true, or its sender is gone.

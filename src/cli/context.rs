@@ -22,9 +22,9 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Loads the configuration and opens its record, making it where there is none.
+    /// Loads the configuration, but for what only a gateway needs, and opens its record, making it where there is none.
     pub(super) async fn open(file: Option<&Path>) -> Result<Self, Failure> {
-        let config = configuration(file)?;
+        let config = load::load_to_manage(file, &environment())?;
         let opened = open::open(&config.record).await?;
         let admin = Admin::new(opened.shared(), Settings::from(&config));
         let actor = Actor { who: "cli".to_owned(), from: String::new() };
@@ -49,9 +49,12 @@ pub(super) fn configuration(file: Option<&Path>) -> Result<Config, Failure> {
 
 /// The configuration of `file`, under the environment and these settings (dotted key, value).
 pub(super) fn configuration_with(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, Failure> {
-    // Variables that are no UTF-8 cannot be settings.
-    let environment: HashMap<_, _> = std::env::vars_os()
+    Ok(load::load(file, &environment(), flags)?)
+}
+
+/// Variables that are no UTF-8 cannot be settings.
+fn environment() -> HashMap<String, String> {
+    std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    Ok(load::load(file, &environment, flags)?)
+        .collect()
 }

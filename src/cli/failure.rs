@@ -106,13 +106,9 @@ impl From<AdminError> for Failure {
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Self {
         let failure = Self::failed(error.to_string());
-        match error {
-            RecordError::NotFound(_)
-            | RecordError::Conflict(_)
-            | RecordError::Stale(_)
-            | RecordError::Refused(_) => failure,
-            RecordError::Unavailable(_) | RecordError::Corrupt(_) => failure
-                .advice("see that `record.url` in the configuration names the right place, and try again"),
+        match advice(&error) {
+            Some(advice) => failure.advice(advice),
+            None => failure,
         }
     }
 }
@@ -128,7 +124,29 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<Problems>() {
             Ok(problems) => problems.into(),
-            Err(error) => Self::failed(chain(&error)),
+            Err(error) => {
+                let failure = Self::failed(chain(&error));
+                match error.downcast_ref().and_then(advice) {
+                    Some(advice) => failure.advice(advice),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+/// What helps where a record fails; `None` where it only said no.
+fn advice(error: &RecordError) -> Option<&'static str> {
+    match error {
+        RecordError::NotFound(_)
+        | RecordError::Conflict(_)
+        | RecordError::Stale(_)
+        | RecordError::Refused(_) => None,
+        _ if error.is_of_disk() => {
+            Some("its disk is full, or fails: make room where `record.url` lies, and try again")
+        }
+        RecordError::Unavailable(_) | RecordError::Corrupt(_) => {
+            Some("see that `record.url` in the configuration names the right place, and try again")
         }
     }
 }

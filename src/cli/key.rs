@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::key_change::{self, Limit, Named, Quotas, Rename, Rotate};
 use super::key_import::{self, Import};
 use super::org::limit_text;
-use super::output::{Output, facts, or, table};
+use super::output::{Output, facts, listed, or};
 use super::wire::KeyWire;
 use crate::admin::KeyOrder;
 use crate::domain::key::Key;
@@ -147,7 +147,7 @@ async fn list(org: Option<&str>, revoked: bool, context: &Context) -> Result<Out
         .collect();
     let head = ["ID", "ORGANIZATION", "NAME", "KEY", "STATE", "REQUESTS", "LAST USED"];
     let wires: Vec<_> = keys.iter().map(|key| KeyWire::new(key, None)).collect();
-    Ok(Output::new(table(head, &rows), &wires))
+    Ok(Output::new(listed(head, &rows, context, "key create"), &wires))
 }
 
 /// One key.

@@ -5,15 +5,14 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::output::Output;
 use super::wire::KeyWire;
 use crate::admin::{IMPORT_ROWS_MAX, ImportRow};
-use crate::domain::limit;
-use crate::domain::time::{Period, Timestamp};
+use crate::api::json::{self, Misread};
+use crate::api::native::ImportedKey;
 
 /// The longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 10;
@@ -29,44 +28,6 @@ pub(super) struct Import {
     /// The organization (id or name) of lines that name none.
     #[arg(long)]
     org: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    name: String,
-    sha256: String,
-    organization: Option<String>,
-    project: Option<String>,
-    category: Option<String>,
-    prefix: Option<String>,
-    hint: Option<String>,
-    #[serde(default)]
-    scopes: Vec<String>,
-    active: Option<bool>,
-    expires_at: Option<String>,
-    #[serde(default)]
-    allowed_ips: Vec<String>,
-    quotas: Option<Quotas>,
-    limits: Option<Limit>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Quotas {
-    total: Option<u64>,
-    daily: Option<u64>,
-    weekly: Option<u64>,
-    monthly: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Limit {
-    requests: Option<u64>,
-    microcents: Option<u64>,
-    period: String,
-    enabled: Option<bool>,
 }
 
 /// Makes every key of the file, or none.
@@ -119,10 +80,7 @@ fn read(import: &Import) -> Result<Lines, Failure> {
         if text.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_slice::<Line>(&text)
-            .map_err(|error| told(&error))
-            .and_then(|line| line.row(import))
-        {
+        match row(&text, import) {
             Ok(row) => {
                 rows.push(row);
                 places.push(number);
@@ -138,11 +96,20 @@ fn read(import: &Import) -> Result<Lines, Failure> {
     Ok(Lines { rows, places, wrong })
 }
 
-/// What serde says, without the place, which is a line of its own here.
-fn told(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    if error.is_data() { text.to_owned() } else { format!("is no JSON object: {text}") }
+/// The row that a line is, or why it is none.
+fn row(line: &[u8], import: &Import) -> Result<ImportRow, String> {
+    let key: ImportedKey = json::read(line).map_err(|misread| match misread {
+        Misread::Field { path, why } if path.is_empty() => why,
+        Misread::Field { path, why } => format!("{path}: {why}"),
+        // The line is told of already.
+        Misread::Malformed(error) => {
+            format!("is no JSON object: {}", error.to_string().split(" at line ").next().unwrap_or_default())
+        }
+    })?;
+    key.row(import.org.as_deref()).map_err(|(field, why)| match field {
+        "organization" => format!("{field}: {why}, or give --org for all lines that name none"),
+        _ => format!("{field}: {why}"),
+    })
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -161,40 +128,4 @@ fn refused(import: &Import, mut wrong: Vec<(usize, String)>) -> Failure {
         text += &format!("\nand {} more", all - TOLD_MAX);
     }
     Failure::failed(text)
-}
-
-impl Line {
-    fn row(self, import: &Import) -> Result<ImportRow, String> {
-        let organization = self.organization.or_else(|| import.org.clone());
-        let limit = |limit: Limit| {
-            let period = Period::named(&limit.period).ok_or("limits.period: use daily, weekly or monthly")?;
-            Ok::<_, String>(limit::SpendLimit {
-                requests: limit.requests,
-                microcents: limit.microcents,
-                period,
-                enabled: limit.enabled.unwrap_or(true),
-            })
-        };
-        let expires_at = |text: &str| Timestamp::parse(text).map_err(|why| format!("expires_at: {why}"));
-        Ok(ImportRow {
-            organization: organization
-                .ok_or("organization: name one, or give --org for those that name none")?,
-            sha256: self.sha256,
-            name: self.name,
-            project: self.project,
-            category: self.category,
-            prefix: self.prefix,
-            hint: self.hint,
-            scopes: self.scopes,
-            active: self.active,
-            expires_at: self.expires_at.as_deref().map(expires_at).transpose()?,
-            allowed_ips: self.allowed_ips,
-            quotas: self
-                .quotas
-                .map_or_else(limit::Quotas::default, |Quotas { total, daily, weekly, monthly }| {
-                    limit::Quotas { total, daily, weekly, monthly }
-                }),
-            limit: self.limits.map(limit).transpose()?,
-        })
-    }
 }

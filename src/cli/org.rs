@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::args::{LimitArgs, cap};
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{Output, facts, or, table};
+use super::output::{Output, facts, listed, or};
 use super::wire::OrganizationWire;
 use crate::domain::key::Organization;
 use crate::domain::limit::{Caps, SpendLimit};
@@ -103,7 +103,7 @@ async fn list(context: &Context) -> Result<Output, Failure> {
         .collect();
     let wires: Vec<_> =
         orgs.iter().map(|org| OrganizationWire::new(org, context.config.caps(&org.plan))).collect();
-    Ok(Output::new(table(["ID", "NAME", "PLAN", "CREATED"], &rows), &wires))
+    Ok(Output::new(listed(["ID", "NAME", "PLAN", "CREATED"], &rows, context, "org create"), &wires))
 }
 
 fn one(org: &Organization, context: &Context) -> Output {

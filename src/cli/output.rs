@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::context::Context;
 use super::failure::Failure;
+use crate::stores::record::open;
 
 /// One answer in both forms.
 pub(super) struct Output {
@@ -44,6 +46,19 @@ impl Output {
             }
         }
     }
+}
+
+/// As [`table`]; where there are no rows, where that was looked for, and the command that makes what is listed.
+pub(super) fn listed<const N: usize>(
+    head: [&str; N],
+    rows: &[[String; N]],
+    context: &Context,
+    making: &str,
+) -> String {
+    if rows.is_empty() {
+        return format!("none in {}; `tollgate {making}` makes one", open::place(&context.config.record.url));
+    }
+    table(head, rows)
 }
 
 /// Rows under a head, columns aligned.

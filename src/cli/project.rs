@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{Output, facts, table};
+use super::output::{Output, facts, listed};
 use super::wire::ProjectWire;
 
 #[derive(Debug, Subcommand)]
@@ -54,7 +54,10 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<Output, F
                 })
                 .collect();
             let wires: Vec<_> = projects.iter().map(ProjectWire::from).collect();
-            Ok(Output::new(table(["ID", "ORGANIZATION", "NAME", "CREATED"], &rows), &wires))
+            Ok(Output::new(
+                listed(["ID", "ORGANIZATION", "NAME", "CREATED"], &rows, context, "project create"),
+                &wires,
+            ))
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{Output, facts, table};
+use super::output::{Output, facts, listed};
 use super::wire::UserWire;
 use crate::admin::{PASSWORD_BYTES_MAX, UserOrder};
 use crate::domain::people::{Role, User};
@@ -85,7 +85,10 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<Output, F
                 })
                 .collect();
             let wires: Vec<_> = users.iter().map(UserWire::from).collect();
-            Ok(Output::new(table(["ID", "EMAIL", "OPERATOR", "ORGANIZATIONS"], &rows), &wires))
+            Ok(Output::new(
+                listed(["ID", "EMAIL", "OPERATOR", "ORGANIZATIONS"], &rows, context, "user create"),
+                &wires,
+            ))
         }
     }
 }

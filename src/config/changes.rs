@@ -10,6 +10,7 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data.listen", old.data.listen != new.data.listen),
         ("data.tls", old.data.tls != new.data.tls),
         ("data.own_requests_max", old.data.own_requests_max != new.data.own_requests_max),
+        ("data.own_timeout", old.data.own_timeout != new.data.own_timeout),
         ("data.threads", old.data.threads != new.data.threads),
         ("control.listen", old.control.listen != new.control.listen),
         ("record.url", old.record.url != new.record.url),
@@ -20,6 +21,9 @@ pub fn diff_needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("control.requests_max", old.control.requests_max != new.control.requests_max),
         ("control.body_max", old.control.body_bytes_max != new.control.body_bytes_max),
         ("control.timeout", old.control.timeout != new.control.timeout),
+        ("session.hashes_max", old.session.hashes_max != new.session.hashes_max),
+        ("session.hashes_waiting_max", old.session.hashes_waiting_max != new.session.hashes_waiting_max),
+        ("session.failing_max", old.session.failing_max != new.session.failing_max),
         // With the other settings of the issuer, which mean nothing without its keys.
         ("session.jwks_url", old.session.outside != new.session.outside),
         ("counters.url", old.counters.engine != new.counters.engine),

@@ -18,6 +18,9 @@ pub(super) struct Context<'c> {
     pub(super) environment: &'c HashMap<String, String>,
     /// The compiled-in file, for messages that name a default.
     pub(super) defaults: &'c Node,
+    /// Whether it is for a process that forwards, and so needs what upstreams are shown: other processes need not have
+    /// those secrets.
+    pub(super) forwards: bool,
     /// What was found wrong so far.
     pub(super) problems: RefCell<Vec<Problem>>,
     /// Every key that was asked for, with `*` for names and places: what the documentation must hold.

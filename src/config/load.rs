@@ -37,14 +37,35 @@ pub fn load(
     environment: &HashMap<String, String>,
     flags: &[(String, String)],
 ) -> Result<Config, Problems> {
-    let Some(path) = file else { return load_text(None, environment, flags) };
+    load_for(true, file, environment, flags)
+}
+
+/// As [`load`], for a process that forwards nothing: the credentials of upstreams are not read, so that whoever manages
+/// keys from another terminal need not have them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_manage(
+    file: Option<&Path>,
+    environment: &HashMap<String, String>,
+) -> Result<Config, Problems> {
+    load_for(false, file, environment, &[])
+}
+
+fn load_for(
+    forwards: bool,
+    file: Option<&Path>,
+    environment: &HashMap<String, String>,
+    flags: &[(String, String)],
+) -> Result<Config, Problems> {
+    let Some(path) = file else { return read_text(forwards, None, environment, flags) };
     let name = path.display().to_string();
     let text = read_file(path).map_err(|error| {
         let advice = "name a TOML file that this user may read with --config or TOLLGATE_CONFIG, or neither \
                       to run with the one of the working directory or the defaults";
         one(&name, None, format!("cannot be read: {error}"), advice)
     })?;
-    load_text(Some((&name, &text)), environment, flags)
+    read_text(forwards, Some((&name, &text)), environment, flags)
 }
 
 /// [`load`] of a file's name and text.
@@ -52,6 +73,15 @@ pub fn load(
 /// # Errors
 /// As [`load`].
 pub fn load_text(
+    file: Option<(&str, &str)>,
+    environment: &HashMap<String, String>,
+    flags: &[(String, String)],
+) -> Result<Config, Problems> {
+    read_text(true, file, environment, flags)
+}
+
+fn read_text(
+    forwards: bool,
     file: Option<(&str, &str)>,
     environment: &HashMap<String, String>,
     flags: &[(String, String)],
@@ -68,6 +98,7 @@ pub fn load_text(
     let context = Context {
         environment,
         defaults: &defaults,
+        forwards,
         problems: RefCell::new(problems),
         #[cfg(test)]
         asked: RefCell::default(),

@@ -11,7 +11,8 @@ use crate::domain::path::Pattern;
 /// `[[routes]]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// The path pattern; a parameter `{project}` locks keys to that project, `{job}` to the one that made the job.
+    /// The path pattern, loose where the upstream reads paths so; a parameter `{project}` locks keys to that project,
+    /// `{job}` to the one that made the job.
     pub path: Pattern,
     /// Methods it takes; empty is every method.
     pub methods: Vec<Method>,

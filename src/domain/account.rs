@@ -85,24 +85,24 @@ impl Account {
         });
         let mut standing = self.plan.standing(claim.caps, now);
         if let Some(usage) = &mut usage {
-            standing.quotas = usage.gauges(claim.quotas, now);
+            usage.read(&mut standing, claim, &self.calendar, now);
         }
-        let refused = self
-            .plan
-            .refusal(&standing)
-            .or_else(|| usage.as_ref()?.refusal(&standing.quotas, claim, &self.calendar))
-            .or_else(|| {
-                let names: [fn(_) -> _; 2] = [Limit::OrgRequests, Limit::OrgBudget];
-                self.spend.refusal(claim.org_limit, claim.estimate, &self.calendar, names)
-            });
+        standing.org_spend = self.spend.gauges(claim.org_limit, &self.calendar);
+        let refused =
+            self.plan.refusal(&standing).or_else(|| usage.as_ref()?.refusal(&standing, claim)).or_else(
+                || {
+                    let names: [fn(_) -> _; 2] = [Limit::OrgRequests, Limit::OrgBudget];
+                    Spend::refusal(&standing.org_spend, claim.org_limit, claim.estimate, names)
+                },
+            );
         if let Some((limit, retry_at)) = refused {
             return Err(Denial { limit, retry_at, standing });
         }
 
         self.plan.take(&mut standing, now);
-        self.spend.reserve(claim.estimate, &self.calendar);
+        self.spend.take(&mut standing.org_spend, claim.estimate, &self.calendar);
         if let Some(usage) = usage {
-            usage.take(&mut standing.quotas, claim.estimate, &self.calendar, now);
+            usage.take(&mut standing, claim.estimate, &self.calendar, now);
         }
         if let (Some(key), Some(fresh)) = (claim.key, fresh) {
             self.keys.insert(key, Counted::Usage(Box::new(fresh)));
@@ -115,11 +115,17 @@ impl Account {
         let now = self.advance(now);
         let mut standing = self.plan.standing(claim.caps, now);
         if let Some(key) = claim.key {
-            standing.quotas = match self.keys.get_mut(&key) {
-                Some(Counted::Usage(usage)) => usage.gauges(claim.quotas, now),
-                idle => KeyUsage::new(idle.map_or(0, |idle| idle.total())).gauges(claim.quotas, now),
+            let mut idle = KeyUsage::default();
+            let usage = match self.keys.get_mut(&key) {
+                Some(Counted::Usage(usage)) => usage,
+                counted => {
+                    idle.total = counted.map_or(0, |counted| counted.total());
+                    &mut idle
+                }
             };
+            usage.read(&mut standing, claim, &self.calendar, now);
         }
+        standing.org_spend = self.spend.gauges(claim.org_limit, &self.calendar);
         standing
     }
 

@@ -58,6 +58,34 @@ pub struct Standing {
     pub minute: Option<Gauge>,
     /// The key's quotas: total, daily, weekly, monthly.
     pub quotas: [Option<Gauge>; 4],
+    /// The key's spend limit in its present period: requests, microcents. What is reserved is used.
+    pub key_spend: [Option<Gauge>; 2],
+    /// The organization's spend limit, in the same way.
+    pub org_spend: [Option<Gauge>; 2],
+}
+
+impl Standing {
+    /// Every gauge, in the order in which limits are asked.
+    pub const fn gauges(&self) -> [Option<&Gauge>; Self::GAUGES] {
+        let [total, daily, weekly, monthly] = &self.quotas;
+        let [key_requests, key_budget] = &self.key_spend;
+        let [org_requests, org_budget] = &self.org_spend;
+        [
+            self.second.as_ref(),
+            self.minute.as_ref(),
+            total.as_ref(),
+            daily.as_ref(),
+            weekly.as_ref(),
+            monthly.as_ref(),
+            key_requests.as_ref(),
+            key_budget.as_ref(),
+            org_requests.as_ref(),
+            org_budget.as_ref(),
+        ]
+    }
+
+    /// How many gauges there are.
+    pub const GAUGES: usize = 10;
 }
 
 /// A claim that was refused: by which limit, when that can change, and where the limits stand.
@@ -78,6 +106,21 @@ impl Gauge {
         let cap = cap?;
         let remaining = cap.saturating_sub(ring.count(window, now));
         Some(Self { cap, remaining, resets_at: ring.next_expiry(window) })
+    }
+
+    /// Where the two caps of a spend limit stand, of which so much is used in the period that ends at `ends_at`: requests,
+    /// microcents. `None` where there is none, or it is switched off.
+    pub fn of_spend(
+        limit: &SpendLimit,
+        requests: u64,
+        microcents: u64,
+        ends_at: Timestamp,
+    ) -> [Option<Self>; 2] {
+        let gauge = |cap: Option<u64>, used| {
+            let cap = cap.filter(|_| limit.enabled)?;
+            Some(Self { cap, remaining: cap.saturating_sub(used), resets_at: Some(ends_at) })
+        };
+        [gauge(limit.requests, requests), gauge(limit.microcents, microcents)]
     }
 
     /// Refuses where nothing remains, and says when that changes.

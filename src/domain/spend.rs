@@ -4,6 +4,7 @@
 //! is reserved and what was spent are one number, so requests in flight can never together pass a budget by
 //! their estimates. Every kind of period is counted, so that a limit that changes its period finds the truth.
 
+use super::claim::Gauge;
 use super::cost::Cost;
 use super::limit::{Limit, SpendLimit};
 use super::time::{Period, Timestamp};
@@ -57,30 +58,37 @@ impl Spend {
         }
     }
 
-    /// Which part of `limit` has no room for one more request of `estimate`, and when its period ends.
+    /// Where `limit` stands: requests, microcents.
+    pub(super) fn gauges(&self, limit: Option<&SpendLimit>, calendar: &Calendar) -> [Option<Gauge>; 2] {
+        let Some(limit) = limit else { return [None; 2] };
+        let (first, next) = calendar.bounds[limit.period.index()];
+        let spent = self.periods[limit.period.index()].since(first);
+        Gauge::of_spend(limit, spent.requests, spent.microcents, next)
+    }
+
+    /// Which of the `gauges` of `limit` has no room for one more request of `estimate`, and when its period ends.
     ///
     /// A budget that is used up refuses an estimate of nothing too: it does not promise a cost of nothing.
     pub(super) fn refusal(
-        &self,
+        gauges: &[Option<Gauge>; 2],
         limit: Option<&SpendLimit>,
         estimate: Cost,
-        calendar: &Calendar,
         [requests, budget]: [fn(Period) -> Limit; 2],
     ) -> Option<(Limit, Option<Timestamp>)> {
-        let limit = limit.filter(|limit| limit.enabled)?;
-        let (first, next) = calendar.bounds[limit.period.index()];
-        let ends = Some(next);
-        let spent = self.periods[limit.period.index()].since(first);
-        if limit.requests.is_some_and(|cap| spent.requests >= cap) {
-            return Some((requests(limit.period), ends));
-        }
-        let would_be = spent.microcents.saturating_add(estimate.microcents);
-        let over = limit.microcents.is_some_and(|cap| spent.microcents >= cap || would_be > cap);
-        over.then(|| (budget(limit.period), ends))
+        let period = limit?.period;
+        let lacks = |gauge: Option<Gauge>, least: u64| gauge.filter(|gauge| gauge.remaining < least.max(1));
+        lacks(gauges[0], 1)
+            .map(|gauge| (requests(period), gauge.resets_at))
+            .or_else(|| Some((budget(period), lacks(gauges[1], estimate.microcents)?.resets_at)))
     }
 
-    /// Counts a request, and its estimate as if it were spent.
-    pub(super) fn reserve(&mut self, estimate: Cost, calendar: &Calendar) {
+    /// Counts a request, and its estimate as if it were spent, here and in the gauges.
+    pub(super) fn take(&mut self, gauges: &mut [Option<Gauge>; 2], estimate: Cost, calendar: &Calendar) {
+        for (gauge, used) in gauges.iter_mut().zip([1, estimate.microcents]) {
+            if let Some(gauge) = gauge {
+                gauge.remaining = gauge.remaining.saturating_sub(used);
+            }
+        }
         self.turn(calendar);
         for spent in &mut self.periods {
             spent.requests = spent.requests.saturating_add(1);

@@ -6,7 +6,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 /// An instant: microseconds since 1970-01-01T00:00:00Z. Leap seconds are not counted (POSIX time).
@@ -124,32 +123,47 @@ impl Period {
     }
 
     /// The bounds of the period that `at` lies in: first instant, and first instant after it.
-    pub fn bounds(self, at: Timestamp) -> (Timestamp, Timestamp) {
-        let today = at.civil().to_zoned(TimeZone::UTC).date();
-        let first = match self {
-            Self::Daily => today,
+    ///
+    /// By arithmetic and not by a calendar's types: it is asked of every request that a spend limit counts.
+    pub const fn bounds(self, at: Timestamp) -> (Timestamp, Timestamp) {
+        let today = at.0 / DAY;
+        let (first, next) = match self {
+            Self::Daily => (today, today + 1),
             Self::Weekly => {
-                let back = today.weekday().since(Weekday::Monday);
-                today.saturating_sub(jiff::Span::new().days(i64::from(back)))
+                // The epoch was a Thursday.
+                let back = (today + 3) % 7;
+                (today.saturating_sub(back), today + 7 - back)
             }
-            Self::Monthly => today.first_of_month(),
+            Self::Monthly => {
+                let first = first_of_month(today);
+                // 31 days on is the next month, whatever the length of either.
+                (first, first_of_month(first + 31))
+            }
         };
-        let next = match self {
-            Self::Daily => first.saturating_add(jiff::Span::new().days(1)),
-            Self::Weekly => first.saturating_add(jiff::Span::new().days(7)),
-            Self::Monthly => first.saturating_add(jiff::Span::new().months(1)),
-        };
-        (midnight(first), midnight(next))
+        (Timestamp(first.saturating_mul(DAY)), Timestamp(next.saturating_mul(DAY)))
     }
 }
 
-fn midnight(date: jiff::civil::Date) -> Timestamp {
-    let micros = date.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_microsecond());
-    Timestamp(u64::try_from(micros).unwrap_or(0))
+/// Microseconds of a day, as POSIX time has it.
+const DAY: u64 = 86_400_000_000;
+
+/// The first day of the month that `day` lies in, both in days since 1970-01-01: `civil_from_days` of Howard Hinnant's
+/// "chrono-Compatible Low-Level Date Algorithms", which begins years with March, so that February's end is a year's.
+const fn first_of_month(day: u64) -> u64 {
+    // In eras of 400 years, of which 1970-01-01 is 719,468 days from the beginning of the first.
+    let of_era = (day + 719_468) % 146_097;
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    day - (of_year - (153 * month + 2) / 5)
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::ToSpan as _;
+    use jiff::civil::Weekday;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -168,6 +182,27 @@ mod tests {
             (Period::Monthly, "2028-02-29T10:00:00Z", "2028-02-01", "2028-03-01"),
         ] {
             assert_eq!(period.bounds(at(instant)), (at(first), at(next)), "{period:?} of {instant}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn periods_are_those_of_a_calendar_library(micros in 0..253_370_000_000_000_000_u64) {
+            let at = Timestamp::from_micros(micros);
+            let today = at.civil().to_zoned(TimeZone::UTC).date();
+            let week = today.saturating_sub(i64::from(today.weekday().since(Weekday::Monday)).days());
+            let month = today.first_of_month();
+            for (period, first, next) in [
+                (Period::Daily, today, today.saturating_add(1.day())),
+                (Period::Weekly, week, week.saturating_add(7.days())),
+                (Period::Monthly, month, month.saturating_add(1.month())),
+            ] {
+                let midnight = |date: jiff::civil::Date| {
+                    let micros = date.to_zoned(TimeZone::UTC).unwrap().timestamp().as_microsecond();
+                    Timestamp(micros.try_into().unwrap_or(0))
+                };
+                prop_assert_eq!(period.bounds(at), (midnight(first), midnight(next)), "{:?} of {}", period, at);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ impl PlanUsage {
             concurrency: caps.concurrency,
             second: Gauge::read(&mut self.second, Window::SECOND, caps.per_second, now),
             minute: Gauge::read(&mut self.minute, Window::MINUTE, caps.per_minute, now),
-            quotas: [None; 4],
+            ..Standing::default()
         }
     }
 
@@ -95,8 +95,19 @@ impl KeyUsage {
         Self { total, ..Self::default() }
     }
 
-    /// Total, daily, weekly, monthly.
-    pub(super) fn gauges(&mut self, quotas: Quotas, now: Timestamp) -> [Option<Gauge>; 4] {
+    /// Puts where the key's limits stand into `standing`.
+    pub(super) fn read(
+        &mut self,
+        standing: &mut Standing,
+        claim: &Claim<'_>,
+        calendar: &Calendar,
+        now: Timestamp,
+    ) {
+        standing.quotas = self.quotas(claim.quotas, now);
+        standing.key_spend = self.spend.gauges(claim.key_limit, calendar);
+    }
+
+    fn quotas(&mut self, quotas: Quotas, now: Timestamp) -> [Option<Gauge>; 4] {
         let total = |cap: u64| Gauge { cap, remaining: cap.saturating_sub(self.total), resets_at: None };
         [
             quotas.total.map(total),
@@ -117,13 +128,8 @@ impl KeyUsage {
     }
 
     /// Check 11 of the contract, and the key's part of check 12.
-    pub(super) fn refusal(
-        &self,
-        gauges: &[Option<Gauge>; 4],
-        claim: &Claim<'_>,
-        calendar: &Calendar,
-    ) -> Refused {
-        let [total, daily, weekly, monthly] = *gauges;
+    pub(super) fn refusal(&self, standing: &Standing, claim: &Claim<'_>) -> Refused {
+        let [total, daily, weekly, monthly] = standing.quotas;
         if total.is_some_and(|gauge| gauge.remaining == 0) {
             return Some((Limit::Total, None));
         }
@@ -132,17 +138,18 @@ impl KeyUsage {
             .or_else(|| Gauge::refusal(monthly, &self.monthly, Window::MONTH, Limit::Monthly))
             .or_else(|| {
                 let names: [fn(_) -> _; 2] = [Limit::KeyRequests, Limit::KeyBudget];
-                self.spend.refusal(claim.key_limit, claim.estimate, calendar, names)
+                Spend::refusal(&standing.key_spend, claim.key_limit, claim.estimate, names)
             })
     }
 
     pub(super) fn take(
         &mut self,
-        [total, daily, weekly, monthly]: &mut [Option<Gauge>; 4],
+        standing: &mut Standing,
         estimate: Cost,
         calendar: &Calendar,
         now: Timestamp,
     ) {
+        let [total, daily, weekly, monthly] = &mut standing.quotas;
         self.total = self.total.saturating_add(1);
         if let Some(gauge) = total {
             gauge.remaining = gauge.remaining.saturating_sub(1);
@@ -150,7 +157,7 @@ impl KeyUsage {
         Gauge::take(daily, &mut self.daily, Window::DAY, now);
         Gauge::take(weekly, &mut self.weekly, Window::WEEK, now);
         Gauge::take(monthly, &mut self.monthly, Window::MONTH, now);
-        self.spend.reserve(estimate, calendar);
+        self.spend.take(&mut standing.key_spend, estimate, calendar);
     }
 
     pub(super) fn settle(&mut self, at: Timestamp, estimate: Cost, actual: Cost) {

@@ -9,9 +9,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
-use crate::pipeline::ratelimit::{self, Spent};
+use crate::pipeline::ratelimit;
 
 use super::exchange::Exchange;
 use super::headers::{self, Forwarded};
@@ -40,35 +39,16 @@ fn put_id(text: &mut Vec<u8>, name: &str, id: Uuid) {
 }
 
 /// Hands what a client is told with every answer, names in lower case, to `tell`.
-pub fn tell_client(exchange: &Exchange, now: Timestamp, tell: impl FnMut(&'static str, &str)) {
-    told(exchange, None, now, tell);
+pub fn tell_client(exchange: &Exchange, now: Timestamp, mut tell: impl FnMut(&'static str, &str)) {
+    tell(headers::REQUEST_ID, exchange.id.0.as_hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]));
+    if let Some(standing) = &exchange.known.standing {
+        ratelimit::headers(standing, now, tell);
+    }
 }
 
 /// As [`tell_client`], into a map.
 pub fn set_for_client(headers: &mut HeaderMap, exchange: &Exchange, now: Timestamp) {
-    told(exchange, None, now, into(headers));
-}
-
-/// As [`set_for_client`], with what has refused.
-pub fn set_for_refused(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal, now: Timestamp) {
-    let spent = Spent::of(refusal, &exchange.known);
-    told(exchange, spent.as_ref(), now, into(headers));
-}
-
-fn told(
-    exchange: &Exchange,
-    spent: Option<&Spent>,
-    now: Timestamp,
-    mut tell: impl FnMut(&'static str, &str),
-) {
-    tell(headers::REQUEST_ID, exchange.id.0.as_hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]));
-    if let Some(standing) = &exchange.known.standing {
-        ratelimit::headers(standing, spent, now, tell);
-    }
-}
-
-fn into(headers: &mut HeaderMap) -> impl FnMut(&'static str, &str) {
-    |name, value| {
+    tell_client(exchange, now, |name, value| {
         headers.extend(HeaderValue::from_str(value).map(|value| (HeaderName::from_static(name), value)));
-    }
+    });
 }

@@ -31,7 +31,7 @@ pub fn respond(mut exchange: Box<Exchange>, refusal: Refusal, version: Version) 
 fn set_headers(headers: &mut HeaderMap, exchange: &Exchange, refusal: Refusal) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let now = clock::now();
-    own::set_for_refused(headers, exchange, refusal, now);
+    own::set_for_client(headers, exchange, now);
     if let Some(seconds) = refusal.retry_after(now) {
         headers.insert(RETRY_AFTER, seconds.into());
     }

@@ -174,7 +174,7 @@ fn keys_are_imported_all_or_none_with_errors_by_line() {
     for told in [
         "nothing was imported: 6 mistakes in keys.jsonl\nline 3: is no JSON object",
         "line 4: sha256: ",
-        "line 5: unknown field `period`",
+        "line 5: period: unknown field `period`",
         "line 6: there is no organization `none`",
         "line 7: limits.period",
         "line 8: `acme` has a key named `taken` already",
@@ -187,16 +187,19 @@ fn keys_are_imported_all_or_none_with_errors_by_line() {
         line(json!({"name": "b", "sha256": "short"})),
         line(json!({"name": "a2"})),
         line(json!({"name": "d", "sha256": digest('d'), "organization": "none"})),
+        line(json!({"name": "e", "sha256": digest('e'), "quotas": {"daily": 5.5}})),
     ]);
     place.refused("key import keys.jsonl --org acme", 1, "line 2: sha256: ");
     place.refused("key import keys.jsonl --org acme", 1, "line 3: sha256: is that of `a` before it");
     place.refused("key import keys.jsonl --org acme", 1, "line 4: there is no organization `none`");
+    let fraction = "line 5: quotas.daily: invalid value: floating point `5.5`, expected a whole number";
+    place.refused("key import keys.jsonl --org acme", 1, fraction);
     assert_eq!(place.json("key list").as_array().unwrap().len(), 2);
     write(&[String::new()]);
     place.refused("key import keys.jsonl --org acme", 2, "keys.jsonl is empty");
     write(&[
         line(
-            json!({"quotas": {"daily": 5}, "limits": {"requests": 9, "period": "weekly"}, "hint": "9xyz", "prefix": "old_"}),
+            json!({"quotas": {"daily": 5.0}, "limits": {"requests": 9, "period": "weekly"}, "hint": "9xyz", "prefix": "old_"}),
         ),
         line(
             json!({"name": "b", "sha256": digest('B'), "organization": "other", "active": false, "expires_at": "2020-01-01"}),

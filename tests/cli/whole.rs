@@ -145,3 +145,48 @@ fn no_secret_is_in_the_record_or_in_an_error() {
     // Not even its random part, without the prefix that every key has.
     assert!(!contains(&seen, &secrets[2].as_bytes()[8..34]));
 }
+
+#[test]
+fn an_empty_list_says_where_it_looked_and_what_to_do() {
+    let place = Place::new();
+    for what in ["key", "org", "project", "user"] {
+        let said = format!("none in data/tollgate.db; `tollgate {what} create` makes one\n");
+        assert_eq!(place.done(&format!("{what} list")), said);
+        assert_eq!(place.json(&format!("{what} list")), json!([]));
+    }
+}
+
+#[test]
+fn a_record_whose_disk_takes_no_more_is_not_said_to_be_elsewhere() {
+    let place = Place::with_acme();
+    // Not a byte more may be written to any file: as on a full disk, and nobody has to be root for it.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+    let tollgate = env!("CARGO_BIN_EXE_tollgate");
+    for line in ["org create other --plan free", "serve"] {
+        let mut command = Command::new("bash");
+        command.args(["-c", script, tollgate]).args(line.split(' ')).current_dir(place.dir.path());
+        let refused = answer(command.output().unwrap());
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{line}: {}", refused.err);
+        assert!(refused.err.contains("its disk is full, or fails: make room"), "{line}: {}", refused.err);
+    }
+    assert_eq!(place.json("org list").as_array().unwrap().len(), 1, "and nothing was done by halves");
+}
+
+/// Whoever manages keys from another terminal need not have what the upstream is shown.
+#[test]
+fn what_only_a_gateway_needs_is_asked_of_the_gateway_alone() {
+    let place = Place::with_acme();
+    let credential = |value: &str| {
+        let text = format!(
+            "[[upstreams]]\nname = \"scraper\"\ntargets = [\"127.0.0.1:3000\"]\n\
+             credential = {{ header = \"authorization\", {value} }}\n[[routes]]\npath = \"/*\"\nupstream = \"scraper\"\n"
+        );
+        std::fs::write(place.dir.path().join("gateway.toml"), text).unwrap();
+    };
+    for value in ["value = \"Bearer ${SCRAPER_KEY}\"", "value_file = \"of-another-user\""] {
+        credential(value);
+        assert_eq!(place.json("org list").as_array().unwrap().len(), 1);
+        assert_eq!(place.run("check").code, 2);
+        place.refused("serve", 2, "upstreams[0].credential.value");
+    }
+}

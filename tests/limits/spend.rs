@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use super::support::{Answer, Entries, Kept, SOON, Upstream};
-use super::{AT_ONCE, count, each_once, start};
+use super::support::{Answer, Entries, Gateway, Kept, RedisServer, Reply, SOON, Upstream};
+use super::{AT_ONCE, config, count, each_once, start};
 
 /// What a request is estimated to cost, in microcents: 5 credits of 1,000.
 const ESTIMATE: i64 = 5_000;
@@ -29,14 +29,54 @@ async fn request_limits_of_key_and_organization_both_hold_to_the_last() {
     // A client library sleeps what it is told, so the end of the month is told elsewhere.
     let refused = replies.iter().find(|reply| reply.status == 429).unwrap();
     assert_eq!(refused.header("retry-after"), Some("60"));
-    assert!(refused.header("ratelimit-policy").unwrap().ends_with("\"key-requests\";q=40"), "{refused:?}");
-    let (_, seconds) = refused.header("ratelimit").unwrap().split_once("\"key-requests\";r=0;t=").unwrap();
-    assert!((1..=31 * 86_400).contains(&seconds.parse::<u32>().unwrap()), "{refused:?}");
+    let policies = "\"key-requests\";q=40, \"organization-requests\";q=70";
+    assert!(refused.header("ratelimit-policy").unwrap().ends_with(policies), "{refused:?}");
+    assert_eq!(left(refused), (0, 30));
+    // And who is admitted is told, too: each what was left behind it.
+    let mut admitted: Vec<_> = replies.iter().filter(|reply| reply.status == 200).map(left).collect();
+    admitted.sort_unstable();
+    assert_eq!(admitted, (0..40).map(|left| (left, left + 30)).collect::<Vec<_>>());
     // Then both: the organization's holds.
     let both = [first, second].into_iter().flat_map(|key| vec![key; 64]);
     let replies = each_once(&address, AT_ONCE, both).join_all().await;
     assert_eq!((count(&replies, 200, ""), count(&replies, 429, "spend_requests")), (30, 98));
     assert_eq!(upstream.count(), 70);
+}
+
+/// What a reply tells to be left for requests of the key and of the organization, until the end of a month.
+fn left(reply: &Reply) -> (u64, u64) {
+    let left = |name: &str| {
+        let (_, told) = reply.header("ratelimit").unwrap().split_once(&format!("\"{name}\";r=")).unwrap();
+        let (left, after) = told.split_once(";t=").unwrap();
+        let seconds = after.split(',').next().unwrap().parse().unwrap();
+        assert!((1..=31 * 86_400).contains(&seconds), "{reply:?}");
+        left.parse().unwrap()
+    };
+    (left("key-requests"), left("organization-requests"))
+}
+
+#[tokio::test]
+async fn whoever_is_admitted_is_told_what_is_left_wherever_it_is_counted() {
+    let redis = RedisServer::start();
+    for counters in ["memory", &redis.url()] {
+        let upstream = Upstream::start(|_| Answer::new(200).header("x-cost", "2"));
+        let config = format!("counters.url = \"{counters}\"\n{}", config(upstream.address, ""));
+        let gateway = Gateway::start(&config).await;
+        gateway.cli(&["org", "create", "acme", "--plan", "wide"]).await;
+        gateway.cli(&["org", "limit", "acme", "--requests", "70", "--period", "weekly"]).await;
+        let (id, key) = gateway.key("acme", "limited", &[]).await;
+        gateway
+            .cli(&["key", "limit", &id, "--requests", "40", "--microcents", "100000", "--period", "daily"])
+            .await;
+        for before in 0..6 {
+            let reply = Kept::new().get(gateway.data, "/", &key).await.unwrap();
+            assert_eq!((reply.status, left(&reply)), (200, (39 - before, 69 - before)), "{reply:?}");
+            let (_, budget) = reply.header("ratelimit").unwrap().split_once("\"key-budget\";r=").unwrap();
+            let budget: u64 = budget.split(';').next().unwrap().parse().unwrap();
+            // Its own estimate is reserved; of those before the estimate or, once that is known, the cost.
+            assert!((95_000 - before * 5_000..=95_000 - before * 2_000).contains(&budget), "{reply:?}");
+        }
+    }
 }
 
 /// Refused once may mean that others have reserved what they will not use; five times in a row that about everything

@@ -150,6 +150,21 @@ async fn lists_are_walked_to_their_end_while_they_grow() {
     }
 }
 
+/// JSON Schema, by which the served document speaks, has 5.0 for an integer.
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_fraction() {
+    let bed = Bed::new("").await;
+    let path = "/v1/organizations/acme/limits";
+    let limit = |requests: &str| -> Value {
+        serde_json::from_str(&format!(r#"{{"requests":{requests},"period":"daily"}}"#)).unwrap()
+    };
+    let set = bed.does("operator", "PUT", path, limit("5.0"), 200).await;
+    assert_eq!(set["limits"]["requests"], json!(5));
+    let problem = bed.does("operator", "PUT", path, limit("5.5"), 422).await;
+    assert_eq!(problem["field"], json!("requests"));
+    assert!(problem["detail"].as_str().unwrap().contains("expected a whole number"), "{problem}");
+}
+
 #[tokio::test]
 async fn keys_of_any_shape_work_once_they_are_imported() {
     let bed = Bed::new("").await;

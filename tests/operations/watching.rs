@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Kept, SOON, Upstream, Wire, get, metrics, raw, sum, wait_until};
+use super::support::{
+    Answer, Gateway, Kept, RedisServer, SOON, Upstream, Wire, get, metrics, raw, sum, wait_until,
+};
 use super::{config, start};
 
 #[tokio::test]
@@ -71,6 +73,35 @@ async fn it_is_alive_and_ready_only_while_some_target_is_healthy() {
     assert_eq!(get(gateway.control, "/healthz", &[]).await.status, 200);
     let _back = Upstream::at(address, |_| Answer::new(200));
     wait_until("it is ready again", SOON, async || ready().await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_second_gateway_that_counts_in_memory_is_warned_of() {
+    let upstream = Upstream::start(|_| Answer::new(200));
+    let (first, _) = start(&config(upstream.address, ""), &[]).await;
+    let ready = async |gateway: &Gateway| get(gateway.control, "/readyz", &[]).await.json();
+    assert_eq!(ready(&first).await, json!({ "ready": true }), "it is alone");
+
+    let record = format!("sqlite://{}", first.directory().join("data/tollgate.db").display());
+    let shared = format!("record.url = {record:?}\n{}", config(upstream.address, ""));
+    let mut second = Gateway::start(&shared).await;
+    wait_until("it says so, and serves all the same", SOON, async || {
+        let said = ready(&second).await;
+        let warning = said["warnings"]["counters"].as_str().unwrap_or_default();
+        said["ready"] == json!(true) && warning.contains("counters.url")
+    })
+    .await;
+    second.stop().await;
+    let log = lines(&second.stderr());
+    let warned = log.iter().filter(|line| line["level"] == "WARN").collect::<Vec<_>>();
+    assert!(matches!(*warned, [line] if line["others"] == 1), "{log:?}");
+
+    // Who counts elsewhere is not.
+    let redis = RedisServer::start();
+    let mut third = Gateway::start(&format!("counters.url = {:?}\n{shared}", redis.url())).await;
+    wait_until("it is ready", SOON, async || ready(&third).await == json!({ "ready": true })).await;
+    third.stop().await;
+    assert!(!third.stderr().contains("WARN"), "{}", third.stderr());
 }
 
 /// The lines of the operational log, each of which must be JSON.

@@ -371,6 +371,7 @@ fn config(upstream: SocketAddr, dead: SocketAddr) -> String {
     for dialect in DIALECTS {
         for (path, upstream, more) in [
             ("projects/{project}/*", "up", ""),
+            ("tenants/{project}/*", "up", "loose_path = true"),
             ("public/*", "up", "auth = \"none\""),
             ("writes/*", "up", "scope = \"write\""),
             ("small/*", "up", "body_max = 64"),

@@ -36,6 +36,8 @@ impl Demo {
             &["demo", "--json", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"],
             directory.path(),
         );
+        // What one that is killed leaves behind is in the test's own directory.
+        command.env("TMPDIR", directory.path());
         command.args(arguments).envs(environment.iter().copied());
         let (running, ready) = Running::start(command, directory.path().join("stderr.log"), "data_url").await;
         let address = |name: &str| {

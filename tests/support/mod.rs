@@ -18,6 +18,7 @@
 #![allow(unused_imports, reason = "each test uses the part it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod answer;
 mod client;
 mod demo;
 mod entries;
@@ -36,6 +37,7 @@ mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub use answer::{Answer, Feed, feed};
 pub use client::{Response, Wire, get, post, raw, send};
 pub use demo::Demo;
 pub use entries::{Entries, Entry, Locked, metrics, sum};
@@ -49,7 +51,7 @@ pub use redis_server::{RedisServer, free_port};
 pub use relay::Relay;
 pub use rows::{Rows, row_of, rows};
 pub use running::Running;
-pub use upstream::{Answer, Feed, Seen, Upstream, feed};
+pub use upstream::{Seen, Upstream};
 
 /// How long anything may take that should be quick, on a machine that is busy building.
 pub const SOON: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::api::fields::{Fields, one_of, whole};
+use crate::api::json;
 use crate::api::no::No;
 use crate::domain::limit::SpendLimit;
 use crate::domain::time::Period;
@@ -64,7 +65,7 @@ pub(super) fn limit(body: &[u8]) -> Result<SpendLimit, No> {
     let body = object(body)?;
     let cap = |name: &'static str| match body.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64().filter(|cap| *cap <= CAP_MAX) {
+        Some(value) => match json::whole(value).filter(|cap| *cap <= CAP_MAX) {
             Some(cap) => Ok(Some(cap)),
             None => Err(invalid(name, &format!("must be a whole number from 0 to {CAP_MAX}"))),
         },

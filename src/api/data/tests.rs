@@ -26,7 +26,9 @@ fn request(path: &str) -> Request<Bytes> {
 }
 
 fn local(router: Router, requests_max: usize) -> Arc<Local> {
-    Arc::new(Local::new(vec![System::new(&["/own/*"], router)], Handle::current(), requests_max))
+    let mut bounds = load(None, &std::collections::HashMap::new(), &[]).unwrap().data;
+    bounds.own_requests_max = requests_max;
+    Arc::new(Local::new(vec![System::new(&["/own/*"], router)], Handle::current(), &bounds))
 }
 
 /// As who serves does: what it is asked for has an owner.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::{Native, Problem};
+use crate::api::json::{self, Misread};
 use crate::domain::time::Timestamp;
 
 /// A body of JSON, not yet read.
@@ -46,20 +47,11 @@ impl Input {
             let detail = "send the body as JSON, with `Content-Type: application/json`";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
-        let mut reader = serde_json::Deserializer::from_slice(&self.bytes);
-        let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let field = error.path().to_string();
-            let cause = error.into_inner();
-            if cause.is_data() {
-                // The place in the text says nothing that the field does not.
-                let text = cause.to_string();
-                let text = text.split(" at line ").next().unwrap_or_default().to_owned();
-                return Problem::invalid(if field == "." { unknown_field(&text) } else { field }, text);
-            }
-            malformed(&cause)
-        })?;
-        reader.end().map_err(|error| malformed(&error))?;
-        Ok(read)
+        json::read(&self.bytes).map_err(|misread| match misread {
+            Misread::Field { path, why } if path.is_empty() => Problem::invalid(unknown_field(&why), why),
+            Misread::Field { path, why } => Problem::invalid(path, why),
+            Misread::Malformed(error) => malformed(&error),
+        })
     }
 }
 

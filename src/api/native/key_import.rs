@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
-use super::body::{Input, instant};
+use super::body::Input;
 use super::call::Call;
 use super::once::{Made, once};
 use super::problem::RowProblem;
@@ -13,6 +13,7 @@ use super::views::{KeyView, LimitView, QuotasView};
 use crate::admin::access::Deed;
 use crate::admin::{AdminError, ImportRow};
 use crate::domain::limit::Quotas;
+use crate::domain::time::Timestamp;
 
 /// Most rows of one import over this API; the command line takes more.
 const ROWS_MAX: usize = 10_000;
@@ -26,12 +27,13 @@ pub(super) struct Import {
     keys: Vec<ImportedKey>,
 }
 
-/// A key that was made elsewhere, of which only the digest is known.
+/// A key that was made elsewhere, of which only the digest is known: an item of a call, or a line of a file.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ImportedKey {
-    /// Id or name.
-    organization: String,
+pub struct ImportedKey {
+    /// Id or name. A file's lines may leave it out where its reader is told of one.
+    #[schema(value_type = String, required = true)]
+    organization: Option<String>,
     /// SHA-256 of the whole key as clients send it, in hexadecimal.
     #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: String,
@@ -73,8 +75,9 @@ pub(super) async fn import(call: Call, input: Input) -> Result<Response, Problem
         if keys.is_empty() || keys.len() > ROWS_MAX {
             return Err(Problem::invalid("keys", format!("give 1 to {ROWS_MAX} keys at a time")));
         }
-        let rows =
-            keys.into_iter().enumerate().map(|(at, key)| key.row(at)).collect::<Result<Vec<_>, _>>()?;
+        let wrong = |at: usize, (field, why)| Problem::invalid(format!("keys[{at}].{field}"), why);
+        let row = |(at, key): (usize, ImportedKey)| key.row(None).map_err(|error| wrong(at, error));
+        let rows = keys.into_iter().enumerate().map(row).collect::<Result<Vec<_>, _>>()?;
         let made = call.admin().import_keys(&rows, &call.actor(), call.now()).await.map_err(not_imported)?;
         let keys = made.iter().map(|key| KeyView::new(key, None)).collect();
         Ok(Made::new("/v1/keys".to_owned(), None, &Imported { keys }))
@@ -94,11 +97,15 @@ fn not_imported(wrong: Vec<(usize, AdminError)>) -> Problem {
 }
 
 impl ImportedKey {
-    fn row(self, at: usize) -> Result<ImportRow, Problem> {
-        let expires_at = |text: &str| instant(&format!("keys[{at}].expires_at"), text);
+    /// What is to be imported, for `otherwise` where it names no organization.
+    ///
+    /// # Errors
+    /// The field that is wrong, and why.
+    pub fn row(self, otherwise: Option<&str>) -> Result<ImportRow, (&'static str, String)> {
+        let organization = self.organization.or_else(|| otherwise.map(str::to_owned));
+        let expires_at = self.expires_at.as_deref().map(Timestamp::parse).transpose();
         Ok(ImportRow {
-            expires_at: self.expires_at.as_deref().map(expires_at).transpose()?,
-            organization: self.organization,
+            organization: organization.ok_or_else(|| ("organization", "name one".to_owned()))?,
             sha256: self.sha256,
             name: self.name,
             project: self.project,
@@ -107,6 +114,7 @@ impl ImportedKey {
             hint: self.hint,
             scopes: self.scopes,
             active: self.active,
+            expires_at: expires_at.map_err(|why| ("expires_at", why))?,
             allowed_ips: self.allowed_ips,
             quotas: self.quotas.map(Quotas::from).unwrap_or_default(),
             limit: self.limits.map(Into::into),

@@ -55,6 +55,7 @@ use crate::pipeline::admit::Gate;
 
 use super::system::System;
 
+pub use self::key_import::ImportedKey;
 pub use self::problem::{Problem, RowProblem};
 
 /// What the handlers are made of. Cheap to clone.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Problem;
+use crate::api::json::whole_or_none;
 use crate::domain::key::{Key, Organization};
 use crate::domain::limit::{Caps, Quotas, SpendLimit};
 use crate::domain::people::{Invitation, Member, Project, Role, User};
@@ -57,15 +58,19 @@ pub(super) struct KeyView {
 pub(super) struct QuotasView {
     /// Requests ever.
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     total: Option<u64>,
     /// Requests in any 24 hours.
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     daily: Option<u64>,
     /// Requests in any 7 days.
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     weekly: Option<u64>,
     /// Requests in any 30 days.
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     monthly: Option<u64>,
 }
 
@@ -76,9 +81,11 @@ pub(super) struct QuotasView {
 pub(super) struct LimitView {
     /// Requests per period; null is no cap.
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     requests: Option<u64>,
     /// Microcents per period; null is no cap.
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     microcents: Option<u64>,
     period: PeriodName,
     /// A limit that is switched off counts, and refuses nothing.
@@ -106,10 +113,13 @@ pub(super) enum PeriodName {
 #[serde(deny_unknown_fields)]
 pub(super) struct CapsView {
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     per_second: Option<u64>,
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     per_minute: Option<u64>,
     #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_or_none")]
     concurrency: Option<u64>,
 }
 

@@ -23,6 +23,11 @@ pub(super) fn session(section: &Section<'_>) -> Session {
         ttl: section
             .need("ttl", |field| duration(field, Duration::from_secs(1)..=DAY * 30))
             .unwrap_or_default(),
+        hashes_max: section.need("hashes_max", |field| field.count(1..=1_000)).unwrap_or_default(),
+        hashes_waiting_max: section
+            .need("hashes_waiting_max", |field| field.count(0..=100_000))
+            .unwrap_or_default(),
+        failing_max: section.need("failing_max", |field| field.count(1..=100_000_000)).unwrap_or_default(),
         outside: outside(section),
     }
 }

@@ -45,6 +45,9 @@ pub(super) fn data(section: &Section<'_>) -> Data {
         own_requests_max: section
             .need("own_requests_max", |field| field.count(1..=100_000))
             .unwrap_or_default(),
+        own_timeout: section
+            .need("own_timeout", |field| duration(field, Duration::from_secs(1)..=HOUR))
+            .unwrap_or_default(),
         own_body_max: section
             .need("own_body_max", |field| memory_size(field, KIB..=16 * MIB))
             .unwrap_or_default(),

@@ -32,7 +32,8 @@ pub(super) fn routes(field: &Field<'_>, upstreams: &[String]) -> Option<Vec<Arc<
 }
 
 fn route(section: &Section<'_>, upstreams: &[String]) -> Option<Route> {
-    let path = section.need("path", pattern);
+    let is_loose = section.need("loose_path", Field::flag).unwrap_or_default();
+    let path = section.need("path", pattern).map(|path| if is_loose { path.loose() } else { path });
     let dialects = [
         ("native", Dialect::Native),
         ("alterlab", Dialect::AlterLab),

@@ -7,12 +7,12 @@ use crate::domain::path::Pattern;
 /// Notes every route that an earlier one hides. Looks at the raw routes, so that it also runs where another
 /// part of a route is wrong; a route whose path or methods cannot be read hides nothing.
 pub(super) fn check(routes: &Field<'_>) {
-    let methods = routes.each("methods");
+    let (methods, loose) = (routes.each("methods"), routes.each("loose_path"));
     let taken: Vec<Option<Taken<'_>>> = routes
         .each("path")
         .into_iter()
-        .zip(&methods)
-        .map(|(path, methods)| Taken::of(path?, methods))
+        .zip(methods.iter().zip(&loose))
+        .map(|(path, (methods, loose))| Taken::of(path?, methods, loose))
         .collect();
     for (at, later) in taken.iter().enumerate() {
         let Some(later) = later else { continue };
@@ -31,37 +31,48 @@ pub(super) fn check(routes: &Field<'_>) {
 struct Taken<'c> {
     field: Field<'c>,
     path: String,
+    loose: bool,
     /// Empty is every method.
     methods: Vec<String>,
 }
 
 impl<'c> Taken<'c> {
-    fn of(path: Field<'c>, methods: &Option<Field<'c>>) -> Option<Self> {
+    fn of(path: Field<'c>, methods: &Option<Field<'c>>, loose: &Option<Field<'c>>) -> Option<Self> {
+        let Value::Flag(loose) = loose.as_ref()?.node.value else { return None };
         let text = path.peek()?;
         Pattern::parse(&text).ok()?;
         let Value::List(items) = &methods.as_ref()?.node.value else { return None };
         let method = |node: &'c Node| Field { context: path.context, node, key: String::new() }.peek();
         let methods = items.iter().map(method).collect::<Option<_>>()?;
-        Some(Self { field: path, path: text, methods })
+        Some(Self { field: path, path: text, loose, methods })
     }
 
     fn hides(&self, later: &Self) -> bool {
         let methods = self.methods.is_empty()
             || (!later.methods.is_empty()
                 && later.methods.iter().all(|method| self.methods.contains(method)));
-        methods && covers(&self.path, &later.path)
+        methods && covers((&self.path, self.loose), (&later.path, later.loose))
     }
 }
 
-/// Whether every path that the pattern `later` matches is one that `earlier` matches. Both are valid patterns.
-fn covers(earlier: &str, later: &str) -> bool {
-    let (own, open) = split(earlier);
-    let (other, other_open) = split(later);
-    let lengths = if open { other.len() >= own.len() } else { !other_open && other.len() == own.len() };
+/// Whether every path that the pattern `later` matches is one that `earlier` matches. Both are valid patterns, with
+/// whether they are loose.
+fn covers((earlier, loose): (&str, bool), (later, later_loose): (&str, bool)) -> bool {
+    let ((mut own, open), (mut other, other_open)) = (split(earlier), split(later));
+    // It takes spellings that the earlier one, reading by the letter, passes over.
+    let is_wider = later_loose && !loose;
+    if loose {
+        for segments in [&mut own, &mut other] {
+            segments.pop_if(|last| last.is_empty());
+        }
+    }
+    let lengths =
+        if open { other.len() >= own.len() } else { !other_open && !is_wider && other.len() == own.len() };
+    let is = |own: &str, other: &str| !is_wider && own == other || loose && own.eq_ignore_ascii_case(other);
     lengths
         && own.iter().zip(&other).all(|(own, other)| {
             // A parameter takes any segment but the empty one.
-            own == other || (own.starts_with('{') && !other.is_empty())
+            is(own, other) || (own.starts_with('{') && !other.is_empty())
         })
 }
 
@@ -101,7 +112,20 @@ mod tests {
             ("/{x}/*", "/a/b", true),
             ("/{x}", "/a/b", false),
         ] {
-            assert_eq!(covers(earlier, later), expected, "{earlier} and then {later}");
+            assert_eq!(covers((earlier, false), (later, false)), expected, "{earlier} and then {later}");
+        }
+        for (earlier, later, expected) in [
+            (("/a", true), ("/A", false), true),
+            (("/a", true), ("/a/", false), true),
+            (("/a/", true), ("/a", true), true),
+            (("/", true), ("/", false), true),
+            (("/a", false), ("/a", true), false),
+            (("/{x}", false), ("/a", true), false),
+            (("/a/*", false), ("/a/b", true), false),
+            (("/*", false), ("/a", true), true),
+            (("/{x}/*", false), ("/a/b", true), true),
+        ] {
+            assert_eq!(covers(earlier, later), expected, "{earlier:?} and then {later:?}");
         }
     }
 }

@@ -39,7 +39,9 @@ fn upstream(section: &Section<'_>) -> Upstream {
     Upstream {
         name: section.need("name", name).unwrap_or_default(),
         targets: section.need("targets", targets).unwrap_or_default(),
-        credential: section.may("credential", |field| field.section(credential)?),
+        credential: section.may("credential", |field| {
+            if field.context.forwards { field.section(credential)? } else { None }
+        }),
         connect_timeout: section.need("connect_timeout", timeout).unwrap_or_default(),
         answer_timeout: section.need("answer_timeout", timeout).unwrap_or_default(),
         stall_timeout: section.need("stall_timeout", timeout).unwrap_or_default(),

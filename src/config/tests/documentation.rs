@@ -88,6 +88,7 @@ fn the_documentation_holds_every_setting_that_the_reader_knows() {
         let context = Context {
             environment: &environment,
             defaults: &tree,
+            forwards: true,
             problems: RefCell::default(),
             asked: RefCell::default(),
         };
@@ -99,62 +100,68 @@ fn the_documentation_holds_every_setting_that_the_reader_knows() {
     assert!(known.len() > 80, "{}", known.len());
 }
 
+/// Every setting that a reload cannot change, changed.
+const CHANGED: &str = r#"
+[data]
+listen = "127.0.0.1:1"
+threads = 77
+own_requests_max = 7
+own_timeout = "7s"
+[control]
+listen = "127.0.0.1:2"
+connections_max = 1
+requests_max = 1
+body_max = "2MiB"
+timeout = "2s"
+[session]
+hashes_max = 7
+hashes_waiting_max = 7
+failing_max = 7
+jwks_url = "https://id.example/jwks"
+issuer = "https://id.example"
+audience = "tollgate"
+[record]
+url = "sqlite://other.db"
+connections_max = 7
+connect_timeout = "7s"
+answer_timeout = "7s"
+[counters]
+url = "redis://localhost"
+on_outage = "closed"
+keys_max = 1
+timeout = "90ms"
+[logs]
+dir = "other"
+spool_bytes_max = "900GiB"
+segment_bytes = "1MiB"
+when_full = "drop"
+sync_every = "2s"
+ship_every = "2s"
+batch_rows_max = 1
+[logs.export]
+to = "stdout"
+rotate_bytes = "1MiB"
+files_max = 1
+[keys]
+cache_max = 1
+cache_absent_max = 1
+cache_absent_for = "1s"
+follow_every = "100ms"
+index_for = "1d"
+remember_for = "1h"
+[ip_guard]
+addresses_max = 1
+[systems]
+alterlab = "on"
+azscraper = "on"
+piloterr = "on"
+jobs_max = 7
+"#;
+
 #[test]
 fn what_a_reload_cannot_change_is_marked_so_in_the_documentation() {
-    let changed = r#"
-        [data]
-        listen = "127.0.0.1:1"
-        threads = 77
-        own_requests_max = 7
-        [control]
-        listen = "127.0.0.1:2"
-        connections_max = 1
-        requests_max = 1
-        body_max = "2MiB"
-        timeout = "2s"
-        [session]
-        jwks_url = "https://id.example/jwks"
-        issuer = "https://id.example"
-        audience = "tollgate"
-        [record]
-        url = "sqlite://other.db"
-        connections_max = 7
-        connect_timeout = "7s"
-        answer_timeout = "7s"
-        [counters]
-        url = "redis://localhost"
-        on_outage = "closed"
-        keys_max = 1
-        timeout = "90ms"
-        [logs]
-        dir = "other"
-        spool_bytes_max = "900GiB"
-        segment_bytes = "1MiB"
-        when_full = "drop"
-        sync_every = "2s"
-        ship_every = "2s"
-        batch_rows_max = 1
-        [logs.export]
-        to = "stdout"
-        rotate_bytes = "1MiB"
-        files_max = 1
-        [keys]
-        cache_max = 1
-        cache_absent_max = 1
-        cache_absent_for = "1s"
-        follow_every = "100ms"
-        index_for = "1d"
-        remember_for = "1h"
-        [ip_guard]
-        addresses_max = 1
-        [systems]
-        alterlab = "on"
-        azscraper = "on"
-        piloterr = "on"
-        jobs_max = 7
-    "#;
     let old = read_text("").unwrap();
-    let mut new = read_text(changed).unwrap();
+    let mut new = read_text(CHANGED).unwrap();
     new.data.tls = Some(Tls { cert: "a".into(), key: "b".into() });
     assert!(diff_needs_restart(&old, &read_text("").unwrap()).is_empty());
     let mut found: Vec<&str> = diff_needs_restart(&old, &new);

@@ -73,6 +73,21 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// Whether the store says that its disk is full, or fails: an extended code of `SQLITE_IOERR` or `SQLITE_FULL`, or
+    /// PostgreSQL's `disk_full`.
+    pub fn is_of_disk(&self) -> bool {
+        const SQLITE_IOERR: u32 = 10;
+        const SQLITE_FULL: u32 = 13;
+        let Self::Unavailable(sqlx::Error::Database(cause)) = self else { return false };
+        let Some(code) = cause.code() else { return false };
+        // SQLite's is a small number, of which the lowest byte is the primary code; PostgreSQL's has five characters.
+        let sqlite = code
+            .parse::<u32>()
+            .ok()
+            .filter(|_| cause.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some());
+        code == "53100" || sqlite.is_some_and(|code| matches!(code & 0xff, SQLITE_IOERR | SQLITE_FULL))
+    }
+
     /// The same failure for one more of those who waited.
     pub(in crate::stores) fn repeated(&self) -> Self {
         match self {

@@ -3,6 +3,8 @@
 //! Whoever asks little holds little: the keyring a [`GrantRecord`], the log a [`LogRecord`]. So each is tested
 //! over a record that answers only what it asks, and a backend is written part by part.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -60,7 +62,10 @@ pub trait UsageRecord: Send + Sync + 'static {
         &self,
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError>;
-    /// All of the above for one organization, as of one instant: cells since `since`, single admissions since
+    /// How many gateways beside that of `spool` this record has heard of within `within`. One that lives is heard of
+    /// every minute.
+    async fn gateways_beside(&self, spool: Uuid, within: Duration) -> Result<u64, RecordError>;
+    /// Usage and admissions of one organization, as of one instant: cells since `since`, single admissions since
     /// `recent`.
     async fn usage_of(
         &self,

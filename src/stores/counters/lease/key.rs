@@ -86,7 +86,8 @@ pub(super) struct KeyState {
     pub is_over: Option<Local>,
     pub waiting: u64,
     pub demand: Demand,
-    pub refused: Option<Refused>,
+    /// Boxed, as it is large and most keys have none.
+    pub refused: Option<Box<Refused>>,
     /// When it will be looked at what is owed.
     look: Option<Local>,
     /// As the last claim named them.
@@ -104,6 +105,11 @@ impl Pool {
     #[cfg(test)]
     pub fn cell(&self) -> u64 {
         cell_of(self.at)
+    }
+
+    /// What the calendar counts for allowances that are not spent.
+    pub fn reserved(&self) -> u64 {
+        self.money.try_into().unwrap_or(0)
     }
 
     /// When a request that is admitted at the local instant `now` was admitted, on the store's clock: in the cell in

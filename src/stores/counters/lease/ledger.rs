@@ -12,14 +12,14 @@ use super::demand::Demand;
 use super::join::Report;
 use super::key::{KeyState, Refused};
 use super::share::{PLAN, QUOTAS, Share};
-use super::sight::{Sight, Untold};
+use super::sight::{Sight, Spent, Untold};
 use super::slots::Slots;
 use super::unshipped::{Recent, Tally};
 use super::{Count, Entry, Local, Terms};
 use crate::domain::account::{Account, Claim, Claimed, Denial, Gauge, Standing};
 use crate::domain::cost::Cost;
 use crate::domain::id::KeyId;
-use crate::domain::limit::Limit;
+use crate::domain::limit::{Limit, SpendLimit};
 use crate::domain::time::Timestamp;
 use crate::domain::used::{InUse, KeyUsed};
 
@@ -58,7 +58,7 @@ pub(in crate::stores::counters) struct Ledger {
     pub(super) epoch: u64,
     pub(super) keys: AHashMap<Option<KeyId>, KeyState>,
     slots: Slots,
-    refused: Option<Refused>,
+    refused: Option<Box<Refused>>,
     /// What the store said last of the plan's second and minute.
     seen: Option<Sight<2>>,
     /// Requests in flight at other nodes, as it said last.
@@ -112,7 +112,7 @@ impl Ledger {
             self.recent.add(at);
             let claimed = Claimed { key: claim.key, at, estimate: claim.estimate };
             let in_flight = self.slots.in_flight + self.elsewhere;
-            let standing = standing(Some(key), self.seen.as_ref(), in_flight, &terms);
+            let standing = standing(Some(key), self.seen.as_ref(), in_flight, &terms, at);
             return Answer::Granted { claimed, standing, more };
         }
         for refused in [&mut self.refused, &mut key.refused].into_iter().flatten() {
@@ -335,18 +335,31 @@ impl Ledger {
     }
 }
 
-/// Where the limits stand, as the store said last, what is at hand being free.
-fn standing(key: Option<&KeyState>, plan: Option<&Sight<2>>, in_flight: u64, terms: &Terms) -> Standing {
-    let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
+/// Where the limits stand at `at`, as the store said last, what is at hand being free.
+fn standing(
+    key: Option<&KeyState>,
+    plan: Option<&Sight<2>>,
+    in_flight: u64,
+    terms: &Terms,
+    at: Timestamp,
+) -> Standing {
+    let (left, reserved) = key.and_then(|key| key.pool).map_or((0, 0), |pool| (pool.left, pool.reserved()));
     let gauge = |cap: Option<u64>, count: Count| {
         let cap = cap?;
         let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
         Some(Gauge { cap, remaining, resets_at: count.next_expiry })
     };
     let [second, minute] = plan.map_or_else(Default::default, |seen| seen.rings);
-    let [total, daily, weekly, monthly] =
-        key.and_then(|key| key.seen.as_ref()).map_or_else(Default::default, |seen| seen.rings);
+    let seen = key.and_then(|key| key.seen.as_ref());
+    let [total, daily, weekly, monthly] = seen.map_or_else(Default::default, |seen| seen.rings);
     let quotas = terms.quotas;
+    let spend = |limit: &Option<SpendLimit>, spent: &dyn Fn(&SpendLimit) -> Option<Spent>| {
+        let Some(limit) = limit else { return [None; 2] };
+        let spent = spent(limit).unwrap_or_default();
+        let (requests, microcents) =
+            (spent.requests.saturating_sub(left), spent.microcents.saturating_sub(reserved));
+        Gauge::of_spend(limit, requests, microcents, limit.period.bounds(at).1)
+    };
     Standing {
         in_flight,
         concurrency: terms.caps.concurrency,
@@ -358,5 +371,7 @@ fn standing(key: Option<&KeyState>, plan: Option<&Sight<2>>, in_flight: u64, ter
             gauge(quotas.weekly, weekly),
             gauge(quotas.monthly, monthly),
         ],
+        key_spend: spend(&terms.key_limit, &|limit| seen?.spent(limit, at)),
+        org_spend: spend(&terms.org_limit, &|limit| plan?.spent(limit, at)),
     }
 }

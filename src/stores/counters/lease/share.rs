@@ -166,8 +166,13 @@ impl Share {
         let told = |mut standing: Standing, in_flight| {
             (standing.in_flight, standing.concurrency) = (in_flight, concurrency);
             let caps = [claim.caps.per_second, claim.caps.per_minute, quotas.total, quotas.daily];
+            let spend = |limit: Option<&SpendLimit>| {
+                limit.map_or([None; 2], |limit| [limit.requests, limit.microcents])
+            };
             let caps = caps.into_iter().chain([quotas.weekly, quotas.monthly]);
+            let caps = caps.chain(spend(claim.key_limit)).chain(spend(claim.org_limit));
             let gauges = [&mut standing.second, &mut standing.minute].into_iter().chain(&mut standing.quotas);
+            let gauges = gauges.chain(&mut standing.key_spend).chain(&mut standing.org_spend);
             for (gauge, cap) in gauges.zip(caps) {
                 if let (Some(Gauge { cap: told, .. }), Some(cap)) = (gauge, cap) {
                     *told = nodes.part(cap);

@@ -149,8 +149,9 @@ impl Known {
                 *at = back(*at, ahead);
             }
         };
-        let Standing { second, minute, quotas, .. } = standing;
-        [second, minute].into_iter().chain(quotas).for_each(move_over);
+        let Standing { second, minute, quotas, key_spend, org_spend, .. } = standing;
+        let gauges = [second, minute].into_iter().chain(quotas).chain(key_spend).chain(org_spend);
+        gauges.for_each(move_over);
     }
 
     /// From now on, for a while, this node's share holds beside its leases.

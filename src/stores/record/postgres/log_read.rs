@@ -62,6 +62,20 @@ impl PostgresRecord {
         .await
     }
 
+    pub(super) async fn gateways_beside(&self, spool: Uuid, within: Duration) -> Result<u64, RecordError> {
+        let asked =
+            "SELECT count(*) FROM spools WHERE id <> $1 AND seen_at > now() - make_interval(secs => $2)";
+        self.within(async {
+            let others: i64 = sqlx::query_scalar(asked)
+                .bind(spool)
+                .bind(within.as_secs_f64())
+                .fetch_one(&self.pool)
+                .await?;
+            Ok(others.max(0) as u64)
+        })
+        .await
+    }
+
     pub(super) async fn usage_since(
         &self,
         since: Timestamp,

@@ -1,5 +1,7 @@
 //! The request log and what was used, as each engine answers of itself.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -35,6 +37,9 @@ impl UsageRecord for Record {
         since: Timestamp,
     ) -> Result<Vec<(OrgId, Option<KeyId>, Timestamp)>, RecordError> {
         self.admitted_since(since).await
+    }
+    async fn gateways_beside(&self, spool: Uuid, within: Duration) -> Result<u64, RecordError> {
+        self.gateways_beside(spool, within).await
     }
     async fn usage_of(
         &self,

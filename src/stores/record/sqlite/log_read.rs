@@ -64,6 +64,16 @@ impl SqliteRecord {
         rows.iter().map(|row| admission(&Columns(row))).collect()
     }
 
+    pub(super) async fn gateways_beside(&self, spool: Uuid, within: Duration) -> Result<u64, RecordError> {
+        let others: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM spools WHERE id <> ? AND seen_at > unixepoch() - ?")
+                .bind(bytes(&spool))
+                .bind(int(within.as_secs()))
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(others.max(0) as u64)
+    }
+
     pub(super) async fn usage_since(
         &self,
         since: Timestamp,

@@ -86,6 +86,22 @@ pub(crate) async fn usage_says_up_to_which_batch_of_each_spool_it_goes([one, two
     assert_eq!(of(4).await, [(own, 5), (other, 9)].into());
 }
 
+pub(crate) async fn gateways_beside_are_those_heard_of_lately([one, two]: Handles) {
+    let [own, other, new] = [1, 2, 3].map(Uuid::from_u128);
+    let lately = std::time::Duration::from_secs(120);
+    assert_eq!(one.gateways_beside(own, lately).await.unwrap(), 0);
+    one.ship(&Shipment { spool: own, ..Shipment::default() }).await.unwrap();
+    two.ship(&Shipment { spool: other, ..Shipment::default() }).await.unwrap();
+    assert_eq!(one.gateways_beside(own, lately).await.unwrap(), 1);
+    assert_eq!(two.gateways_beside(other, lately).await.unwrap(), 1);
+    assert_eq!(two.gateways_beside(new, lately).await.unwrap(), 2);
+    assert_eq!(
+        two.gateways_beside(new, std::time::Duration::ZERO).await.unwrap(),
+        0,
+        "none is heard of later"
+    );
+}
+
 pub(crate) async fn cursors_only_advance_and_are_forgotten([one, two]: Handles) {
     for (segment, bytes) in [("a", 10), ("b", 5), ("a", 30), ("a", 20)] {
         let cursor = Some((segment.to_owned(), bytes));

@@ -48,6 +48,7 @@ macro_rules! every_chapter {
             a_rotated_secret_works_until_its_grace_ends
             only_a_key_never_used_is_deleted
             a_batch_moved_twice_counts_once
+            gateways_beside_are_those_heard_of_lately
             usage_says_up_to_which_batch_of_each_spool_it_goes
             cursors_only_advance_and_are_forgotten
             a_carried_admission_stays_until_its_row_arrives

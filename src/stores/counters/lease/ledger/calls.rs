@@ -81,8 +81,9 @@ impl Ledger {
         }
         let refused = done.refused.map(|(limit, retry_at)| {
             let in_flight = self.slots.in_flight + self.elsewhere;
-            let standing = standing(self.keys.get(&key), self.seen.as_ref(), in_flight, &sent.terms);
-            Refused::new(Denial { limit, retry_at, standing }, sent.terms, &done, now)
+            let standing =
+                standing(self.keys.get(&key), self.seen.as_ref(), in_flight, &sent.terms, done.now);
+            Box::new(Refused::new(Denial { limit, retry_at, standing }, sent.terms, &done, now))
         });
         let Some(state) = self.keys.get_mut(&key) else { return };
         match refused {

@@ -45,6 +45,14 @@ pub struct Numbers {
     pub shape: Option<u32>,
 }
 
+/// Owners or shapes of a batch, each read once.
+pub(in crate::stores::record) struct Known<T> {
+    /// By number, from one.
+    numbered: Vec<Option<T>>,
+    /// That of the last row which said none.
+    alone: Option<T>,
+}
+
 /// Rows of a batch, or a part of them.
 #[derive(Clone)]
 pub struct Rows {
@@ -73,18 +81,10 @@ impl Rows {
         self.source.id(self.place(at)?)
     }
 
-    /// The row at `at`.
-    ///
-    /// # Errors
-    /// [`RecordError::Refused`] where it cannot be read: it never will be.
-    pub fn read(&self, at: usize) -> Result<RowRef<'_>, RecordError> {
-        self.place(at).and_then(|at| self.source.row(at)).ok_or_else(unreadable)
-    }
-
     /// What the row at `at` has alone, and the numbers of what it has in common with others.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// [`RecordError::Refused`] where it cannot be read: it never will be.
     pub fn variables(&self, at: usize) -> Result<(Variables<'_>, Numbers), RecordError> {
         self.place(at).and_then(|at| self.source.variables(at)).ok_or_else(unreadable)
     }
@@ -92,7 +92,7 @@ impl Rows {
     /// Whose the row at `at` is.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`variables`](Self::variables).
     pub fn owner(&self, at: usize) -> Result<Owner<&str>, RecordError> {
         self.place(at).and_then(|at| self.source.owner(at)).ok_or_else(unreadable)
     }
@@ -100,14 +100,20 @@ impl Rows {
     /// The shape of the row at `at`.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`variables`](Self::variables).
     pub fn shape(&self, at: usize) -> Result<Shape<&str>, RecordError> {
         self.place(at).and_then(|at| self.source.shape(at)).ok_or_else(unreadable)
     }
 
     /// Every row, in their order, read one by one.
     pub fn iter(&self) -> impl Iterator<Item = Result<RowRef<'_>, RecordError>> {
-        (0..self.len()).map(|at| self.read(at))
+        let (mut owners, mut shapes) = (Known::default(), Known::default());
+        (0..self.len()).map(move |at| {
+            let (variables, numbers) = self.variables(at)?;
+            let owner = owners.get(numbers.owner, || self.owner(at))?;
+            let shape = shapes.get(numbers.shape, || self.shape(at))?;
+            Ok(RowRef::of(*owner, *shape, variables))
+        })
     }
 
     /// All but the first `count`.
@@ -128,6 +134,35 @@ impl Rows {
     /// Where in its source the row at `at` stands.
     fn place(&self, at: usize) -> Option<usize> {
         self.span.clone().nth(at)
+    }
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { numbered: Vec::new(), alone: None }
+    }
+}
+
+impl<T> Known<T> {
+    /// What has a number, or is a row's alone; made where it is not known.
+    pub fn get<E>(&mut self, number: Option<u32>, make: impl FnOnce() -> Result<T, E>) -> Result<&mut T, E> {
+        let slot = match number {
+            None => {
+                self.alone = None;
+                &mut self.alone
+            }
+            Some(number) => {
+                let number = number as usize;
+                if number >= self.numbered.len() {
+                    self.numbered.resize_with(number + 1, || None);
+                }
+                &mut self.numbered[number]
+            }
+        };
+        Ok(match slot {
+            Some(known) => known,
+            none => none.insert(make()?),
+        })
     }
 }
 

@@ -10,14 +10,6 @@ use crate::domain::cost::Outcome;
 use crate::domain::row::{Owner, Shape, Variables};
 pub(super) use crate::stores::record::places::{first_place, place_of, time_of};
 
-/// Owners or shapes of a batch.
-pub(super) struct Known<T> {
-    /// By number, from one.
-    numbered: Vec<Option<T>>,
-    /// That of the last row which said none.
-    alone: Option<T>,
-}
-
 /// An owner with names.
 pub(super) struct NamedOwner<'a> {
     pub owner: Owner<&'a str>,
@@ -48,35 +40,6 @@ pub(super) struct Named<'r, 'a> {
     pub domain: Option<Name<'a>>,
     pub owner: &'r mut NamedOwner<'a>,
     pub shape: &'r mut NamedShape<'a>,
-}
-
-impl<T> Default for Known<T> {
-    fn default() -> Self {
-        Self { numbered: Vec::new(), alone: None }
-    }
-}
-
-impl<T> Known<T> {
-    /// What has a number, or is a row's alone; made where it is not known.
-    pub fn get<E>(&mut self, number: Option<u32>, make: impl FnOnce() -> Result<T, E>) -> Result<&mut T, E> {
-        let slot = match number {
-            None => {
-                self.alone = None;
-                &mut self.alone
-            }
-            Some(number) => {
-                let number = number as usize;
-                if number >= self.numbered.len() {
-                    self.numbered.resize_with(number + 1, || None);
-                }
-                &mut self.numbered[number]
-            }
-        };
-        Ok(match slot {
-            Some(known) => known,
-            none => none.insert(make()?),
-        })
-    }
 }
 
 impl<'a> NamedOwner<'a> {

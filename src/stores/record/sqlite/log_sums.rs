@@ -115,7 +115,7 @@ impl<'a> Sums<'a> {
         let parts = [
             shape.tier.map(|tier| Part::Tier(Some(tier))),
             row.domain.map(|domain| Part::Domain(Some(domain))),
-            (!success).then(|| Part::Failure(shape.shape.status, shape.code)),
+            (!success).then_some(Part::Failure(shape.shape.status, shape.code)),
         ];
         for part in parts.into_iter().flatten() {
             sum.add(part, count);

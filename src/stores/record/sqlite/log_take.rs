@@ -7,11 +7,12 @@ use rusqlite::Connection;
 
 use super::jobs;
 use super::log_blocks::{Blocks, Entry, OWN_ROWS, WIDE_ROWS};
-use super::log_rows::{Known, Named, NamedOwner, NamedShape, place_of};
+use super::log_rows::{Named, NamedOwner, NamedShape, place_of};
 use super::log_sums::Sums;
 use super::names::{EVERYTHING, Kind, Names, Scopes};
 use super::sheets::{Reader, Writer};
 use crate::domain::id::RequestId;
+use crate::stores::record::rows::Known;
 use crate::stores::record::{RecordError, Rows};
 
 /// Places looked at for one row. Each is taken by another row of the same millisecond, so that in truth it is

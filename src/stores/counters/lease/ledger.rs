@@ -338,8 +338,8 @@ impl Ledger {
 /// Where the limits stand, as the store said last, what is at hand being free.
 fn standing(key: Option<&KeyState>, plan: Option<&Sight<2>>, in_flight: u64, terms: &Terms) -> Standing {
     let left = key.and_then(|key| key.pool).map_or(0, |pool| pool.left);
-    let gauge = |cap: Option<u64>, count: Count| {
-        let cap = cap?;
+    let gauge = |cap: Option<u64>, count: Option<Count>| {
+        let (cap, count) = (cap?, count.unwrap_or_default());
         let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
         Some(Gauge { cap, remaining, resets_at: count.next_expiry })
     };

@@ -14,7 +14,8 @@
 //! | Redis is emptied meanwhile | the lock is gone with it: all of it begins anew |
 //! | the record is away | tried again, less and less often; this node's share serves |
 //! | Redis was found empty a moment ago | nobody claims before every node that the record has heard of had the time to speak |
-//! | a node is dead | what it had admitted and not shipped is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
+//! | a node dies before it has reported | the record is read once more after [`SPEAK_WITHIN`]: what it shipped before it died is there by then |
+//! | it had not shipped all of it | that is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
 //! | a node comes late | its report is counted when it comes |
 //! | a node cannot say any more what was lacking | the counts are made anew |
 
@@ -47,11 +48,24 @@ static LOCK: LazyLock<Script> = LazyLock::new(|| {
 static UNLOCK: LazyLock<Script> = LazyLock::new(|| {
     Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1")
 });
+/// Nodes that are waited for.
+pub(super) static AWAITED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local names = {}
+         for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+           if string.sub(field, 1, 1) == 'w' then names[#names + 1] = string.sub(field, 2) end
+         end
+         return names",
+    )
+});
 /// Longer than a rebuild takes; the loser of a lock looks again much sooner.
 const LOCK_FOR: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long nodes may take to report.
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
+/// Who has not by then is taken for dead. What it had shipped before, counts may lack that were built while it lived: they
+/// are built once more, without waiting for it.
+const SPEAK_WITHIN: Duration = Duration::from_secs(2);
 /// How long after Redis was found empty every node that lives has spoken.
 const ALL_SPEAK_WITHIN: Duration = EVERY.saturating_mul(3);
 /// The longest pause between two looks whether others have reported, who hear of it at their next beat, or whether what was
@@ -128,6 +142,7 @@ impl Inner {
     async fn join_whole(self: &Arc<Self>, id: &OrgId, mut known: Option<Said>) -> Result<(), LinkError> {
         let mut pause = LOOK_AGAIN;
         let mut patience = LOOK_AGAIN;
+        let mut written = None;
         while !self.is_stopped() {
             let joining = self.with(id, |org| org.ledger.joining());
             let said = match known.take() {
@@ -150,9 +165,17 @@ impl Inner {
             match step {
                 Step::Over => return Ok(()),
                 Step::Again => {}
-                Step::Wait => wait(&mut patience).await,
-                Step::Build => match self.build(id).await {
-                    Ok(said) => known = said,
+                Step::Wait => match written.take_if(|(_, at)| local().since(*at) >= SPEAK_WITHIN) {
+                    Some((epoch, _)) => known = self.build_without_silent(id, epoch).await,
+                    None => wait(&mut patience).await,
+                },
+                Step::Build => match self.build(id, &Instead::default()).await {
+                    Ok(said) => {
+                        known = said;
+                        if let Some(Said::Known { epoch, .. }) = said {
+                            written = Some((epoch, local()));
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(organization = %id, %error, "an organization cannot be rebuilt in Redis now");
                         tokio::time::sleep(pause).await;
@@ -193,9 +216,21 @@ impl Inner {
         self.link.run(&FORGET, &[redis_key(id, "o")], &[&first, &last]).await.map(drop)
     }
 
+    /// Has counts that this node has written made anew without waiting for those who have not reported to them; nothing
+    /// where all have, or that cannot be done now: then they are claimed by as they are.
+    async fn build_without_silent(self: &Arc<Self>, id: &OrgId, epoch: u64) -> Option<Said> {
+        let names = self.take_turn(&AWAITED, &[redis_key(id, "b")], &[]).await.ok()?;
+        let silent: Vec<String> = redis::from_redis_value(names).ok()?;
+        if silent.is_empty() {
+            return None;
+        }
+        tracing::info!(organization = %id, nodes = ?silent, "an organization is rebuilt without nodes that say nothing");
+        self.build(id, &Instead { epoch, silent }).await.ok().flatten()
+    }
+
     /// Writes what the record holds, or leaves it to whoever is at it. What Redis knows of it then; `None` where that is to
     /// be asked.
-    async fn build(self: &Arc<Self>, id: &OrgId) -> Result<Option<Said>, Failure> {
+    async fn build(self: &Arc<Self>, id: &OrgId, instead: &Instead) -> Result<Option<Said>, Failure> {
         let _turn = self.builds.acquire().await;
         let lock = [redis_key(id, "r")];
         let token = format!("{}-{}", self.node, local().0);
@@ -204,14 +239,19 @@ impl Inner {
             tokio::time::sleep(LOOK_AGAIN).await;
             return Ok(None);
         }
-        let built = self.write(id, &token).await;
+        let built = self.write(id, &token, instead).await;
         if !matches!(built, Ok(Some(_))) {
             drop(self.take_turn(&UNLOCK, &lock, &[&token]).await);
         }
         built
     }
 
-    async fn write(self: &Arc<Self>, id: &OrgId, token: &str) -> Result<Option<Said>, Failure> {
+    async fn write(
+        self: &Arc<Self>,
+        id: &OrgId,
+        token: &str,
+        instead: &Instead,
+    ) -> Result<Option<Said>, Failure> {
         let shard = Arc::clone(&self.link.shard(id));
         let now = shard.known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
@@ -224,11 +264,11 @@ impl Inner {
         let emptied = shard.known.emptied_ago().filter(|_| !is_alone);
         let at_least = emptied.map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
         let has_nothing_to_tell = self.with(id, |org| org.ledger.is_blank());
-        nodes.retain(|name| *name != self.node || !has_nothing_to_tell);
+        nodes.retain(|name| !instead.silent.contains(name) && (*name != self.node || !has_nothing_to_tell));
         let awaited = Awaited { nodes, at_least, at_most: at_least.max(REPORT_WITHIN) };
         let mut said = None;
         for part in parts(id, &usage, &awaited) {
-            let argument = part.argument(token, None);
+            let argument = part.argument(token, instead.epoch, None);
             let mut keys = vec![redis_key(id, "o"), redis_key(id, "r"), redis_key(id, "b")];
             keys.extend(part.names);
             match wire::decode_restored(&self.take_turn(&RESTORE, &keys, &[&argument]).await?) {
@@ -264,6 +304,14 @@ impl Inner {
     }
 }
 
+/// Counts that are made anew while they are there, as nodes had not reported to them: nobody waits for these once more.
+#[derive(Debug, Default)]
+struct Instead {
+    /// 0 where there are none.
+    epoch: u64,
+    silent: Vec<String>,
+}
+
 /// Who has to report, and how long that is waited for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Awaited {
@@ -281,12 +329,14 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The script's argument. `now` is a time to replay at; `None` asks the store's clock.
-    pub fn argument(&self, token: &str, now: Option<Timestamp>) -> String {
-        json!([token, now.map_or(0, Timestamp::micros), self.is_first, self.keys, self.organization])
-            .to_string()
+    /// The script's argument. `instead`: the epoch of counts that it takes the place of; 0 where there are to be none. `now`
+    /// is a time to replay at; `None` asks the store's clock.
+    pub fn argument(&self, token: &str, instead: u64, now: Option<Timestamp>) -> String {
+        let now = now.map_or(0, Timestamp::micros);
+        json!([token, now, self.is_first, self.keys, self.organization, instead]).to_string()
     }
 }
+
 /// The calls that rebuild an organization, that which makes it known at the end.
 pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part> {
     let totals: BTreeMap<KeyId, u64> = usage.totals.iter().copied().collect();

@@ -60,8 +60,19 @@ fn every(shard: &Shard) -> Duration {
 /// What others have said to be about to rebuild since that was last asked.
 #[derive(Default)]
 pub(super) struct Rebuilt {
-    organizations: Vec<OrgId>,
+    /// Each with the token of whoever rebuilds it.
+    organizations: Vec<(OrgId, String)>,
     has_more: bool,
+}
+
+/// That `org` is about to be rebuilt by who holds `token`.
+pub(super) fn announcement(org: &OrgId, token: &str) -> String {
+    format!("{org} {token}")
+}
+
+fn announced_in(announcement: &str) -> Option<(OrgId, String)> {
+    let (org, token) = announcement.split_once(' ')?;
+    Some((OrgId::parse(org).ok()?, token.to_owned()))
 }
 
 impl Inner {
@@ -104,7 +115,7 @@ impl Inner {
         }
         loop {
             let Ok(rebuilt) = self.hello(&shard, &[]).await else { return };
-            rebuilt.organizations.iter().for_each(|org| self.join_announced(org));
+            rebuilt.organizations.into_iter().for_each(|(org, build)| self.join_announced(org, build));
             if !rebuilt.has_more {
                 break;
             }
@@ -118,12 +129,12 @@ impl Inner {
         }
     }
 
-    /// Says that this node is there, and that `announced` are about to be rebuilt.
-    pub(super) async fn hello(&self, shard: &Shard, announced: &[OrgId]) -> Result<Rebuilt, LinkError> {
+    /// Says that this node is there, and that `announced` are about to be rebuilt, each as [`announcement`] has it.
+    pub(super) async fn hello(&self, shard: &Shard, announced: &[String]) -> Result<Rebuilt, LinkError> {
         let (counts_for, since) =
             (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
         let mut arguments = vec![self.node.as_str(), &counts_for, &since];
-        arguments.extend(announced.iter().map(OrgId::as_str));
+        arguments.extend(announced.iter().map(String::as_str));
         let sent = local();
         let answer = shard.probe(&HELLO, &shard.nodes_keys(), &arguments).await?;
         let (now, emptied, names, rebuilt): (u64, u64, Vec<String>, Vec<(String, f64)>) =
@@ -144,7 +155,7 @@ impl Inner {
         let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
         let has_more = last.is_some();
         let others = rebuilt.iter().filter(|(_, at)| !shard.known.has_announced_at(*at as u64));
-        let organizations: Vec<OrgId> = others.filter_map(|(org, _)| OrgId::parse(org).ok()).collect();
+        let organizations: Vec<_> = others.filter_map(|(said, _)| announced_in(said)).collect();
         if !organizations.is_empty() {
             shard.known.are_rebuilding();
         }

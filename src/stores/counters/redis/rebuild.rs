@@ -29,7 +29,7 @@ use redis::{Script, Value};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::heart::EVERY;
+use super::heart::{EVERY, announcement};
 use super::script::{FORGET, REPORT, RESTORE};
 use super::shard::Shard;
 use super::{Inner, LinkError, local, redis_key, wire};
@@ -110,23 +110,25 @@ impl Inner {
         });
     }
 
-    /// Another node is about to rebuild `id`. Where nothing is known of it here, that is all there is to tell.
-    pub(super) fn join_announced(self: &Arc<Self>, id: &OrgId) {
-        if self.is_known(id) {
-            return self.join(id);
+    /// Another node is about to rebuild `id`. Where nothing is known of it here, that is all there is to tell: to the counts
+    /// that are `build`, of which it is known that they were asked for before this was looked at.
+    pub(super) fn join_announced(self: &Arc<Self>, id: OrgId, build: String) {
+        if self.is_known(&id) {
+            return self.join(&id);
         }
-        let (inner, id) = (Arc::clone(self), id.clone());
+        let inner = Arc::clone(self);
         self.runtime.spawn(async move {
-            let (until, mut next) = (local().plus(REPORT_WITHIN), Joining::default());
-            let mut patience = LOOK_AGAIN;
+            let (until, mut next) = (local().plus(REPORT_WITHIN), Joining::of_nothing(0));
+            let (mut patience, mut build) = (LOOK_AGAIN, Some(build));
             while !inner.is_stopped() && local() < until {
                 if inner.is_known(&id) {
                     return inner.join(&id);
                 }
-                match inner.report(&id, &next).await {
+                match inner.report(&id, &next, build.as_deref()).await {
                     Ok(Said::Known { is_awaited: false, .. }) => return,
-                    Ok(Said::Known { epoch, .. }) => next = Joining::of_nothing(epoch),
-                    Ok(Said::OtherEpoch) => next = Joining::default(),
+                    // Those are others.
+                    Ok(Said::Known { epoch, .. }) => (next, build) = (Joining::of_nothing(epoch), None),
+                    Ok(Said::OtherEpoch) => (next, build) = (Joining::default(), None),
                     Err(_) if inner.link.shard(&id).is_open() => return,
                     // It was announced, and is not there yet.
                     _ => wait(&mut patience).await,
@@ -147,7 +149,7 @@ impl Inner {
             let joining = self.with(id, |org| org.ledger.joining());
             let said = match known.take() {
                 Some(said) => Ok(said),
-                None => self.report(id, &joining).await,
+                None => self.report(id, &joining, None).await,
             };
             let said = match said {
                 Ok(said) => said,
@@ -192,9 +194,10 @@ impl Inner {
         Ok(())
     }
 
-    async fn report(&self, id: &OrgId, joining: &Joining) -> Result<Said, LinkError> {
+    /// `build`: the only counts that it is meant for, by the token of who builds them.
+    async fn report(&self, id: &OrgId, joining: &Joining, build: Option<&str>) -> Result<Said, LinkError> {
         let keys = joining_keys(id, joining);
-        let argument = wire::encode_joining(joining, &self.node, &self.spool, None);
+        let argument = wire::encode_joining(joining, &self.node, &self.spool, build, None);
         let value = self.take_turn(&REPORT, &keys, &[&argument]).await?;
         wire::decode_said(&value).ok_or(LinkError::Unreadable)
     }
@@ -256,7 +259,7 @@ impl Inner {
         let now = shard.known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         // Whoever lives hears of it before there is anything to claim by.
-        self.announce(&shard, id).await?;
+        self.announce(&shard, id, token).await?;
         let mut nodes = shard.known.names();
         // Where there has never been another, nobody is waited for who might speak.
         let is_alone = nodes.iter().all(|name| *name == self.node)
@@ -291,15 +294,21 @@ impl Inner {
     }
 
     /// Says that `id` is about to be rebuilt, together with others.
-    async fn announce(self: &Arc<Self>, shard: &Arc<Shard>, id: &OrgId) -> Result<(), LinkError> {
+    async fn announce(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        id: &OrgId,
+        token: &str,
+    ) -> Result<(), LinkError> {
         let (inner, at) = (Arc::clone(self), Arc::clone(shard));
-        let announcing = shard.announcements.ask(id.clone(), move |organizations: Vec<OrgId>| {
-            let (inner, at) = (Arc::clone(&inner), Arc::clone(&at));
-            async move {
-                let is_told = inner.hello(&at, &organizations).await.is_ok();
-                vec![is_told; organizations.len()]
-            }
-        });
+        let announcing =
+            shard.announcements.ask(announcement(id, token), move |organizations: Vec<String>| {
+                let (inner, at) = (Arc::clone(&inner), Arc::clone(&at));
+                async move {
+                    let is_told = inner.hello(&at, &organizations).await.is_ok();
+                    vec![is_told; organizations.len()]
+                }
+            });
         if announcing.await == Some(true) { Ok(()) } else { Err(LinkError::Timeout(self.link.timeout())) }
     }
 }

@@ -63,6 +63,7 @@ if organization then
   for _, node in ipairs(organization[5]) do
     redis.call('HSET', KEYS[3], 'w' .. node, 1)
   end
+  redis.call('HSET', KEYS[3], 'build', token)
   redis.call('EXPIRE', KEYS[3], TTL_SECONDS)
   org.awaited = #organization[5]
   org.opens_from, org.opens_by = org.clock + organization[6][1], org.clock + organization[6][2]

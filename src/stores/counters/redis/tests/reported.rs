@@ -90,7 +90,12 @@ impl Bed {
     }
 
     fn tell(&mut self, joining: &Joining, node: &str, spool: u128) -> Said {
-        let argument = wire::encode_joining(joining, node, &spool_name(Uuid::from_u128(spool)), None);
+        self.tell_of(joining, node, spool, None)
+    }
+
+    fn tell_of(&mut self, joining: &Joining, node: &str, spool: u128, build: Option<&str>) -> Said {
+        let spool = spool_name(Uuid::from_u128(spool));
+        let argument = wire::encode_joining(joining, node, &spool, build, None);
         let keys = joining_keys(&self.org, joining);
         wire::decode_said(&self.run(&REPORT, keys, argument)).unwrap()
     }
@@ -165,7 +170,10 @@ fn a_node_that_knows_nothing_of_it_is_no_longer_waited_for_and_may_still_come_to
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(heard(bed.tell(&Joining::of_nothing(0), "one", 1)), (false, 0, false, false));
+    let other = bed.tell_of(&Joining::of_nothing(0), "one", 1, Some("another token"));
+    assert_eq!(heard(other), (false, 0, false, true), "it was said of other counts");
+    let said = bed.tell_of(&Joining::of_nothing(0), "one", 1, Some("token"));
+    assert_eq!(heard(said), (false, 0, false, false));
     // Twice, and from one that nobody waits for.
     for node in ["one", "three"] {
         assert_eq!(heard(bed.tell(&Joining::of_nothing(0), node, 1)), (false, 0, false, false), "{node}");

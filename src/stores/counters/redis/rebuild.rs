@@ -167,10 +167,17 @@ impl Inner {
             match step {
                 Step::Over => return Ok(()),
                 Step::Again => {}
-                Step::Wait => match written.take_if(|(_, at)| local().since(*at) >= SPEAK_WITHIN) {
-                    Some((epoch, _)) => known = self.build_without_silent(id, epoch).await,
-                    None => wait(&mut patience).await,
-                },
+                Step::Wait => {
+                    if let Some((epoch, at)) = written
+                        && local().since(at) >= SPEAK_WITHIN
+                    {
+                        known = self.build_without_silent(id, epoch).await;
+                    }
+                    match known {
+                        Some(_) => written = None,
+                        None => wait(&mut patience).await,
+                    }
+                }
                 Step::Build => match self.build(id, &Instead::default()).await {
                     Ok(said) => {
                         known = said;
@@ -219,8 +226,8 @@ impl Inner {
         self.link.run(&FORGET, &[redis_key(id, "o")], &[&first, &last]).await.map(drop)
     }
 
-    /// Has counts that this node has written made anew without waiting for those who have not reported to them; nothing
-    /// where all have, or that cannot be done now: then they are claimed by as they are.
+    /// Has counts that this node has written made anew without waiting for those who have not reported to them. `None`
+    /// where all have, or that cannot be done now: if it cannot be for long, they are claimed by as they are.
     async fn build_without_silent(self: &Arc<Self>, id: &OrgId, epoch: u64) -> Option<Said> {
         let names = self.take_turn(&AWAITED, &[redis_key(id, "b")], &[]).await.ok()?;
         let silent: Vec<String> = redis::from_redis_value(names).ok()?;

@@ -63,10 +63,11 @@ impl Simulation {
                 self.after(delay, Event::Writes { node, life, lock, instead, base });
             }
             Event::Writes { node, life, lock, instead, base } if self.lives(node, life) => {
-                if self.lock.is_some_and(|(of, _)| of == lock)
-                    && self.redis.has_place(instead.epoch, self.redis_now())
-                {
-                    self.write(node, &instead, &base);
+                if self.lock.is_some_and(|(of, _)| of == lock) {
+                    if self.redis.has_place(instead.epoch, self.redis_now()) {
+                        self.write(node, &instead, &base);
+                    }
+                    self.lock = None;
                 }
                 self.ask(node);
             }
@@ -93,7 +94,6 @@ impl Simulation {
         self.redis.restore(base, awaited, REPORT_WITHIN, self.redis_now());
         self.nodes[by].written = (instead.epoch == 0).then(|| (self.redis.epoch(), self.now));
         self.rebuilt += 1;
-        self.lock = None;
         // What another one reads, and does not come to write, is no base.
         for (name, count) in &base.counts {
             self.logs.entry(*name).or_default().in_base = *count;
@@ -211,7 +211,7 @@ impl Simulation {
         match step {
             Step::Again => self.ask(node),
             Step::Wait => {
-                let written = of.written.take_if(|(_, at)| *at + SPEAK_WITHIN <= self.now);
+                let written = of.written.filter(|(_, at)| *at + SPEAK_WITHIN <= self.now);
                 let silent = self.redis.silent().clone();
                 match written.filter(|_| !silent.is_empty() && is_unlocked) {
                     Some((epoch, _)) => self.build(node, Instead { epoch, silent }),

@@ -24,9 +24,10 @@ pub(super) struct Asked {
     pub recent: Timestamp,
 }
 
-pub(super) const TOTALS: &str = "SELECT s.organization, u.key, u.requests
+const TOTALS: &str = "SELECT s.organization, u.key, u.requests
      FROM scopes s JOIN key_usage u ON u.key = s.key AND u.organization = s.organization
-     WHERE s.kind = 0 AND s.organization = ANY ($1) AND u.requests > 0";
+     WHERE s.kind = 0 AND s.organization = ANY ($1) AND u.requests > 0
+       AND EXISTS (SELECT FROM keys k WHERE k.id = s.key)";
 
 type Found = HashMap<OrgId, OrgUsage>;
 

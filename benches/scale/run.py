@@ -4,7 +4,7 @@
 The record is filled by SQL, each key a copy of one that `tollgate key create` made, with all four quotas; its plan has
 a cap per second, per minute and on requests in flight, so that each request is a claim of seven windows. Three loads:
 `hot` asks with one key, `cold` with as many keys as time allows, each once and none known to gateways or Redis, `warm`
-with those again. Load comes from wrk, 64 connections over all gateways, whose core is theirs; all else has the other.
+with those again. Between loads the log is shipped to its end. Load comes from wrk, 64 connections over all gateways, whose core is theirs; all else has the other.
 CPU per request is the growth of /proc/PID/task/*/schedstat. Redis calls are those that Redis counts (scripts run, keys set), per request.
 
 The filled record stays in --data and is used again. Rows of the log that a run adds stay in it, too.
@@ -202,13 +202,24 @@ end
         """Memory of a gateway, the mean of all."""
         return sum(peers.rss_kib(child.pid) for child, _, _ in nodes) / len(nodes) / 1024
 
+    def shipped(self, nodes):
+        """Waits until the record has the log of what went before, whose shipping is no part of what comes."""
+        rows = lambda control, state: self.metrics(control, f'tollgate_log_rows_total{{state="{state}"}}')
+        deadline = time.monotonic() + 120
+        while any(rows(control, "shipped") < rows(control, "written") for _, _, control in nodes):
+            if time.monotonic() > deadline:
+                sys.exit("the log is not shipped after 120 s")
+            time.sleep(0.1)
+
     def measure_all(self, count):
         subprocess.run(["redis-cli", "-p", str(self.redis_port), "flushall"], stdout=subprocess.DEVNULL, check=True)
         nodes = [self.node(n) for n in range(count)]
         time.sleep(1.5)  # each has heard of the others
         self.load(nodes, "hot", 1, 1)
         self.measure(nodes, "hot", 1)
+        self.shipped(nodes)
         met = min(self.measure(nodes, "cold", self.keys), self.keys)
+        self.shipped(nodes)
         # The order is the same: what was met is met again, as often as time allows.
         self.measure(nodes, "warm", met // count * count)
         for child, _, _ in nodes:

@@ -11,7 +11,8 @@ use super::{burst, start};
 const QUOTA: usize = 100;
 const USED: usize = 60;
 
-async fn without(redis: &mut RedisServer, gateways: &[Gateway]) {
+/// Redis is killed, and all have noticed.
+pub(crate) async fn without(redis: &mut RedisServer, gateways: &[Gateway]) {
     // What was leased and not spent is given back: the log knows nothing of it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     redis.kill();
@@ -21,7 +22,7 @@ async fn without(redis: &mut RedisServer, gateways: &[Gateway]) {
 }
 
 /// The record has so many rows of them.
-async fn logged(gateways: &[Gateway], rows: usize) {
+pub(crate) async fn logged(gateways: &[Gateway], rows: usize) {
     wait_until("it is in the record", SOON, async || {
         let mut shipped = 0.0;
         for gateway in gateways {

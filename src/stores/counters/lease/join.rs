@@ -216,3 +216,52 @@ fn parts(tally: &Tally) -> Vec<Part> {
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Answer;
+    use super::*;
+    use crate::domain::account::{Claim, Claimed};
+    use crate::domain::cost::Cost;
+    use crate::domain::limit::{Caps, Quotas};
+
+    /// Counts that were there all the time know the call: what it was granted they must get back.
+    #[test]
+    fn what_was_granted_to_a_lost_call_is_given_back_to_counts_that_are_reported_to() {
+        let (org, epoch) = (OrgId::parse("acme").unwrap(), Timestamp::from_seconds(1_800_000_000));
+        let claim = Claim {
+            key: None,
+            caps: Caps::default(),
+            quotas: Quotas::default(),
+            key_limit: None,
+            org_limit: None,
+            estimate: Cost::default(),
+        };
+        let mut node = Ledger::default();
+        assert!(matches!(node.claim(&claim, true, Local(1)), Answer::Ask));
+        node.wait(None);
+        let lost = node.call(None, Local(1)).unwrap();
+        assert_eq!(lost.epoch, 0, "whatever counts there are may grant it");
+        node.lost(None, lost.seq);
+        // It is given up on, and served without.
+        node.leave(None);
+        node.counted(&Claimed { key: None, at: epoch, estimate: Cost::default() }, Local(2));
+
+        let known = |counted, is_whole| Said::Known {
+            epoch: epoch.micros(),
+            is_open: true,
+            shipped: None,
+            counted,
+            is_whole,
+            is_awaited: false,
+        };
+        let shipments = Shipments::default();
+        assert_eq!(node.heard(&org, known(0, false), &shipments, Local(3)), Step::Again);
+        assert!(node.joining().is_last);
+        assert_eq!(node.heard(&org, known(1, true), &shipments, Local(4)), Step::Over);
+        assert_eq!(node.owing(), [None]);
+        let next = node.call(None, Local(5)).unwrap();
+        assert_eq!(next.epoch, epoch.micros());
+        assert!(next.acked < lost.seq, "{} of {}", next.acked, lost.seq);
+    }
+}

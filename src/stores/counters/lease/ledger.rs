@@ -344,8 +344,8 @@ fn standing(
     at: Timestamp,
 ) -> Standing {
     let (left, reserved) = key.and_then(|key| key.pool).map_or((0, 0), |pool| (pool.left, pool.reserved()));
-    let gauge = |cap: Option<u64>, count: Count| {
-        let cap = cap?;
+    let gauge = |cap: Option<u64>, count: Option<Count>| {
+        let (cap, count) = (cap?, count.unwrap_or_default());
         let remaining = cap.saturating_sub(count.sum.saturating_sub(left));
         Some(Gauge { cap, remaining, resets_at: count.next_expiry })
     };

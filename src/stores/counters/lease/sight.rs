@@ -18,8 +18,9 @@ pub(in crate::stores::counters) struct Spent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sight<const RINGS: usize> {
     at: Timestamp,
-    /// Of an organization the trailing second and minute; of a key its quotas: total, daily, weekly, monthly.
-    pub rings: [Count; RINGS],
+    /// Of an organization the trailing second and minute; of a key its quotas: total, daily, weekly, monthly. `None` where
+    /// the log had nothing, as where all has rolled out of the window: a node is then bound by its part of the cap.
+    pub rings: [Option<Count>; RINGS],
     /// By [`Period::index`].
     spent: [Spent; 3],
 }
@@ -47,14 +48,14 @@ impl Untold {
 
 impl<const RINGS: usize> Default for Sight<RINGS> {
     fn default() -> Self {
-        Self { at: Timestamp::default(), rings: [Count::default(); RINGS], spent: Default::default() }
+        Self { at: Timestamp::default(), rings: [None; RINGS], spent: Default::default() }
     }
 }
 
 impl Sight<2> {
     /// Of an organization.
     pub fn of_organization(done: &Done) -> Self {
-        Self { at: done.now, rings: [done.counts[0], done.counts[1]], spent: done.spent[1] }
+        Self { at: done.now, rings: [done.counts[0], done.counts[1]].map(Some), spent: done.spent[1] }
     }
 
     /// Of an organization, as the log had it counted at `at`.
@@ -67,19 +68,19 @@ impl Sight<4> {
     /// Of a key.
     pub fn of_key(done: &Done) -> Self {
         let [_, _, total, daily, weekly, monthly] = done.counts;
-        Self { at: done.now, rings: [total, daily, weekly, monthly], spent: done.spent[0] }
+        Self { at: done.now, rings: [total, daily, weekly, monthly].map(Some), spent: done.spent[0] }
     }
 
     /// Of a key, as the log had it counted at `at`.
     pub fn of_logged(logged: &KeyUsed, at: Timestamp) -> Self {
-        let total = Count { sum: logged.total, next_expiry: None };
+        let total = count(Used { count: logged.total, resets_at: None });
         let [daily, weekly, monthly] = [logged.daily, logged.weekly, logged.monthly].map(count);
         Self { at, rings: [total, daily, weekly, monthly], spent: logged.spent.map(spent) }
     }
 }
 
-fn count(used: Used) -> Count {
-    Count { sum: used.count, next_expiry: used.resets_at }
+fn count(used: Used) -> Option<Count> {
+    (used.count > 0).then_some(Count { sum: used.count, next_expiry: used.resets_at })
 }
 
 const fn spent(period: InPeriod) -> Spent {
@@ -89,7 +90,8 @@ const fn spent(period: InPeriod) -> Spent {
 impl<const RINGS: usize> Sight<RINGS> {
     /// What counted in a rolling window, until all of that has rolled out of it; `None` is all time.
     pub fn ring(&self, place: usize, window: Option<Window>, now: Timestamp) -> Option<u64> {
-        (self.ends(window).is_none_or(|ends| now < ends)).then(|| self.rings[place].sum)
+        let counts = self.ends(window).is_none_or(|ends| now < ends);
+        self.rings[place].filter(|_| counts).map(|count| count.sum)
     }
 
     /// When all that was seen in a rolling window has rolled out of it; never of all time.
@@ -108,6 +110,7 @@ impl<const RINGS: usize> Sight<RINGS> {
     /// The store counts all that was untold.
     pub fn is_told(&mut self, untold: Untold) {
         for count in &mut self.rings {
+            let count = count.get_or_insert_default();
             count.sum = count.sum.saturating_add_signed(untold.requests);
         }
         for spent in &mut self.spent {
@@ -119,7 +122,8 @@ impl<const RINGS: usize> Sight<RINGS> {
     /// What is used of a rolling window, as far as this node knows.
     pub fn used(&self, place: usize, window: Option<Window>, untold: Untold, now: Timestamp) -> Used {
         let seen = self.ring(place, window, now);
-        let resets_at = seen.and(self.rings[place].next_expiry).filter(|at| *at > now);
+        let resets_at =
+            seen.and(self.rings[place]).and_then(|count| count.next_expiry).filter(|at| *at > now);
         Used { count: seen.unwrap_or(0).saturating_add_signed(untold.requests), resets_at }
     }
 

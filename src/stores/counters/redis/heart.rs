@@ -17,6 +17,10 @@ use crate::domain::time::Timestamp;
 /// How often a node says that it is there, and hears what was rebuilt; and how long that counts.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
 const COUNTS_FOR: Duration = Duration::from_secs(5);
+/// The same while organizations are being rebuilt, which wait until every node has heard of it: so often for each node
+/// that there is, that Redis hears no more than two hundred words a second, however many there are.
+const OFTEN_EACH: Duration = Duration::from_millis(5);
+const OFTEN_MIN: Duration = Duration::from_millis(10);
 /// Rebuilt organizations in one answer, as `script/hello.lua` has it.
 const TOLD_AT_ONCE: usize = 500;
 /// How often a Redis that was lost is looked for.
@@ -35,7 +39,7 @@ pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
                     inner.sweep_ledgers();
                     swept = local();
                 }
-                if inner.link.is_settled() { EVERY } else { PROBE_EVERY }
+                inner.pause()
             }
             _ => return,
         };
@@ -44,11 +48,31 @@ pub(super) async fn beat(inner: Weak<Inner>, news: Arc<News>) {
     }
 }
 
+/// How often this node has to say to `shard` that it is there.
+fn every(shard: &Shard) -> Duration {
+    if !shard.known.is_rebuilding() {
+        return EVERY;
+    }
+    let nodes = u32::try_from(shard.known.nodes().count).unwrap_or(u32::MAX);
+    OFTEN_EACH.saturating_mul(nodes).clamp(OFTEN_MIN, EVERY)
+}
+
 /// What others have said to be about to rebuild since that was last asked.
 #[derive(Default)]
 pub(super) struct Rebuilt {
-    organizations: Vec<OrgId>,
+    /// Each with the token of whoever rebuilds it.
+    organizations: Vec<(OrgId, String)>,
     has_more: bool,
+}
+
+/// That `org` is about to be rebuilt by who holds `token`.
+pub(super) fn announcement(org: &OrgId, token: &str) -> String {
+    format!("{org} {token}")
+}
+
+fn announced_in(announcement: &str) -> Option<(OrgId, String)> {
+    let (org, token) = announcement.split_once(' ')?;
+    Some((OrgId::parse(org).ok()?, token.to_owned()))
 }
 
 impl Inner {
@@ -64,6 +88,14 @@ impl Inner {
         !answered.is_empty() && answered.into_iter().all(|answered| answered)
     }
 
+    /// How long until the next beat.
+    fn pause(&self) -> Duration {
+        if !self.link.is_settled() {
+            return PROBE_EVERY;
+        }
+        self.link.shards().iter().map(|shard| every(shard)).min().unwrap_or(EVERY)
+    }
+
     async fn beat_once(self: &Arc<Self>) {
         self.link.look_around().await;
         let beating = self.link.shards().into_iter().map(|shard| self.beat_of(shard));
@@ -75,7 +107,7 @@ impl Inner {
         if shard.is_open() {
             // Before the breaker can close, so that whoever sees it closed also sees this.
             shard.known.be_careful();
-        } else if !shard.known.take_greeting(EVERY) {
+        } else if !shard.known.take_greeting(every(&shard)) {
             return;
         }
         if self.is_stopped() {
@@ -83,7 +115,7 @@ impl Inner {
         }
         loop {
             let Ok(rebuilt) = self.hello(&shard, &[]).await else { return };
-            rebuilt.organizations.iter().for_each(|org| self.join_announced(org));
+            rebuilt.organizations.into_iter().for_each(|(org, build)| self.join_announced(org, build));
             if !rebuilt.has_more {
                 break;
             }
@@ -97,12 +129,12 @@ impl Inner {
         }
     }
 
-    /// Says that this node is there, and that `announced` are about to be rebuilt.
-    pub(super) async fn hello(&self, shard: &Shard, announced: &[OrgId]) -> Result<Rebuilt, LinkError> {
+    /// Says that this node is there, and that `announced` are about to be rebuilt, each as [`announcement`] has it.
+    pub(super) async fn hello(&self, shard: &Shard, announced: &[String]) -> Result<Rebuilt, LinkError> {
         let (counts_for, since) =
             (COUNTS_FOR.as_micros().to_string(), shard.known.rebuilt_until().to_string());
         let mut arguments = vec![self.node.as_str(), &counts_for, &since];
-        arguments.extend(announced.iter().map(OrgId::as_str));
+        arguments.extend(announced.iter().map(String::as_str));
         let sent = local();
         let answer = shard.probe(&HELLO, &shard.nodes_keys(), &arguments).await?;
         let (now, emptied, names, rebuilt): (u64, u64, Vec<String>, Vec<(String, f64)>) =
@@ -114,6 +146,7 @@ impl Inner {
         shard.known.names_are(names, emptied, clock);
         shard.known.heard_of(nodes, place as u64, local());
         if !announced.is_empty() {
+            shard.known.are_rebuilding();
             shard.known.announced_at(now);
             // What else is new is for the next beat.
             return Ok(Rebuilt::default());
@@ -122,7 +155,10 @@ impl Inner {
         let last = rebuilt.last().filter(|_| rebuilt.len() >= TOLD_AT_ONCE);
         let has_more = last.is_some();
         let others = rebuilt.iter().filter(|(_, at)| !shard.known.has_announced_at(*at as u64));
-        let organizations = others.filter_map(|(org, _)| OrgId::parse(org).ok()).collect();
+        let organizations: Vec<_> = others.filter_map(|(said, _)| announced_in(said)).collect();
+        if !organizations.is_empty() {
+            shard.known.are_rebuilding();
+        }
         shard.known.knows_rebuilt_until(last.map_or(now, |(_, at)| *at as u64));
         Ok(Rebuilt { organizations, has_more })
     }

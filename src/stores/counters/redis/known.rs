@@ -15,6 +15,8 @@ use crate::domain::time::Timestamp;
 const CAREFUL: Duration = Duration::from_secs(2);
 /// For how long its clock is known by one quick answer: clocks part by some 0.2 ms meanwhile.
 const BELIEVED: Duration = Duration::from_secs(1);
+/// For how long after organizations were rebuilt more of them are expected to be.
+const REBUILDING: Duration = Duration::from_secs(1);
 
 /// What a master's last answers told.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(super) struct Known {
     announced: Mutex<Vec<u64>>,
     /// When this node last said to it that it is there.
     greeted: AtomicU64,
+    /// The local instant until which organizations are expected to be rebuilt.
+    rebuilding_until: AtomicU64,
 }
 
 /// Who speaks to a master.
@@ -76,6 +80,7 @@ impl Known {
             rebuilt_until: 0.into(),
             announced: Mutex::default(),
             greeted: 0.into(),
+            rebuilding_until: 0.into(),
         }
     }
 
@@ -221,6 +226,16 @@ impl Known {
     pub fn knows_rebuilt_until(&self, at: u64) {
         self.rebuilt_until.store(at, Ordering::Relaxed);
         self.announced.lock().retain(|own| *own >= at);
+    }
+
+    /// Organizations have just been announced to be rebuilt, by this node or another.
+    pub fn are_rebuilding(&self) {
+        self.rebuilding_until.store(local().plus(REBUILDING).0, Ordering::Relaxed);
+    }
+
+    /// Whether that was a moment ago.
+    pub fn is_rebuilding(&self) -> bool {
+        local().0 < self.rebuilding_until.load(Ordering::Relaxed)
     }
 
     /// This node has just said of organizations that they are rebuilt.

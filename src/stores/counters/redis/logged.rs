@@ -29,12 +29,16 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// Whether the record is to be asked before this node's share of a key is fixed.
-    pub(super) fn is_unheard_of(&self, id: &OrgId, key: Option<KeyId>) -> bool {
+    /// Whether the record may be asked before this node's share of a key is fixed.
+    pub(super) fn may_hear_of(&self, key: Option<KeyId>) -> bool {
         self.on_outage == OnOutage::Local
             && key.is_some()
             && local().0 >= self.unasked_until.load(Ordering::Relaxed)
-            && self.with(id, |org| !org.ledger.knows_used(key))
+    }
+
+    /// Whether it is to be.
+    fn is_unheard_of(&self, id: &OrgId, key: Option<KeyId>) -> bool {
+        self.may_hear_of(key) && self.with(id, |org| !org.ledger.knows_used(key))
     }
 
     /// Asks the record what it has of an organization, where that is to be done, as far as it answers in time.

@@ -192,8 +192,7 @@ impl RedisCounters {
         let inner = &self.0;
         let shard = inner.link.shard(org);
         if shard.is_open() {
-            let is_known = !inner.is_unheard_of(org, claim.key);
-            return is_known.then(|| inner.claim_share(&shard, org, claim, now));
+            return inner.claim_known_share(&shard, org, claim, now);
         }
         match inner.with(org, |org| inner.claim_of(org, &shard, claim, true, local())) {
             Ok(answer) => inner.conclude(&shard, org, claim.key, &answer, now),

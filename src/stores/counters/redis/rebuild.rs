@@ -14,30 +14,29 @@
 //! | Redis is emptied meanwhile | the lock is gone with it: all of it begins anew |
 //! | the record is away | tried again, less and less often; this node's share serves |
 //! | Redis was found empty a moment ago | nobody claims before every node that the record has heard of had the time to speak |
-//! | a node is dead | what it had admitted and not shipped is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
+//! | a node dies before it has reported | the record is read once more after [`SPEAK_WITHIN`]: what it shipped before it died is there by then |
+//! | it had not shipped all of it | that is on its disk: its next start ships it, and has them rebuilt: [`recovered`](super::recovered) |
 //! | a node comes late | its report is counted when it comes |
 //! | a node cannot say any more what was lacking | the counts are made anew |
 
-use std::collections::BTreeMap;
+mod parts;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Script, Value};
-use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::heart::EVERY;
+pub(super) use self::parts::{Awaited, parts};
+use super::heart::{EVERY, announcement};
 use super::script::{FORGET, REPORT, RESTORE};
 use super::shard::Shard;
 use super::{Inner, LinkError, local, redis_key, wire};
 use crate::domain::id::{KeyId, OrgId};
-use crate::domain::ring::Window;
-use crate::domain::time::{Period, Timestamp};
 use crate::stores::counters::lease::{Joining, Said, Step};
 use crate::stores::counters::memory::{HISTORY, RECENT};
-use crate::stores::record::{OrgUsage, UsageCell};
 
 /// Takes the lock, which ends by itself.
 static LOCK: LazyLock<Script> = LazyLock::new(|| {
@@ -47,11 +46,24 @@ static LOCK: LazyLock<Script> = LazyLock::new(|| {
 static UNLOCK: LazyLock<Script> = LazyLock::new(|| {
     Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1")
 });
+/// Nodes that are waited for.
+pub(super) static AWAITED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local names = {}
+         for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+           if string.sub(field, 1, 1) == 'w' then names[#names + 1] = string.sub(field, 2) end
+         end
+         return names",
+    )
+});
 /// Longer than a rebuild takes; the loser of a lock looks again much sooner.
 const LOCK_FOR: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long nodes may take to report.
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
+/// Who has not by then is taken for dead. What it had shipped before, counts may lack that were built while it lived: they
+/// are built once more, without waiting for it.
+const SPEAK_WITHIN: Duration = Duration::from_secs(2);
 /// How long after Redis was found empty every node that lives has spoken.
 const ALL_SPEAK_WITHIN: Duration = EVERY.saturating_mul(3);
 /// The longest pause between two looks whether others have reported, who hear of it at their next beat, or whether what was
@@ -59,8 +71,6 @@ const ALL_SPEAK_WITHIN: Duration = EVERY.saturating_mul(3);
 const PATIENCE_MAX: Duration = Duration::from_millis(80);
 /// The longest pause between two attempts while the record is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Keys that go into one call: each is a thousand numbers at most.
-const KEYS_PER_CALL: usize = 16;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -96,23 +106,25 @@ impl Inner {
         });
     }
 
-    /// Another node is about to rebuild `id`. Where nothing is known of it here, that is all there is to tell.
-    pub(super) fn join_announced(self: &Arc<Self>, id: &OrgId) {
-        if self.is_known(id) {
-            return self.join(id);
+    /// Another node is about to rebuild `id`. Where nothing is known of it here, that is all there is to tell: to the counts
+    /// that are `build`, of which it is known that they were asked for before this was looked at.
+    pub(super) fn join_announced(self: &Arc<Self>, id: OrgId, build: String) {
+        if self.is_known(&id) {
+            return self.join(&id);
         }
-        let (inner, id) = (Arc::clone(self), id.clone());
+        let inner = Arc::clone(self);
         self.runtime.spawn(async move {
-            let (until, mut next) = (local().plus(REPORT_WITHIN), Joining::default());
-            let mut patience = LOOK_AGAIN;
+            let (until, mut next) = (local().plus(REPORT_WITHIN), Joining::of_nothing(0));
+            let (mut patience, mut build) = (LOOK_AGAIN, Some(build));
             while !inner.is_stopped() && local() < until {
                 if inner.is_known(&id) {
                     return inner.join(&id);
                 }
-                match inner.report(&id, &next).await {
+                match inner.report(&id, &next, build.as_deref()).await {
                     Ok(Said::Known { is_awaited: false, .. }) => return,
-                    Ok(Said::Known { epoch, .. }) => next = Joining::of_nothing(epoch),
-                    Ok(Said::OtherEpoch) => next = Joining::default(),
+                    // Those are others.
+                    Ok(Said::Known { epoch, .. }) => (next, build) = (Joining::of_nothing(epoch), None),
+                    Ok(Said::OtherEpoch) => (next, build) = (Joining::default(), None),
                     Err(_) if inner.link.shard(&id).is_open() => return,
                     // It was announced, and is not there yet.
                     _ => wait(&mut patience).await,
@@ -128,11 +140,12 @@ impl Inner {
     async fn join_whole(self: &Arc<Self>, id: &OrgId, mut known: Option<Said>) -> Result<(), LinkError> {
         let mut pause = LOOK_AGAIN;
         let mut patience = LOOK_AGAIN;
+        let mut written = None;
         while !self.is_stopped() {
             let joining = self.with(id, |org| org.ledger.joining());
             let said = match known.take() {
                 Some(said) => Ok(said),
-                None => self.report(id, &joining).await,
+                None => self.report(id, &joining, None).await,
             };
             let said = match said {
                 Ok(said) => said,
@@ -150,9 +163,24 @@ impl Inner {
             match step {
                 Step::Over => return Ok(()),
                 Step::Again => {}
-                Step::Wait => wait(&mut patience).await,
-                Step::Build => match self.build(id).await {
-                    Ok(said) => known = said,
+                Step::Wait => {
+                    if let Some((epoch, at)) = written
+                        && local().since(at) >= SPEAK_WITHIN
+                    {
+                        known = self.build_without_silent(id, epoch).await;
+                    }
+                    match known {
+                        Some(_) => written = None,
+                        None => wait(&mut patience).await,
+                    }
+                }
+                Step::Build => match self.build(id, &Instead::default()).await {
+                    Ok(said) => {
+                        known = said;
+                        if let Some(Said::Known { epoch, .. }) = said {
+                            written = Some((epoch, local()));
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(organization = %id, %error, "an organization cannot be rebuilt in Redis now");
                         tokio::time::sleep(pause).await;
@@ -169,9 +197,10 @@ impl Inner {
         Ok(())
     }
 
-    async fn report(&self, id: &OrgId, joining: &Joining) -> Result<Said, LinkError> {
+    /// `build`: the only counts that it is meant for, by the token of who builds them.
+    async fn report(&self, id: &OrgId, joining: &Joining, build: Option<&str>) -> Result<Said, LinkError> {
         let keys = joining_keys(id, joining);
-        let argument = wire::encode_joining(joining, &self.node, &self.spool, None);
+        let argument = wire::encode_joining(joining, &self.node, &self.spool, build, None);
         let value = self.take_turn(&REPORT, &keys, &[&argument]).await?;
         wire::decode_said(&value).ok_or(LinkError::Unreadable)
     }
@@ -193,9 +222,21 @@ impl Inner {
         self.link.run(&FORGET, &[redis_key(id, "o")], &[&first, &last]).await.map(drop)
     }
 
+    /// Has counts that this node has written made anew without waiting for those who have not reported to them. `None`
+    /// where all have, or that cannot be done now: if it cannot be for long, they are claimed by as they are.
+    async fn build_without_silent(self: &Arc<Self>, id: &OrgId, epoch: u64) -> Option<Said> {
+        let names = self.take_turn(&AWAITED, &[redis_key(id, "b")], &[]).await.ok()?;
+        let silent: Vec<String> = redis::from_redis_value(names).ok()?;
+        if silent.is_empty() {
+            return None;
+        }
+        tracing::info!(organization = %id, nodes = ?silent, "an organization is rebuilt without nodes that say nothing");
+        self.build(id, &Instead { epoch, silent }).await.ok().flatten()
+    }
+
     /// Writes what the record holds, or leaves it to whoever is at it. What Redis knows of it then; `None` where that is to
     /// be asked.
-    async fn build(self: &Arc<Self>, id: &OrgId) -> Result<Option<Said>, Failure> {
+    async fn build(self: &Arc<Self>, id: &OrgId, instead: &Instead) -> Result<Option<Said>, Failure> {
         let _turn = self.builds.acquire().await;
         let lock = [redis_key(id, "r")];
         let token = format!("{}-{}", self.node, local().0);
@@ -204,19 +245,24 @@ impl Inner {
             tokio::time::sleep(LOOK_AGAIN).await;
             return Ok(None);
         }
-        let built = self.write(id, &token).await;
+        let built = self.write(id, &token, instead).await;
         if !matches!(built, Ok(Some(_))) {
             drop(self.take_turn(&UNLOCK, &lock, &[&token]).await);
         }
         built
     }
 
-    async fn write(self: &Arc<Self>, id: &OrgId, token: &str) -> Result<Option<Said>, Failure> {
+    async fn write(
+        self: &Arc<Self>,
+        id: &OrgId,
+        token: &str,
+        instead: &Instead,
+    ) -> Result<Option<Said>, Failure> {
         let shard = Arc::clone(&self.link.shard(id));
         let now = shard.known.now(local());
         let usage = self.record.usage_of(id, now.minus(HISTORY), now.minus(RECENT)).await?;
         // Whoever lives hears of it before there is anything to claim by.
-        self.announce(&shard, id).await?;
+        self.announce(&shard, id, token).await?;
         let mut nodes = shard.known.names();
         // Where there has never been another, nobody is waited for who might speak.
         let is_alone = nodes.iter().all(|name| *name == self.node)
@@ -224,11 +270,11 @@ impl Inner {
         let emptied = shard.known.emptied_ago().filter(|_| !is_alone);
         let at_least = emptied.map_or(Duration::ZERO, |ago| ALL_SPEAK_WITHIN.saturating_sub(ago));
         let has_nothing_to_tell = self.with(id, |org| org.ledger.is_blank());
-        nodes.retain(|name| *name != self.node || !has_nothing_to_tell);
+        nodes.retain(|name| !instead.silent.contains(name) && (*name != self.node || !has_nothing_to_tell));
         let awaited = Awaited { nodes, at_least, at_most: at_least.max(REPORT_WITHIN) };
         let mut said = None;
         for part in parts(id, &usage, &awaited) {
-            let argument = part.argument(token, None);
+            let argument = part.argument(token, instead.epoch, None);
             let mut keys = vec![redis_key(id, "o"), redis_key(id, "r"), redis_key(id, "b")];
             keys.extend(part.names);
             match wire::decode_restored(&self.take_turn(&RESTORE, &keys, &[&argument]).await?) {
@@ -251,88 +297,31 @@ impl Inner {
     }
 
     /// Says that `id` is about to be rebuilt, together with others.
-    async fn announce(self: &Arc<Self>, shard: &Arc<Shard>, id: &OrgId) -> Result<(), LinkError> {
+    async fn announce(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        id: &OrgId,
+        token: &str,
+    ) -> Result<(), LinkError> {
         let (inner, at) = (Arc::clone(self), Arc::clone(shard));
-        let announcing = shard.announcements.ask(id.clone(), move |organizations: Vec<OrgId>| {
-            let (inner, at) = (Arc::clone(&inner), Arc::clone(&at));
-            async move {
-                let is_told = inner.hello(&at, &organizations).await.is_ok();
-                vec![is_told; organizations.len()]
-            }
-        });
+        let announcing =
+            shard.announcements.ask(announcement(id, token), move |organizations: Vec<String>| {
+                let (inner, at) = (Arc::clone(&inner), Arc::clone(&at));
+                async move {
+                    let is_told = inner.hello(&at, &organizations).await.is_ok();
+                    vec![is_told; organizations.len()]
+                }
+            });
         if announcing.await == Some(true) { Ok(()) } else { Err(LinkError::Timeout(self.link.timeout())) }
     }
 }
 
-/// Who has to report, and how long that is waited for.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Awaited {
-    pub nodes: Vec<String>,
-    pub at_least: Duration,
-    pub at_most: Duration,
-}
-
-/// One call's worth of an organization.
-pub(super) struct Part {
-    pub names: Vec<String>,
-    is_first: bool,
-    keys: Vec<Json>,
-    organization: Json,
-}
-
-impl Part {
-    /// The script's argument. `now` is a time to replay at; `None` asks the store's clock.
-    pub fn argument(&self, token: &str, now: Option<Timestamp>) -> String {
-        json!([token, now.map_or(0, Timestamp::micros), self.is_first, self.keys, self.organization])
-            .to_string()
-    }
-}
-/// The calls that rebuild an organization, that which makes it known at the end.
-pub(super) fn parts(id: &OrgId, usage: &OrgUsage, awaited: &Awaited) -> Vec<Part> {
-    let totals: BTreeMap<KeyId, u64> = usage.totals.iter().copied().collect();
-    let mut used: BTreeMap<KeyId, Vec<&UsageCell>> = BTreeMap::new();
-    for cell in &usage.cells {
-        if let Some(key) = cell.key {
-            used.entry(key).or_default().push(cell);
-        }
-    }
-    let of_key = |(key, cells): (&KeyId, &Vec<&UsageCell>)| {
-        let admitted: u64 = cells.iter().map(|cell| cell.admitted).sum();
-        let total = totals.get(key).copied().unwrap_or(admitted);
-        let last = cells.last().map_or(0, |cell| cell.at.micros());
-        let ring = |window| counts(window, cells.iter().map(|cell| (cell.at, cell.admitted)));
-        let rings = [Window::DAY, Window::WEEK, Window::MONTH].map(ring);
-        let [day, week, month] = rings;
-        let part =
-            json!([wire::key_field(*key), total, last, day, week, month, costs(cells.iter().copied())]);
-        (self::key(id, Some(*key)), part)
-    };
-    let all: Vec<(String, Json)> = used.iter().map(of_key).collect();
-    let mut parts: Vec<Part> = all
-        .chunks(KEYS_PER_CALL)
-        .map(|keys| {
-            let (names, keys) = keys.iter().cloned().unzip();
-            Part { names, is_first: false, keys, organization: json!(false) }
-        })
-        .collect();
-    let idle: Vec<Json> = totals
-        .iter()
-        .filter(|(key, _)| !used.contains_key(key))
-        .map(|(key, total)| json!([wire::key_field(*key), total]))
-        .collect();
-    let recent = counts(Window::SECOND, usage.recent.iter().map(|at| (*at, 1)));
-    let spools: Vec<Json> =
-        usage.shipped.iter().map(|(spool, last)| json!([spool_name(*spool), last])).collect();
-    let wait = [awaited.at_least, awaited.at_most].map(|wait| wait.as_micros() as u64);
-    let organization = json!([recent, costs(usage.cells.iter()), idle, spools, awaited.nodes, wait]);
-    match parts.last_mut() {
-        Some(last) => last.organization = organization,
-        None => parts.push(Part { names: Vec::new(), is_first: false, keys: Vec::new(), organization }),
-    }
-    if let Some(first) = parts.first_mut() {
-        first.is_first = true;
-    }
-    parts
+/// Counts that are made anew while they are there, as nodes had not reported to them: nobody waits for these once more.
+#[derive(Debug, Default)]
+struct Instead {
+    /// 0 where there are none.
+    epoch: u64,
+    silent: Vec<String>,
 }
 
 /// Waits before the next look, and for twice as long before the one after that.
@@ -355,25 +344,4 @@ fn key(id: &OrgId, key: Option<KeyId>) -> String {
 /// What Redis calls a spool.
 pub(super) fn spool_name(spool: Uuid) -> String {
     spool.as_simple().to_string()
-}
-
-/// Admissions by the first instant of their cell.
-fn counts(window: Window, admitted: impl Iterator<Item = (Timestamp, u64)>) -> Vec<[u64; 2]> {
-    let width = window.cell().as_micros() as u64;
-    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
-    for (at, admitted) in admitted {
-        *counts.entry(at.micros() / width * width).or_default() += admitted;
-    }
-    counts.into_iter().map(|(at, count)| [at, count]).collect()
-}
-
-/// What each day has cost: the calendar's counts are made of days.
-fn costs<'a>(cells: impl Iterator<Item = &'a UsageCell>) -> Vec<[u64; 3]> {
-    let mut days: BTreeMap<Timestamp, [u64; 2]> = BTreeMap::new();
-    for cell in cells {
-        let [requests, microcents] = days.entry(Period::Daily.bounds(cell.at).0).or_default();
-        *requests += cell.admitted;
-        *microcents = microcents.saturating_add(cell.cost.microcents);
-    }
-    days.into_iter().map(|(day, [requests, microcents])| [day.micros(), requests, microcents]).collect()
 }

@@ -17,7 +17,6 @@ use super::known::Known;
 use super::link::LinkError;
 use super::news::News;
 use super::{Local, local};
-use crate::domain::id::OrgId;
 use crate::stores::gather::Gather;
 
 /// Failures in a row that open the breaker.
@@ -51,8 +50,8 @@ pub(super) struct Shard {
     news: Arc<News>,
     /// What its last answers told.
     pub known: Known,
-    /// Organizations that are about to be rebuilt: whether that was said.
-    pub announcements: Gather<OrgId, bool>,
+    /// Organizations that are about to be rebuilt, and by whom: whether that was said.
+    pub announcements: Gather<String, bool>,
 }
 
 /// A connection.

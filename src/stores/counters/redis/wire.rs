@@ -142,8 +142,15 @@ pub(super) fn decode(value: &Value, call: &Call) -> Option<Reply> {
     }
 }
 
-/// A node's report, or its question, as the script's one argument. `now` as in [`encode`].
-pub(super) fn encode_joining(joining: &Joining, node: &str, spool: &str, now: Option<Timestamp>) -> String {
+/// A node's report, or its question, as the script's one argument. `build`: the only counts that it is meant for, by the
+/// token of who builds them. `now` as in [`encode`].
+pub(super) fn encode_joining(
+    joining: &Joining,
+    node: &str,
+    spool: &str,
+    build: Option<&str>,
+    now: Option<Timestamp>,
+) -> String {
     let key = |(key, cells): &(Option<KeyId>, Vec<_>)| {
         let cell = |(at, sum): &(Timestamp, super::super::lease::Sum)| {
             json!([at.micros(), sum.requests, sum.microcents.min(WHOLE_MAX)])
@@ -161,6 +168,7 @@ pub(super) fn encode_joining(joining: &Joining, node: &str, spool: &str, now: Op
         recent.collect::<Vec<_>>(),
         joining.part.keys.iter().map(key).collect::<Vec<_>>(),
         [joining.slots.0, joining.slots.1],
+        build.unwrap_or_default(),
     ])
     .to_string()
 }

@@ -121,7 +121,8 @@ impl Ledger {
     }
 
     /// From now on this node is counted by other counts, to which it reports: what was granted before is no longer
-    /// counted, and what is owed is in the report. What to tell of slots.
+    /// counted, and what is owed is in the report. A call that was lost may have been granted something by these very
+    /// counts, where they were there before this node knew any: that is still to be taken back. What to tell of slots.
     pub(in crate::stores::counters::lease) fn begin(&mut self, epoch: u64, now: Local) -> (u64, u64) {
         self.epoch = epoch;
         self.untold_since = None;
@@ -131,7 +132,6 @@ impl Ledger {
             if let Some(seen) = &mut self.seen {
                 seen.is_told(untold);
             }
-            key.acked = key.seq;
         }
         self.refused = None;
         self.slots.begin_anew(now)

@@ -290,3 +290,27 @@ proptest! {
         }
     }
 }
+
+/// What has rolled out of a window in the log binds nobody, as what has rolled out of one that the store told of: parts
+/// of the cap are the cap, which parts of what was left need not be.
+#[test]
+fn a_window_of_which_the_log_has_nothing_is_shared_to_the_last() {
+    let at = Timestamp::from_seconds(1_800_000_000);
+    let key = KEY.unwrap();
+    let mut logged = Account::default();
+    // Counted by the calendar, and in the minute no more.
+    logged.replay(KEY, at, 14, Cost::default(), at);
+    logged.replay_total(key, 14);
+    let caps = Caps { per_minute: Some(41), ..Caps::default() };
+    let limits = Limits { quotas: Quotas::default(), key_limit: None, org_limit: None, caps };
+    let mut admitted = 0;
+    for place in 0..3 {
+        let mut node = Ledger::default();
+        node.learn(key, &logged.used(key, at), at);
+        let nodes = Nodes { count: 3, place };
+        while node.claim_share(&limits.claim(), nodes, at, Local(1)).is_ok() {
+            admitted += 1;
+        }
+    }
+    assert_eq!(admitted, 41);
+}

@@ -3,9 +3,9 @@
 --
 -- KEYS  1 all nodes, by the time of their last word  2 organizations that were rebuilt, by when that was announced
 -- ARGV  1 the node  2 how long a word counts, in microseconds  3 since when to tell of organizations, on this clock
---       4… organizations to be rebuilt; behind them what the server calls itself
+--       4… organizations to be rebuilt, each with the token of who does so; behind them what the server calls itself
 -- Returns the clock; when Redis was found to know of no node, 0 where that was longer ago than a word counts; the names
--- of all nodes in their order; organizations, each behind the instant of its announcement.
+-- of all nodes in their order; organizations with tokens, each behind the instant of its announcement.
 
 -- Stands among the nodes for the instant at which there were none.
 local NOBODY = ''

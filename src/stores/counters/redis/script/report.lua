@@ -1,6 +1,6 @@
 -- A node tells an organization that was rebuilt what it had admitted and the record lacked, in parts that are counted
 -- once each and in their order; or only asks; or says that there is nothing to tell to these counts (the last
--- part, without a number).
+-- part, without a number): of an epoch, or of the build that has this token, where one is named.
 --
 -- KEYS  1 the organization  2 what nodes have reported  3 slots by node  4… the keys of the part, in its order
 -- ARGV  one text of JSON: see src/stores/counters/redis/wire.rs
@@ -13,7 +13,7 @@ local SLOTS_FOR = 10000000
 
 local call = cjson.decode(ARGV[1])
 local now, node, spool, epoch, number, is_last = call[1], call[2], call[3], call[4], call[5], call[6]
-local recent, keys, slots = call[7], call[8], call[9]
+local recent, keys, slots, build = call[7], call[8], call[9], call[10]
 
 local org = load_organization(KEYS[1])
 if not org then return { MISSING } end
@@ -24,7 +24,7 @@ local function is_heard()
   if redis.call('HDEL', KEYS[2], 'w' .. node) == 1 then org.awaited = org.awaited - 1 end
 end
 
-if number == 0 and is_last then
+if number == 0 and is_last and (build == '' or build == redis.call('HGET', KEYS[2], 'build')) then
   -- It is not down as having reported: what it may come to tell still counts.
   is_heard()
   save_organization(org)

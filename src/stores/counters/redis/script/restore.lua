@@ -3,17 +3,22 @@
 -- nodes that are named have reported what they admitted beside that (report.lua).
 --
 -- KEYS  1 the organization  2 the lock, which holds its owner's token  3 what nodes have reported  4… keys
--- ARGV  one text of JSON: {token, now, is first, keys, organization}
+-- ARGV  one text of JSON: {token, now, is first, keys, organization, instead}
 --         keys: for each of KEYS from the fourth {field, total, last use, day, week, month, costs}: rings as {{at, requests}…}, costs
 --           as {{at, requests, microcents}…}
 --         organization: false, or {last minute, costs, {{field, total}…} keys of which only the total is known,
 --           {{spool, its last batch}…}, nodes, {at least, at most} how long these are waited for, in microseconds}
+--         instead: the epoch of counts whose place this takes where nobody may claim by them yet; 0: none may be there
 -- Returns 1 where it was done, and at the end the epoch and 1 where anybody may claim by it, having let go of the lock; 0
 -- where the organization is known already or the lock was lost.
 
 local call = cjson.decode(ARGV[1])
-local token, now, is_first, keys, organization = call[1], call[2], call[3], call[4], call[5]
-if load_organization(KEYS[1]) then return 0 end
+local token, now, is_first, keys, organization, instead = call[1], call[2], call[3], call[4], call[5], call[6]
+local known = load_organization(KEYS[1])
+if known then
+  known.clock = max(known.clock, now > 0 and now or clock())
+  if not is_first or known.epoch ~= instead or is_open(known) then return 0 end
+end
 if redis.call('GET', KEYS[2]) ~= token then return 0 end
 -- What is left of counts that were given up must not count again.
 if is_first then redis.call('DEL', KEYS[1], KEYS[3]) end
@@ -58,6 +63,7 @@ if organization then
   for _, node in ipairs(organization[5]) do
     redis.call('HSET', KEYS[3], 'w' .. node, 1)
   end
+  redis.call('HSET', KEYS[3], 'build', token)
   redis.call('EXPIRE', KEYS[3], TTL_SECONDS)
   org.awaited = #organization[5]
   org.opens_from, org.opens_by = org.clock + organization[6][1], org.clock + organization[6][2]

@@ -60,7 +60,7 @@ fn what_the_log_knows_counts_in_redis_as_in_memory() {
         for name in &part.names {
             call.key(name);
         }
-        call.arg(part.argument("token", None)).arg("");
+        call.arg(part.argument("token", 0, None)).arg("");
         let is_open = wire::decode_restored(&call.invoke(&mut connection).unwrap()).unwrap();
         assert_eq!(is_open.map(|(_, is_open)| is_open), (place + 1 == parts.len()).then_some(true));
     }

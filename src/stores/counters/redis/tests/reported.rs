@@ -11,7 +11,7 @@ use crate::domain::id::{KeyId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::domain::used::InUse;
 use crate::stores::counters::lease::{Joining, Part, Said, Sum};
-use crate::stores::counters::redis::rebuild::{Awaited, joining_keys, parts, spool_name};
+use crate::stores::counters::redis::rebuild::{AWAITED, Awaited, joining_keys, parts, spool_name};
 use crate::stores::counters::redis::script::{REPORT, RESTORE, USED};
 use crate::stores::counters::redis::{redis_key, used, wire};
 use crate::stores::record::{OrgUsage, UsageCell};
@@ -24,6 +24,8 @@ struct Bed {
     connection: Connection,
     org: OrgId,
     now: Timestamp,
+    /// What the record holds.
+    usage: OrgUsage,
     /// What the server calls itself, and others themselves.
     servers: &'static str,
 }
@@ -39,7 +41,8 @@ impl Bed {
         let mut connection = Client::open(server.url()).unwrap().get_connection().unwrap();
         let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
         let (org, now) = (OrgId::parse("acme").unwrap(), Timestamp::from_seconds(seconds));
-        let mut bed = Self { _server: server, connection, org, now, servers: "one" };
+        let mut bed =
+            Self { _server: server, connection, org, now, usage: OrgUsage::default(), servers: "one" };
         let cell = UsageCell {
             organization: bed.org.clone(),
             key: Some(key(1)),
@@ -47,23 +50,28 @@ impl Bed {
             admitted: 5,
             cost: Cost { credits: 0, microcents: 50 },
         };
-        let usage = OrgUsage {
+        bed.usage = OrgUsage {
             cells: vec![cell],
             totals: vec![(key(1), 105)],
             recent: vec![now.minus(Duration::from_millis(400)); 5],
             shipped: vec![(Uuid::from_u128(1), SHIPPED)],
             alive: Vec::new(),
         };
-        let nodes = ["one", "two"].map(str::to_owned).to_vec();
-        let awaited = Awaited { nodes, at_least: Duration::ZERO, at_most: Duration::from_secs(600) };
-        redis::cmd("SET").arg(bed.name("r")).arg("token").exec(&mut bed.connection).unwrap();
-        for part in parts(&bed.org, &usage, &awaited) {
-            let names = ["o", "r", "b"].map(|what| bed.name(what)).into_iter().chain(part.names.clone());
-            let done = bed.run(&RESTORE, names.collect(), part.argument("token", None));
-            let is_open = wire::decode_restored(&done).unwrap().map(|(_, is_open)| is_open);
-            assert_eq!(is_open, Some(false), "both are waited for");
-        }
+        let built = bed.build(&["one", "two"], 0);
+        assert!(matches!(built, Some((_, false))), "both are waited for: {built:?}");
         bed
+    }
+
+    /// Writes what the record holds in the place of `instead`: the epoch, and whether anybody may claim. `None` where that
+    /// was not done.
+    fn build(&mut self, nodes: &[&str], instead: u64) -> Option<(u64, bool)> {
+        let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        let awaited = Awaited { nodes, at_least: Duration::ZERO, at_most: Duration::from_secs(600) };
+        redis::cmd("SET").arg(self.name("r")).arg("token").exec(&mut self.connection).unwrap();
+        let [part] = &parts(&self.org, &self.usage, &awaited)[..] else { panic!("one part") };
+        let names = ["o", "r", "b"].map(|what| self.name(what)).into_iter().chain(part.names.clone());
+        let done = self.run(&RESTORE, names.collect(), part.argument("token", instead, None));
+        wire::decode_restored(&done).flatten()
     }
 
     fn name(&self, what: &str) -> String {
@@ -82,7 +90,12 @@ impl Bed {
     }
 
     fn tell(&mut self, joining: &Joining, node: &str, spool: u128) -> Said {
-        let argument = wire::encode_joining(joining, node, &spool_name(Uuid::from_u128(spool)), None);
+        self.tell_of(joining, node, spool, None)
+    }
+
+    fn tell_of(&mut self, joining: &Joining, node: &str, spool: u128, build: Option<&str>) -> Said {
+        let spool = spool_name(Uuid::from_u128(spool));
+        let argument = wire::encode_joining(joining, node, &spool, build, None);
         let keys = joining_keys(&self.org, joining);
         wire::decode_said(&self.run(&REPORT, keys, argument)).unwrap()
     }
@@ -157,7 +170,10 @@ fn a_node_that_knows_nothing_of_it_is_no_longer_waited_for_and_may_still_come_to
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(heard(bed.tell(&Joining::of_nothing(0), "one", 1)), (false, 0, false, false));
+    let other = bed.tell_of(&Joining::of_nothing(0), "one", 1, Some("another token"));
+    assert_eq!(heard(other), (false, 0, false, true), "it was said of other counts");
+    let said = bed.tell_of(&Joining::of_nothing(0), "one", 1, Some("token"));
+    assert_eq!(heard(said), (false, 0, false, false));
     // Twice, and from one that nobody waits for.
     for node in ["one", "three"] {
         assert_eq!(heard(bed.tell(&Joining::of_nothing(0), node, 1)), (false, 0, false, false), "{node}");
@@ -167,6 +183,26 @@ fn a_node_that_knows_nothing_of_it_is_no_longer_waited_for_and_may_still_come_to
     let late = Joining { epoch, ..bed.part(1, true, &[(Some(key(1)), 2, 20)], 2) };
     assert_eq!(heard(bed.tell(&late, "one", 1)), (true, 1, true, false));
     assert_eq!(bed.used(1).key.total, 107);
+}
+
+#[test]
+fn counts_are_made_anew_without_who_says_nothing_as_long_as_nobody_may_claim_by_them() {
+    let mut bed = Bed::new();
+    let Said::Known { epoch, .. } = bed.tell(&Joining::default(), "one", 1) else { panic!() };
+    let of_one = bed.part(1, true, &[(Some(key(1)), 2, 20)], 2);
+    bed.tell(&Joining { epoch, ..of_one.clone() }, "one", 1);
+    let silent: Vec<String> = bed.run(&AWAITED, vec![bed.name("b")], String::new());
+    assert_eq!(silent, ["two"]);
+    // What `two` had shipped when it died is in the record by now.
+    bed.usage.cells[0].admitted += 3;
+    bed.usage.totals[0].1 += 3;
+    assert_eq!(bed.build(&["one"], epoch + 1), None, "counts of which nothing was said");
+    let Some((anew, false)) = bed.build(&["one"], epoch) else { panic!("`one` has to report to these, too") };
+    assert_eq!(bed.tell(&Joining { epoch, ..of_one.clone() }, "one", 1), Said::OtherEpoch);
+    let said = bed.tell(&Joining { epoch: anew, ..of_one }, "one", 1);
+    assert!(matches!(said, Said::Known { is_open: true, .. }), "{said:?}");
+    assert_eq!((bed.used(1).key.total, bed.used(1).key.daily.count), (110, 10));
+    assert_eq!(bed.build(&[], anew), None, "they may have been claimed by");
 }
 
 #[test]

@@ -22,6 +22,17 @@ impl Central {
         }
     }
 
+    /// Whether counts may be written where there are none, or nobody may claim yet by those of `instead`.
+    pub fn has_place(&mut self, instead: u64, now: Timestamp) -> bool {
+        self.clock = self.clock.max(now);
+        self.epoch == 0 || self.epoch == instead && !self.is_open()
+    }
+
+    /// Who still has to report.
+    pub const fn silent(&self) -> &BTreeSet<usize> {
+        &self.awaited
+    }
+
     /// See `script/restore.lua`.
     pub fn restore(&mut self, base: &Base, awaited: BTreeSet<usize>, wait: Duration, now: Timestamp) {
         *self = Self::new(now);

@@ -27,7 +27,7 @@ impl Simulation {
     }
 
     pub(super) fn check_window(&self, name: &str, list: &[u64], span: u64, cap: Option<u64>) {
-        let Some(cap) = cap.map(|cap| cap + self.excused) else { return };
+        let Some(cap) = cap.map(|cap| cap + self.excused()) else { return };
         for (at, first) in list.iter().enumerate() {
             let within = list[at..].iter().take_while(|later| **later - first < span).count() as u64;
             assert!(

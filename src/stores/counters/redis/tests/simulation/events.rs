@@ -1,5 +1,7 @@
 //! What happens in a simulation.
 
+use std::collections::BTreeSet;
+
 use super::{Base, Call, Claimed, Joining, KeyId, Local, Reply, Said};
 
 /// What happens, at a true instant in microseconds since the beginning.
@@ -88,11 +90,13 @@ pub(super) enum Event {
         node: usize,
         life: u64,
         lock: u64,
+        instead: Instead,
     },
     Writes {
         node: usize,
         life: u64,
         lock: u64,
+        instead: Instead,
         base: Base,
     },
     /// A node sends what is new in its log.
@@ -129,6 +133,14 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// Counts that are made anew without those who have not reported to them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Instead {
+    /// 0 where there are none.
+    pub epoch: u64,
+    pub silent: BTreeSet<usize>,
 }
 
 /// An event that the heap does not compare.

@@ -1,6 +1,11 @@
 //! Redis is emptied, and rebuilt from a record to which logs come late: what `rebuild` does, without waiting.
 
-use super::{BEAT, Base, Event, LOCK_FOR, LOOK_AGAIN, REPORT_WITHIN, SHIPPED_WITHIN, Simulation, name};
+use std::collections::BTreeSet;
+
+use super::events::Instead;
+use super::{
+    BEAT, Base, Event, LOCK_FOR, LOOK_AGAIN, REPORT_WITHIN, SHIPPED_WITHIN, SPEAK_WITHIN, Simulation, name,
+};
 use crate::domain::time::Timestamp;
 use crate::stores::counters::lease::{Joining, Said, Step, Tally};
 
@@ -47,7 +52,7 @@ impl Simulation {
             Event::JoinAnswered { node, life, number, said } if self.awaits(node, life, number) => {
                 self.heard(node, said);
             }
-            Event::Reads { node, life, lock } if self.lives(node, life) => {
+            Event::Reads { node, life, lock, instead } if self.lives(node, life) => {
                 let mut base = Base::default();
                 for (name, log) in &self.logs {
                     base.rows.extend(&log.rows[..log.recorded]);
@@ -55,11 +60,14 @@ impl Simulation {
                     base.counts.push((*name, log.recorded));
                 }
                 let delay = self.random.below(50_000);
-                self.after(delay, Event::Writes { node, life, lock, base });
+                self.after(delay, Event::Writes { node, life, lock, instead, base });
             }
-            Event::Writes { node, life, lock, base } if self.lives(node, life) => {
-                if self.lock.is_some_and(|(of, _)| of == lock) && self.redis.epoch() == 0 {
-                    self.write(node, &base);
+            Event::Writes { node, life, lock, instead, base } if self.lives(node, life) => {
+                if self.lock.is_some_and(|(of, _)| of == lock) {
+                    if self.redis.has_place(instead.epoch, self.redis_now()) {
+                        self.write(node, &instead, &base);
+                    }
+                    self.lock = None;
                 }
                 self.ask(node);
             }
@@ -75,19 +83,40 @@ impl Simulation {
         self.lives(node, life) && self.nodes[node].joining == Some(number)
     }
 
-    fn write(&mut self, by: usize, base: &Base) {
-        let nodes = 0..self.world.nodes;
-        let awaited = nodes.filter(|node| *node != by || !self.nodes[by].ledger.is_blank());
-        let names = awaited.map(|node| name(node, self.nodes[node].life));
-        self.redis.restore(base, names.collect(), REPORT_WITHIN, self.redis_now());
+    fn write(&mut self, by: usize, instead: &Instead, base: &Base) {
+        let by_name = name(by, self.nodes[by].life);
+        let is_blank = self.nodes[by].ledger.is_blank();
+        let living = (0..self.world.nodes).map(|node| name(node, self.nodes[node].life));
+        let spoken_for =
+            self.logs.iter().filter(|(_, log)| log.is_spoken_for(self.now)).map(|(name, _)| *name);
+        let mut awaited: BTreeSet<usize> = living.chain(spoken_for).collect();
+        awaited.retain(|name| !instead.silent.contains(name) && (*name != by_name || !is_blank));
+        self.redis.restore(base, awaited, REPORT_WITHIN, self.redis_now());
+        self.nodes[by].written = (instead.epoch == 0).then(|| (self.redis.epoch(), self.now));
         self.rebuilt += 1;
-        self.lock = None;
         // What another one reads, and does not come to write, is no base.
         for (name, count) in &base.counts {
             self.logs.entry(*name).or_default().in_base = *count;
         }
-        let dead = self.logs.values().filter(|log| log.is_dead);
-        self.excused += dead.map(|log| (log.rows.len() + log.open.len() - log.in_base) as u64).sum::<u64>();
+        self.excuse(true);
+    }
+
+    /// Nobody can know what died with a node and is not in the record; nor what is, and the counts lack, if nobody lives
+    /// who will look once more: where counts are written, and where nodes are killed that these wait for.
+    pub(super) fn excuse(&mut self, is_written: bool) {
+        let epoch = self.redis.epoch();
+        let is_watched = self.nodes.iter().any(|node| node.written.is_some_and(|(of, _)| of == epoch));
+        for (name, log) in self.logs.iter_mut().filter(|(_, log)| log.died.is_some()) {
+            let lacking = (log.rows.len() + log.open.len() - log.in_base) as u64;
+            let awaited = self.redis.awaits(*name);
+            let unknown = if awaited && !is_watched { lacking } else { log.unrecorded().min(lacking) };
+            log.excused = log.excused.max(if awaited || is_written { unknown } else { 0 });
+        }
+    }
+
+    /// Admissions that nobody can know of.
+    pub(super) fn excused(&self) -> u64 {
+        self.logs.values().map(|log| log.excused).sum()
     }
 
     /// What happens to logs on their way to the record.
@@ -174,26 +203,29 @@ impl Simulation {
     fn heard(&mut self, node: usize, said: Said) {
         let now = self.local(node);
         let life = self.nodes[node].life;
+        let is_unlocked = self.lock.is_none_or(|(_, until)| until < self.now);
         let of = &mut self.nodes[node];
         let step = of.ledger.heard(&self.org, said, &of.shipments, now);
         // The question under way is answered: whoever asks next gives it a number.
         of.joining = Some(u64::MAX);
         match step {
             Step::Again => self.ask(node),
-            Step::Wait => self.after(LOOK_AGAIN, Event::Joins { node, life }),
-            Step::Build if self.lock.is_none_or(|(_, until)| until < self.now) => {
-                let lock = self.number;
-                self.lock = Some((lock, self.now + LOCK_FOR));
-                let delay = self.random.below(50_000);
-                self.after(delay, Event::Reads { node, life, lock });
+            Step::Wait => {
+                let written = of.written.filter(|(_, at)| *at + SPEAK_WITHIN <= self.now);
+                let silent = self.redis.silent().clone();
+                match written.filter(|_| !silent.is_empty() && is_unlocked) {
+                    Some((epoch, _)) => self.build(node, Instead { epoch, silent }),
+                    None => self.after(LOOK_AGAIN, Event::Joins { node, life }),
+                }
             }
+            Step::Build if is_unlocked => self.build(node, Instead::default()),
             Step::Build => self.after(LOOK_AGAIN, Event::Joins { node, life }),
             Step::Anew(epoch) => {
                 self.redis.forget(epoch);
                 self.after(LOOK_AGAIN, Event::Joins { node, life });
             }
             Step::Over => {
-                of.joining = None;
+                (of.joining, of.written) = (None, None);
                 let owing = of.ledger.owing();
                 let waiting: Vec<_> = of.waiting.keys().copied().map(Some).collect();
                 for key in waiting.into_iter().chain(owing) {
@@ -201,6 +233,13 @@ impl Simulation {
                 }
             }
         }
+    }
+
+    fn build(&mut self, node: usize, instead: Instead) {
+        let (life, lock) = (self.nodes[node].life, self.number);
+        self.lock = Some((lock, self.now + LOCK_FOR));
+        let delay = self.random.below(50_000);
+        self.after(delay, Event::Reads { node, life, lock, instead });
     }
 
     /// When all is over, and Redis was emptied after the last request, one that asks once more.

@@ -36,7 +36,7 @@ fn settings(dir: &Path) -> Logs {
         when_full: WhenFull::Refuse,
         sync_every: Duration::from_secs(1),
         ship_every: Duration::from_millis(200),
-        batch_rows_max: number("SHIP_BATCH", 20_000) as usize,
+        batch_rows_max: number("SHIP_BATCH", 50_000) as usize,
         export: Export::default(),
     }
 }

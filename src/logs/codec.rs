@@ -20,8 +20,10 @@ mod earlier;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-pub(super) use self::dictionary::{Dictionary, OWNERS_MAX, SHAPES_MAX, put_owner, put_shape};
-use self::dictionary::{OWNER_FIELDS_BYTES_MAX, put_owner_fields, put_shape_fields};
+use self::dictionary::OWNER_FIELDS_BYTES_MAX;
+pub(super) use self::dictionary::{
+    Dictionary, OWNERS_MAX, SHAPES_MAX, put_owner, put_owner_fields, put_shape, put_shape_fields,
+};
 use super::bytes::{Bytes, VARINT_BYTES_MAX, put_text, put_varint};
 use crate::domain::cost::Cost;
 use crate::domain::id::{RequestId, SLUG_BYTES_MAX};
@@ -49,12 +51,11 @@ const SHAPE_FIELDS_BYTES_MAX: usize =
 /// Longest payload that gives an owner its number: kind, number, fields.
 pub(super) const OWNER_BYTES_MAX: usize = 1 + 2 + OWNER_FIELDS_BYTES_MAX;
 
-/// Bytes of texts in the longest shape that gets a number. Longer ones are those of somebody who makes them up.
-pub(super) const SHAPE_TEXT_BYTES_MAX: usize = 512;
+/// Fields of the longest shape that gets a number. Longer ones are those of somebody who makes them up.
+pub(super) const SHAPE_BYTES_MAX: usize = 640;
 
-/// Longest payload that gives a shape its number: kind, number, and fields with all texts together at their bound.
-pub(super) const SHAPE_BYTES_MAX: usize =
-    1 + 2 + SHAPE_FIELDS_BYTES_MAX - 2 * WORD_BYTES_MAX - 4 * TEXT_BYTES_MAX + SHAPE_TEXT_BYTES_MAX;
+/// Longest payload that gives a shape its number: kind, number, fields.
+pub(super) const SHAPE_PAYLOAD_BYTES_MAX: usize = 1 + 2 + SHAPE_BYTES_MAX;
 
 /// Longest payload of an admission: head, owner written out, estimate.
 pub(super) const ADMISSION_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + OWNER_FIELDS_BYTES_MAX + COST_BYTES_MAX;

@@ -35,7 +35,7 @@ const ALIGNMENT: usize = 8;
 pub(super) const ROW_FRAME_MAX: usize = frame_bytes(codec::ROW_BYTES_MAX);
 const _: () = assert!(
     frame_bytes(codec::OWNER_BYTES_MAX)
-        + frame_bytes(codec::SHAPE_BYTES_MAX)
+        + frame_bytes(codec::SHAPE_PAYLOAD_BYTES_MAX)
         + frame_bytes(codec::NUMBERED_ROW_BYTES_MAX)
         <= ROW_FRAME_MAX
 );

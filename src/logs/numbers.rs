@@ -1,7 +1,7 @@
 //! What has a number in the segment that a writer is at: owners that have a key, and shapes.
 //!
 //! As many of each as a segment's dictionary takes; what is beyond is written out. Memory is bounded by that, and by
-//! [`SHAPE_TEXT_BYTES_MAX`] for each shape.
+//! [`SHAPE_BYTES_MAX`] for each shape.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,22 +10,21 @@ use std::hash::{BuildHasherDefault, Hasher};
 use ahash::RandomState;
 use hashbrown::HashTable;
 
-use super::codec::{OWNERS_MAX, SHAPE_TEXT_BYTES_MAX, SHAPES_MAX};
-use crate::domain::id::KeyId;
+use super::codec::{self, OWNERS_MAX, SHAPE_BYTES_MAX, SHAPES_MAX};
 use crate::domain::row::{Owner, Shape};
 
+/// Each is known by what is written of it. That stands in one place: between two requests the kernel has had the processor's
+/// cache, and what is scattered comes back line by line.
 #[derive(Default)]
 pub(super) struct Numbers {
-    /// In the order of their numbers.
-    owners: Vec<Owner<Box<str>>>,
-    by_key: HashMap<u128, usize, BuildHasherDefault<IdHasher>>,
-    /// In the order of their numbers.
-    shapes: Vec<Shape<Box<str>>>,
-    by_hash: HashTable<usize>,
-    /// The shape that was asked for last, which most often is the next one.
-    last: usize,
+    /// Numbers and owners by their keys.
+    owners: HashMap<u128, (u32, Box<[u8]>), BuildHasherDefault<IdHasher>>,
+    shapes: HashTable<(u32, Box<[u8]>)>,
+    /// The shape that was asked for last, which most often is the next one; 0 is the number of none.
+    last: (u32, Vec<u8>),
     /// With seeds of its own: clients choose paths and agents.
     state: RandomState,
+    scratch: Vec<u8>,
 }
 
 /// Whether something has a number.
@@ -44,71 +43,64 @@ impl Numbers {
     #[cold]
     pub fn clear(&mut self) {
         self.owners.clear();
-        self.by_key.clear();
         self.shapes.clear();
-        self.by_hash.clear();
+        self.last.0 = 0;
     }
 
     /// The number of a shape.
     #[inline]
     pub fn of_shape(&mut self, shape: &Shape<&str>) -> Given {
-        if self.shapes.get(self.last).is_some_and(|known| is_same(known, shape)) {
-            return Given::Before(self.last as u32 + 1);
+        self.scratch.clear();
+        codec::put_shape_fields(&mut self.scratch, shape);
+        if self.last.0 != 0 && self.last.1 == self.scratch {
+            return Given::Before(self.last.0);
         }
-        let hash = self.state.hash_one(shape);
-        let is_it = |at: &usize| self.shapes.get(*at).is_some_and(|known| is_same(known, shape));
-        match self.by_hash.find(hash, is_it) {
-            Some(at) => {
-                self.last = *at;
-                Given::Before(*at as u32 + 1)
-            }
-            None => self.add_shape(hash, shape),
-        }
+        let hash = self.state.hash_one(self.scratch.as_slice());
+        let number = match self.shapes.find(hash, |(_, known)| **known == *self.scratch) {
+            Some((number, _)) => *number,
+            None => return self.add_shape(hash),
+        };
+        self.last.0 = number;
+        self.last.1.clone_from(&self.scratch);
+        Given::Before(number)
     }
 
     #[cold]
-    fn add_shape(&mut self, hash: u64, shape: &Shape<&str>) -> Given {
-        let Shape { method, path, code, tier, target, user_agent, .. } = *shape;
-        let texts = [Some(method), Some(path), Some(code), tier, target, user_agent];
-        let bytes = texts.into_iter().flatten().map(str::len).sum::<usize>();
-        if self.shapes.len() >= SHAPES_MAX || bytes > SHAPE_TEXT_BYTES_MAX {
+    fn add_shape(&mut self, hash: u64) -> Given {
+        if self.shapes.len() >= SHAPES_MAX || self.scratch.len() > SHAPE_BYTES_MAX {
             return Given::None;
         }
-        let (state, shapes) = (&self.state, &self.shapes);
-        // Texts are hashed alike, whoever owns them.
-        let hash_of = |at: &usize| shapes.get(*at).map_or(0, |known| state.hash_one(known));
-        self.last = self.shapes.len();
-        self.by_hash.insert_unique(hash, self.last, hash_of);
-        self.shapes.push(shape.map(|text| Box::from(*text)));
-        Given::Now(self.last as u32 + 1)
+        let number = self.shapes.len() as u32 + 1;
+        let state = &self.state;
+        self.shapes.insert_unique(hash, (number, self.scratch.as_slice().into()), |(_, known)| {
+            state.hash_one(&**known)
+        });
+        self.last.0 = number;
+        self.last.1.clone_from(&self.scratch);
+        Given::Now(number)
     }
 
-    /// The number of an owner; none where its key has one with another owner.
+    /// The number of an owner; none where it has no key, or its key has one with another owner.
     pub fn of_owner(&mut self, owner: Owner<&str>) -> Given {
-        let Some(key) = owner.key else { return Given::None };
-        match self.by_key.get(&key.0.as_u128()) {
-            Some(at) => match self.owners.get(*at).filter(|known| known.map(|text| &**text) == owner) {
-                Some(_) => Given::Before(*at as u32 + 1),
-                None => Given::None,
-            },
-            None => self.add_owner(key, owner),
+        let Some(key) = owner.key.map(|key| key.0.as_u128()) else { return Given::None };
+        self.scratch.clear();
+        codec::put_owner_fields(&mut self.scratch, owner);
+        match self.owners.get(&key) {
+            Some((number, known)) if **known == *self.scratch => Given::Before(*number),
+            Some(_) => Given::None,
+            None => self.add_owner(key),
         }
     }
 
     #[cold]
-    fn add_owner(&mut self, key: KeyId, owner: Owner<&str>) -> Given {
+    fn add_owner(&mut self, key: u128) -> Given {
         if self.owners.len() >= OWNERS_MAX {
             return Given::None;
         }
-        self.by_key.insert(key.0.as_u128(), self.owners.len());
-        self.owners.push(owner.map(|text| Box::from(*text)));
-        Given::Now(self.owners.len() as u32)
+        let number = self.owners.len() as u32 + 1;
+        self.owners.insert(key, (number, self.scratch.as_slice().into()));
+        Given::Now(number)
     }
-}
-
-#[inline]
-fn is_same(known: &Shape<Box<str>>, shape: &Shape<&str>) -> bool {
-    known.map(|text| &**text) == *shape
 }
 
 impl fmt::Debug for Numbers {

@@ -52,7 +52,8 @@ pub(in crate::logs) fn put_shape(out: &mut Vec<u8>, number: u32, shape: &Shape<&
     put_shape_fields(out, shape);
 }
 
-pub(super) fn put_owner_fields(out: &mut Vec<u8>, owner: Owner<&str>) {
+/// Appends the fields of an owner.
+pub(in crate::logs) fn put_owner_fields(out: &mut Vec<u8>, owner: Owner<&str>) {
     let flag = |bit, set| if set { bit } else { 0 };
     out.push(
         flag(HAS_KEY, owner.key.is_some())
@@ -67,7 +68,8 @@ pub(super) fn put_owner_fields(out: &mut Vec<u8>, owner: Owner<&str>) {
     }
 }
 
-pub(super) fn put_shape_fields(out: &mut Vec<u8>, shape: &Shape<&str>) {
+/// Appends the fields of a shape.
+pub(in crate::logs) fn put_shape_fields(out: &mut Vec<u8>, shape: &Shape<&str>) {
     let flag = |bit, set| if set { bit } else { 0 };
     out.push(
         flag(IS_ADMITTED, shape.admitted)

@@ -246,20 +246,6 @@ fn the_longest_row_and_admission_are_as_long_as_is_said() {
     let most = Said::Number(codec::OWNERS_MAX as u32);
     codec::put_row(&mut out, &row.variables(), most, Said::Number(codec::SHAPES_MAX as u32));
     assert_eq!(out.len(), codec::NUMBERED_ROW_BYTES_MAX);
-    // The longest shape that gets a number may have its texts in any of its fields.
-    let path = Cow::Owned("x".repeat(codec::SHAPE_TEXT_BYTES_MAX));
-    let none = || Some(Cow::Borrowed(""));
-    let row = Row {
-        path,
-        method: "".into(),
-        code: "".into(),
-        tier: none(),
-        target: none(),
-        user_agent: none(),
-        ..row
-    };
-    let bytes = shape_definition(&row, codec::SHAPES_MAX as u32).len();
-    assert!(bytes <= codec::SHAPE_BYTES_MAX, "{bytes}");
 }
 
 #[test]

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::{SMALL, id_at, row, settings, until};
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::KeyId;
-use crate::domain::row::{Admission, Row};
+use crate::domain::row::{Admission, Row, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
-use crate::logs::codec::{SHAPE_TEXT_BYTES_MAX, SHAPES_MAX};
+use crate::logs::codec::SHAPES_MAX;
 use crate::logs::writer::SpoolWriter;
 use crate::logs::{Shipper, Spool, recover};
 use crate::stores::record::reports::{LogFilter, ReportRecord as _, Scope};
@@ -27,7 +27,7 @@ fn various(n: u64) -> Row<'static> {
     let at = Timestamp::from_micros(1_800_000_000_000_000 + n * 400);
     let (key, tenth) = (n * 7 % 5, n / 10 % 3);
     let refused = n % 9 == 4;
-    let long = "x".repeat(if n % 31 == 3 { SHAPE_TEXT_BYTES_MAX - 8 } else { 0 });
+    let long = "x".repeat(if n % 31 == 3 { TEXT_BYTES_MAX - 8 } else { 0 });
     Row {
         at,
         organization: (n % 13 != 5).then(|| ["acme", "globex"][key as usize % 2].into()),
@@ -53,7 +53,8 @@ fn various(n: u64) -> Row<'static> {
         bytes_in: n % 3,
         bytes_out: n * 100,
         target: some(5, "127.0.0.1:3000".into()),
-        user_agent: some(4, "curl/8.0".into()),
+        // Too long, with some paths, to get a number.
+        user_agent: some(4, format!("curl/8.0 {}", &long[..long.len().min(200)])),
         job: None,
         ..row(id_at(at, n))
     }

@@ -60,10 +60,10 @@ def measure(bench, gateway, size, seconds):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--anew", type=int, default=6, help="rounds after which both are started anew")
+    parser.add_argument("--anew", type=int, default=3, help="rounds after which both are started anew")
     parser.add_argument("--gateway", required=True)
     parser.add_argument("--json", action="store_true")
     # `make bench` gives every bench the options of one of its kinds.

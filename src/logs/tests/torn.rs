@@ -163,6 +163,31 @@ async fn what_the_first_version_left_is_moved_over() {
     assert!(files(dir.path()).is_empty());
 }
 
+/// `second_version.spool` is what the version before owners and shapes were said apart had left: two requests of one key, of
+/// which the second names its owner by number, as their rows do.
+#[tokio::test]
+async fn what_the_second_version_left_is_moved_over() {
+    let left = include_bytes!("second_version.spool");
+    let batch = batch_in(left);
+    for at in 0..2 {
+        let row = batch.rows.row(at).unwrap();
+        let whose = (row.key.is_some(), row.organization, row.project.is_some());
+        assert_eq!(whose, (true, Some("demo"), true));
+        assert_eq!((row.status, row.method, row.path, row.admitted), (502, "POST", "/api/v1/scrape", true));
+        assert_eq!((row.domain, row.user_agent), (Some("shop.example"), Some("old/1")));
+        assert_eq!(row.at.micros() / 1_000, (row.id.0.as_u128() >> 80) as u64);
+    }
+    // As if the process had been killed before the second row.
+    for (bytes, rows, crashed) in [(&left[..], 2, 0), (&left[..*ends(left).last().unwrap() - 8], 1, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("x-000-000001.spool"), bytes).unwrap();
+        let record = MemoryRecord::new();
+        let found = recover(&spool(&dir, 4), &*record).await.unwrap();
+        assert_eq!((found.segments, found.rows, found.crashed), (1, rows, crashed));
+        assert_eq!((record.rows(), record.crashed()), (2, crashed as usize));
+    }
+}
+
 #[tokio::test]
 async fn files_of_another_kind_and_empty_ones_are_survived() {
     for (content, damaged) in [

@@ -180,11 +180,7 @@ pub(super) fn variables<'a>(
         number => Some(dictionary.knows_shape(number)?),
     };
     let (first_byte_micros, total_micros) = (bytes.varint()?, bytes.varint()?);
-    let address = if flags & IS_IPV6 != 0 {
-        IpAddr::from(bytes.array::<16>()?)
-    } else {
-        IpAddr::from(bytes.array::<4>()?)
-    };
+    let address = bytes.address(flags & IS_IPV6 != 0)?;
     let (cost, bytes_in, bytes_out) = (bytes.cost()?, bytes.varint()?, bytes.varint()?);
     let domain = bytes.optional(flags & HAS_DOMAIN != 0, Bytes::text)?;
     let job = bytes.optional(flags & HAS_JOB != 0, Bytes::text)?;
@@ -276,6 +272,10 @@ impl Bytes<'_> {
         let further = self.varint()?;
         let further = (further >> 1) as i64 ^ -((further & 1) as i64);
         Some((id, Timestamp::from_micros(instant_of(id).wrapping_add_signed(further))))
+    }
+
+    fn address(&mut self, is_ipv6: bool) -> Option<IpAddr> {
+        if is_ipv6 { self.array::<16>().map(IpAddr::from) } else { self.array::<4>().map(IpAddr::from) }
     }
 
     fn cost(&mut self) -> Option<Cost> {

@@ -1,11 +1,10 @@
-//! What has a number in the segment that a writer is at: owners that have a key, and shapes.
+//! What has a number in the segment that a writer is at: owners and shapes.
 //!
 //! As many of each as a segment's dictionary takes; what is beyond is written out. Memory is bounded by that, and by
-//! [`SHAPE_BYTES_MAX`] for each shape.
+//! [`SHAPE_BYTES_MAX`] for each of them.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -13,23 +12,28 @@ use hashbrown::HashTable;
 use super::codec::{self, OWNERS_MAX, SHAPE_BYTES_MAX, SHAPES_MAX};
 use crate::domain::row::{Owner, Shape};
 
+#[derive(Default)]
+pub(super) struct Numbers {
+    owners: Given,
+    shapes: Given,
+}
+
 /// Each is known by what is written of it. That stands in one place: between two requests the kernel has had the processor's
 /// cache, and what is scattered comes back line by line.
 #[derive(Default)]
-pub(super) struct Numbers {
-    /// Numbers and owners by their keys.
-    owners: HashMap<u128, (u32, Box<[u8]>), BuildHasherDefault<IdHasher>>,
-    shapes: HashTable<(u32, Box<[u8]>)>,
-    /// The shape that was asked for last, which most often is the next one; 0 is the number of none.
+struct Given {
+    numbers: HashTable<(u32, Box<[u8]>)>,
+    /// What was asked for last, which most often is the next; 0 is the number of none.
     last: (u32, Vec<u8>),
+    /// What is asked for.
+    asked: Vec<u8>,
     /// With seeds of its own: clients choose paths and agents.
     state: RandomState,
-    scratch: Vec<u8>,
 }
 
 /// Whether something has a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum Number {
     /// It has had it.
     Before(u32),
     /// It has it from now on, which is to be written down.
@@ -42,75 +46,67 @@ impl Numbers {
     /// As at the beginning of a segment.
     #[cold]
     pub fn clear(&mut self) {
-        self.owners.clear();
-        self.shapes.clear();
-        self.last.0 = 0;
+        for given in [&mut self.owners, &mut self.shapes] {
+            given.numbers.clear();
+            given.last.0 = 0;
+        }
+    }
+
+    /// The number of an owner.
+    pub fn of_owner(&mut self, owner: Owner<&str>) -> Number {
+        self.owners.ask(OWNERS_MAX, |out| codec::put_owner_fields(out, owner))
     }
 
     /// The number of a shape.
     #[inline]
-    pub fn of_shape(&mut self, shape: &Shape<&str>) -> Given {
-        self.scratch.clear();
-        codec::put_shape_fields(&mut self.scratch, shape);
-        if self.last.0 != 0 && self.last.1 == self.scratch {
-            return Given::Before(self.last.0);
+    pub fn of_shape(&mut self, shape: &Shape<&str>) -> Number {
+        self.shapes.ask(SHAPES_MAX, |out| codec::put_shape_fields(out, shape))
+    }
+}
+
+impl Given {
+    /// The number of what `put` writes, given to it now where it has none, it is short, and there are fewer than `most`.
+    #[inline]
+    fn ask(&mut self, most: usize, put: impl FnOnce(&mut Vec<u8>)) -> Number {
+        self.asked.clear();
+        put(&mut self.asked);
+        if self.last.0 != 0 && self.last.1 == self.asked {
+            return Number::Before(self.last.0);
         }
-        let hash = self.state.hash_one(self.scratch.as_slice());
-        let number = match self.shapes.find(hash, |(_, known)| **known == *self.scratch) {
-            Some((number, _)) => *number,
-            None => return self.add_shape(hash),
+        let hash = self.state.hash_one(self.asked.as_slice());
+        let known = self.numbers.find(hash, |(_, known)| **known == *self.asked);
+        let number = match known {
+            Some((number, _)) => Number::Before(*number),
+            None => self.give(hash, most),
         };
-        self.last.0 = number;
-        self.last.1.clone_from(&self.scratch);
-        Given::Before(number)
+        if let Number::Before(given) | Number::Now(given) = number {
+            self.last.0 = given;
+            self.last.1.clone_from(&self.asked);
+        }
+        number
     }
 
     #[cold]
-    fn add_shape(&mut self, hash: u64) -> Given {
-        if self.shapes.len() >= SHAPES_MAX || self.scratch.len() > SHAPE_BYTES_MAX {
-            return Given::None;
+    fn give(&mut self, hash: u64, most: usize) -> Number {
+        if self.numbers.len() >= most || self.asked.len() > SHAPE_BYTES_MAX {
+            return Number::None;
         }
-        let number = self.shapes.len() as u32 + 1;
+        let number = self.numbers.len() as u32 + 1;
         let state = &self.state;
-        self.shapes.insert_unique(hash, (number, self.scratch.as_slice().into()), |(_, known)| {
-            state.hash_one(&**known)
-        });
-        self.last.0 = number;
-        self.last.1.clone_from(&self.scratch);
-        Given::Now(number)
-    }
-
-    /// The number of an owner; none where it has no key, or its key has one with another owner.
-    pub fn of_owner(&mut self, owner: Owner<&str>) -> Given {
-        let Some(key) = owner.key.map(|key| key.0.as_u128()) else { return Given::None };
-        self.scratch.clear();
-        codec::put_owner_fields(&mut self.scratch, owner);
-        match self.owners.get(&key) {
-            Some((number, known)) if **known == *self.scratch => Given::Before(*number),
-            Some(_) => Given::None,
-            None => self.add_owner(key),
-        }
-    }
-
-    #[cold]
-    fn add_owner(&mut self, key: u128) -> Given {
-        if self.owners.len() >= OWNERS_MAX {
-            return Given::None;
-        }
-        let number = self.owners.len() as u32 + 1;
-        self.owners.insert(key, (number, self.scratch.as_slice().into()));
-        Given::Now(number)
+        let hash_of = |(_, known): &(u32, Box<[u8]>)| state.hash_one(&**known);
+        self.numbers.insert_unique(hash, (number, self.asked.as_slice().into()), hash_of);
+        Number::Now(number)
     }
 }
 
 impl fmt::Debug for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (owners, shapes) = (self.owners.len(), self.shapes.len());
+        let (owners, shapes) = (self.owners.numbers.len(), self.shapes.numbers.len());
         f.debug_struct("Numbers").field("owners", &owners).field("shapes", &shapes).finish()
     }
 }
 
-/// Spreads ids of requests and keys, which are our own and random in their lower half: no outsider can choose them.
+/// Spreads ids of requests, which are our own and random in their lower half: no outsider can choose them.
 #[derive(Default)]
 pub(super) struct IdHasher(u64);
 

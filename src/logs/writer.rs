@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::codec::{self, Said};
 use super::frame::{self, ADMISSION_FRAMES_MAX, ROW_FRAME_MAX};
 use super::keeper::Slot;
-use super::numbers::{Given, IdHasher, Numbers};
+use super::numbers::{IdHasher, Number, Numbers};
 use super::segment::Blank;
 use super::spool::Spool;
 use crate::domain::row::{Admission, Owner, RowRef};
@@ -54,7 +54,7 @@ struct Admitted {
     /// Segments that were filled then.
     filled: u64,
     /// Its owner as the segment said it.
-    owner: Given,
+    owner: Number,
 }
 
 impl fmt::Debug for SpoolWriter {
@@ -132,7 +132,9 @@ impl SpoolWriter {
             return Err(SpoolFull);
         }
         let owner = match admitted.filter(|admitted| admitted.filled == self.filled) {
-            Some(Admitted { owner: Given::Before(number) | Given::Now(number), .. }) => Said::Number(number),
+            Some(Admitted { owner: Number::Before(number) | Number::Now(number), .. }) => {
+                Said::Number(number)
+            }
             _ => {
                 let given = self.numbers.of_owner(row.owner());
                 self.say_owner(given, row.owner())?
@@ -140,9 +142,9 @@ impl SpoolWriter {
         };
         let shape = row.shape();
         let said = match self.numbers.of_shape(&shape) {
-            Given::Before(number) => Said::Number(number),
-            Given::None => Said::Out(&shape),
-            Given::Now(number) => {
+            Number::Before(number) => Said::Number(number),
+            Number::None => Said::Out(&shape),
+            Number::Now(number) => {
                 self.scratch.clear();
                 codec::put_shape(&mut self.scratch, number, &shape);
                 self.append()?;
@@ -160,13 +162,13 @@ impl SpoolWriter {
     /// How an owner is said, which is written down first where it has a number from now on.
     fn say_owner<'o>(
         &mut self,
-        given: Given,
+        given: Number,
         owner: Owner<&'o str>,
     ) -> Result<Said<Owner<&'o str>>, SpoolFull> {
         Ok(match given {
-            Given::Before(number) => Said::Number(number),
-            Given::None => Said::Out(owner),
-            Given::Now(number) => {
+            Number::Before(number) => Said::Number(number),
+            Number::None => Said::Out(owner),
+            Number::Now(number) => {
                 self.scratch.clear();
                 codec::put_owner(&mut self.scratch, number, owner);
                 self.append()?;

@@ -3,8 +3,6 @@
 //! In both forms a row is written out, in another order than today's. In the first, kind and version are followed by instants and
 //! lengths of fixed size, and nothing has a number; in the second, a row names its owner by number where that has one.
 
-use std::net::IpAddr;
-
 use super::super::bytes::Bytes;
 use super::dictionary::{Dictionary, HAS_KEY, HAS_ORGANIZATION, HAS_PROJECT, OWNER_FLAGS};
 use super::{Entry, WRITTEN_OUT, admitted, uuid_in};
@@ -75,11 +73,7 @@ pub(super) fn row<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<W
     let code = form.text()?;
     let outcome = form.bytes.outcome(has(HAS_OUTCOME))?;
     let (first_byte_micros, total_micros) = (form.bytes.varint()?, form.bytes.varint()?);
-    let address = if has(IS_IPV6) {
-        IpAddr::from(form.bytes.array::<16>()?)
-    } else {
-        IpAddr::from(form.bytes.array::<4>()?)
-    };
+    let address = form.bytes.address(has(IS_IPV6))?;
     let (cost, cost_source) = (form.bytes.cost()?, form.bytes.cost_source()?);
     let (bytes_in, bytes_out) = (form.bytes.varint()?, form.bytes.varint()?);
     let mut texts = [None; 5];

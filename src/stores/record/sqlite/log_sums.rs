@@ -36,8 +36,10 @@ pub(super) struct Sum<'a> {
 /// What one batch adds.
 #[derive(Default)]
 pub(super) struct Sums<'a> {
-    /// Of each owner and five minutes, in the order in which they were met.
+    /// In the order in which they were met.
     gathered: Vec<Gathered<'a>>,
+    /// Where that of some scopes and five minutes stands.
+    places: AHashMap<(Scopes, u64), usize>,
 }
 
 #[derive(Default)]
@@ -101,8 +103,10 @@ impl<'a> Sums<'a> {
         let at = match owner.counted.filter(|(counted, _)| *counted == cell) {
             Some((_, at)) => at,
             None => {
-                self.gathered.push(Gathered::of(owner, cell));
-                let at = self.gathered.len() - 1;
+                let at = *self.places.entry((owner.scopes, cell)).or_insert(self.gathered.len());
+                if at == self.gathered.len() {
+                    self.gathered.push(Gathered::of(owner, cell));
+                }
                 owner.counted = Some((cell, at));
                 at
             }
@@ -135,27 +139,16 @@ impl<'a> Sums<'a> {
         keys
     }
 
-    /// What owners of the same scopes have together, for each five minutes.
-    fn cells(&self) -> AHashMap<(Scopes, u64), (Totals, Parts<'a>)> {
-        let mut cells = AHashMap::<_, (Totals, Parts<'a>)>::new();
-        for gathered in &self.gathered {
-            let (totals, parts) = cells.entry((gathered.scopes, gathered.cell)).or_default();
-            totals.add(&gathered.totals);
-            parts.extend_from_slice(&gathered.parts);
-        }
-        cells
-    }
-
     /// Adds what was gathered to the tables, each in the order of its keys.
     pub(super) fn write(self, db: &Connection) -> rusqlite::Result<()> {
         write_keys(db, self.keys())?;
         let mut table = Table::prepare(db)?;
         let (mut sums, mut parts) = (Vec::new(), Vec::new());
-        for ((scopes, cell), (totals, mut of_cell)) in self.cells() {
-            parts::coalesce(&mut of_cell);
-            for of in sums_of(scopes, cell).into_iter().flatten() {
-                sums.push((of, totals));
-                parts.extend(of_cell.iter().map(|(part, count)| (of, *part, *count)));
+        for mut gathered in self.gathered {
+            parts::coalesce(&mut gathered.parts);
+            for of in sums_of(gathered.scopes, gathered.cell).into_iter().flatten() {
+                sums.push((of, gathered.totals));
+                parts.extend(gathered.parts.iter().map(|(part, count)| (of, *part, *count)));
             }
         }
         sums.sort_unstable_by_key(|(of, _)| *of);

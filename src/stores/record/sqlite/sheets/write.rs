@@ -13,6 +13,7 @@ use super::jsonb::{self, Elements};
 use super::read::{SheetOwner, SheetShape, next_number};
 use super::{ADMITTED, ID_BYTES, OUTCOME_SHIFT, SHAPE_NAMES, SHEET_ROWS, SOURCE_SHIFT, STATUS_SHIFT};
 use crate::domain::cost::Cost;
+use crate::domain::row::Shape;
 
 /// Appends rows to the last sheet, and to new ones behind it.
 pub(in super::super) struct Writer<'t> {
@@ -162,14 +163,15 @@ impl Sheet {
     /// The elements of a row.
     fn encode(&mut self, row: &mut Named<'_, '_>, at: i64, out: &mut Vec<u8>) {
         let facts = &row.row;
-        let owner = match row.owner.sheeted.last {
-            Some((first, number)) if first == self.first => number,
-            _ => self.number_of_owner(row.owner, facts.address),
-        };
-        let shape = match row.shape.sheeted.last {
-            Some((first, number)) if first == self.first => number,
-            _ => self.number_of_shape(row.shape, facts.cost),
-        };
+        let NamedOwner { scopes, project, sheeted, .. } = &mut *row.owner;
+        let owner = self.owners.number(self.first, sheeted, facts.address, put_address, |text| {
+            put_owner(text, scopes.own, *project);
+        });
+        let NamedShape { shape, method, path, code, tier, target, user_agent, sheeted } = &mut *row.shape;
+        let names = [*method, *path, *code, *tier, *target, *user_agent];
+        let shape = self.shapes.number(self.first, sheeted, facts.cost, put_cost, |text| {
+            put_shape(text, shape, names);
+        });
         jsonb::put_int(out, at.saturating_sub(self.base));
         jsonb::put_int(out, i64::from(owner));
         jsonb::put_int(out, i64::from(shape));
@@ -196,26 +198,6 @@ impl Sheet {
         if needed > 3 {
             put_address(out, facts.address);
         }
-    }
-
-    fn number_of_owner(&mut self, owner: &mut NamedOwner<'_>, usual: IpAddr) -> u32 {
-        if owner.sheeted.text.is_empty() {
-            put_owner(&mut owner.sheeted.text, owner.scopes.own, owner.project);
-        }
-        let number = self.owners.number(&owner.sheeted.text, usual, put_address);
-        owner.sheeted.last = Some((self.first, number));
-        number
-    }
-
-    fn number_of_shape(&mut self, shape: &mut NamedShape<'_>, usual: Cost) -> u32 {
-        if shape.sheeted.text.is_empty() {
-            let mut text = std::mem::take(&mut shape.sheeted.text);
-            put_shape(&mut text, shape);
-            shape.sheeted.text = text;
-        }
-        let number = self.shapes.number(&shape.sheeted.text, usual, put_cost);
-        shape.sheeted.last = Some((self.first, number));
-        number
     }
 }
 
@@ -250,14 +232,38 @@ impl<U> Commons<U> {
         self.usual.clear();
     }
 
-    /// The number of what has this text, given to it now where it has none.
-    fn number(&mut self, text: &[u8], usual: U, put: fn(&mut Vec<u8>, U)) -> u32
+    /// The number in the sheet `first` of what is `sheeted`, given to it now where it has none: with the text that `write` makes
+    /// of it, and with what is usual from now on, which `put` appends.
+    #[inline]
+    fn number(
+        &mut self,
+        first: i64,
+        sheeted: &mut Sheeted,
+        usual: U,
+        put: fn(&mut Vec<u8>, U),
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> u32
     where
         U: Copy,
     {
-        if let Some(number) = self.known.get(text) {
-            return *number;
+        if let Some((_, number)) = sheeted.last.filter(|(sheet, _)| *sheet == first) {
+            return number;
         }
+        if sheeted.text.is_empty() {
+            write(&mut sheeted.text);
+        }
+        let number = match self.known.get(sheeted.text.as_slice()) {
+            Some(number) => *number,
+            None => self.add(&sheeted.text, usual, put),
+        };
+        sheeted.last = Some((first, number));
+        number
+    }
+
+    fn add(&mut self, text: &[u8], usual: U, put: fn(&mut Vec<u8>, U)) -> u32
+    where
+        U: Copy,
+    {
         let number = self.usual.len() as u32;
         let mut element = text.to_vec();
         put(&mut element, usual);
@@ -288,8 +294,7 @@ fn put_owner(out: &mut Vec<u8>, scope: u32, project: Option<Name<'_>>) {
 }
 
 /// The elements of a shape, without a cost.
-fn put_shape(out: &mut Vec<u8>, named: &NamedShape<'_>) {
-    let shape = &named.shape;
+fn put_shape(out: &mut Vec<u8>, shape: &Shape<&str>, names: [Option<Name<'_>>; SHAPE_NAMES.len()]) {
     jsonb::put_int(
         out,
         if shape.admitted { ADMITTED } else { 0 }
@@ -297,9 +302,7 @@ fn put_shape(out: &mut Vec<u8>, named: &NamedShape<'_>) {
             | (shape.cost_source as i64) << SOURCE_SHIFT
             | i64::from(shape.status) << STATUS_SHIFT,
     );
-    for name in [named.method, named.path, named.code, named.tier, named.target, named.user_agent] {
-        put_name(out, name);
-    }
+    names.into_iter().for_each(|name| put_name(out, name));
 }
 
 fn put_name(out: &mut Vec<u8>, name: Option<Name<'_>>) {

@@ -2,6 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::stores::record::packed;
+pub(super) use crate::stores::record::packed::put as put_varint;
+
 /// Bytes of the longest number.
 pub(super) const VARINT_BYTES_MAX: usize = 10;
 
@@ -10,14 +13,6 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str, most: usize) {
     let text = &text[..text.floor_char_boundary(most)];
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
-}
-
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 /// What is left to read of a payload.
@@ -40,30 +35,10 @@ impl<'a> Bytes<'a> {
 
     #[inline]
     pub fn varint(&mut self) -> Option<u64> {
-        // Most are small.
-        match self.left {
-            [byte @ 0..0x80, rest @ ..] => {
-                self.left = rest;
-                Some(u64::from(*byte))
-            }
-            _ => self.large(),
-        }
-    }
-
-    fn large(&mut self) -> Option<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return None;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
+        let mut numbers = packed::Bytes(self.left);
+        let number = numbers.number()?;
+        self.left = numbers.0;
+        Some(number)
     }
 
     pub fn text(&mut self) -> Option<&'a str> {

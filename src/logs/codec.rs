@@ -29,7 +29,7 @@ use crate::domain::cost::Cost;
 use crate::domain::id::{RequestId, SLUG_BYTES_MAX};
 use crate::domain::row::{Admission, Owner, Shape, TEXT_BYTES_MAX, Variables};
 use crate::domain::time::Timestamp;
-use crate::stores::record::Numbers;
+use crate::stores::record::{Numbers, packed};
 
 const OWNER: u8 = 19;
 const SHAPE: u8 = 20;
@@ -74,7 +74,7 @@ const _: () = assert!(SLUG_BYTES_MAX < 0x80 && WORD_BYTES_MAX < 0x80);
 const _: () = assert!(OWNERS_MAX < 1 << 14 && SHAPES_MAX < 1 << 14);
 
 /// Longest payload there is: a row of the first version, with fixed lengths, may be some bytes longer.
-pub(super) const PAYLOAD_BYTES_MAX: usize = ROW_BYTES_MAX + 16;
+pub(super) const PAYLOAD_BYTES_MAX: usize = ROW_BYTES_MAX + 8;
 
 const IS_IPV6: u8 = 1;
 const HAS_DOMAIN: u8 = 1 << 1;
@@ -247,7 +247,7 @@ fn put_head(out: &mut Vec<u8>, kind: u8, id: RequestId, at: Timestamp) {
     out.push(kind);
     out.extend_from_slice(id.0.as_bytes());
     let further = at.micros().wrapping_sub(instant_of(id)) as i64;
-    put_varint(out, (further << 1 ^ further >> 63) as u64);
+    put_varint(out, packed::zigzag(further));
 }
 
 /// The microseconds of Unix time that an id of version 7 says; any number for another one.
@@ -269,8 +269,7 @@ impl Bytes<'_> {
     #[inline]
     fn head(&mut self) -> Option<(RequestId, Timestamp)> {
         let id = RequestId(self.uuid()?);
-        let further = self.varint()?;
-        let further = (further >> 1) as i64 ^ -((further & 1) as i64);
+        let further = packed::unzigzag(self.varint()?);
         Some((id, Timestamp::from_micros(instant_of(id).wrapping_add_signed(further))))
     }
 

@@ -15,7 +15,7 @@ mod cells;
 pub mod migrate;
 pub mod open;
 mod orders;
-mod packed;
+pub(crate) mod packed;
 mod parts;
 mod places;
 pub mod postgres;

@@ -1,7 +1,7 @@
 //! Numbers in few bytes: LEB128, seven bits a byte, lowest first.
 
 /// Appends a number.
-pub(in crate::stores::record) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -9,8 +9,18 @@ pub(in crate::stores::record) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// A number with a sign as one without, small where it is near zero.
+pub(crate) const fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+/// What [`zigzag`] made of it.
+pub(crate) const fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
 /// Bytes, read from the front. `None` is the end, or what no [`put`] wrote.
-pub(in crate::stores::record) struct Bytes<'a>(pub &'a [u8]);
+pub(crate) struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
     /// Whether nothing is left.
@@ -33,7 +43,7 @@ impl<'a> Bytes<'a> {
 
     fn large(&mut self) -> Option<u64> {
         let mut value = 0;
-        for shift in (0..64).step_by(7) {
+        for shift in (0..63).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
             self.0 = rest;
             value |= u64::from(byte & 0x7f) << shift;
@@ -41,7 +51,10 @@ impl<'a> Bytes<'a> {
                 return Some(value);
             }
         }
-        None
+        // Of a tenth byte one bit is left.
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        (*byte <= 1).then(|| value | u64::from(*byte) << 63)
     }
 
     /// The next number, where it must fit a smaller type.
@@ -75,6 +88,11 @@ mod tests {
                 prop_assert_eq!(read.number(), Some(number));
             }
             prop_assert_eq!(read.0, &bytes[end..]);
+        }
+
+        #[test]
+        fn a_sign_is_kept(number: i64) {
+            prop_assert_eq!(unzigzag(zigzag(number)), number);
         }
 
         #[test]

@@ -84,7 +84,7 @@ fn encode(entries: &[Entry], first: i64) -> Vec<u8> {
         // Mostly the next, sometimes one before; and mostly like the one before it.
         let further = entry.number.wrapping_sub(number);
         let differs = !before.is_some_and(|before| entry.is_like(before));
-        packed::put(&mut out, ((further << 1 ^ further >> 63) as u64) << 1 | u64::from(differs));
+        packed::put(&mut out, packed::zigzag(further) << 1 | u64::from(differs));
         if differs {
             packed::put(&mut out, u64::from(entry.status) << 1 | u64::from(entry.success));
             packed::put(&mut out, entry.tier.number());
@@ -108,7 +108,7 @@ pub(super) fn decode(bytes: &[u8], first: i64, to: &mut Vec<Entry>) -> Option<()
         entry.place = entry.place.checked_add_unsigned(bytes.number()?)?;
         let told = bytes.number()?;
         let (further, differs) = if is_first_form { (told, true) } else { (told >> 1, told & 1 == 1) };
-        entry.number = entry.number.wrapping_add((further >> 1) as i64 ^ -((further & 1) as i64));
+        entry.number = entry.number.wrapping_add(packed::unzigzag(further));
         if differs {
             let status = bytes.number()?;
             entry.status = (status >> 1).try_into().ok()?;

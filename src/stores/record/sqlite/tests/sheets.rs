@@ -163,7 +163,7 @@ fn without_shapes(path: &Path) {
             let further = entry.number - number;
             let numbers = [
                 entry.place.abs_diff(place),
-                (further << 1 ^ further >> 63) as u64,
+                packed::zigzag(further),
                 u64::from(entry.status) << 1 | u64::from(entry.success),
                 entry.tier.number(),
                 entry.domain.number(),

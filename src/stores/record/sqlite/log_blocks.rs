@@ -3,7 +3,8 @@
 //! An index on (scope, place) would cost each row a place of its own in three trees: one for its key, one for its
 //! organization, one for everything. A block holds up to [`WIDE_ROWS`] of them in some 5 bytes each, is written once
 //! per batch, and carries what pages are filtered by, so that neither a filter nor a count reads rows; and the number
-//! of each row, by which it is found.
+//! of each row, by which it is found. Blocks stand in the order in which they came, so that those of a batch fill their pages,
+//! and the index that finds them by scope has all that is needed to count.
 //!
 //! **Invariant:** blocks of a scope do not overlap: each covers the places from its first to its last. A row that
 //! comes late, as its request took long, is sorted into the block where it belongs.
@@ -16,7 +17,7 @@ use super::names::EVERYTHING;
 use crate::stores::record::packed::{self, Bytes};
 
 /// Rows of a block of a scope of all, or of an organization: few blocks make pages far behind, and counts, fast.
-pub(super) const WIDE_ROWS: usize = 1_024;
+pub(super) const WIDE_ROWS: usize = 512;
 /// Rows of a block of a key, of which there are many, each with few rows in a batch.
 pub(super) const OWN_ROWS: usize = 128;
 
@@ -127,12 +128,14 @@ pub(super) struct Blocks<'t> {
     at: Statement<'t>,
     behind: Statement<'t>,
     put: Statement<'t>,
+    change: Statement<'t>,
     /// Of one block: used again and again.
     merged: Vec<Entry>,
 }
 
 /// A block as it was found.
 struct Found {
+    id: i64,
     first: i64,
     last: i64,
     size: usize,
@@ -143,7 +146,7 @@ impl<'t> Blocks<'t> {
     pub fn prepare(db: &'t Connection) -> rusqlite::Result<Self> {
         let newest = |condition: &str| {
             db.prepare(&format!(
-                "SELECT first, last, size, entries FROM log_blocks WHERE scope = ?1 {condition}
+                "SELECT id, first, last, size, entries FROM log_blocks WHERE scope = ?1 {condition}
                  ORDER BY first DESC LIMIT 1"
             ))
         };
@@ -154,9 +157,10 @@ impl<'t> Blocks<'t> {
                 "SELECT first FROM log_blocks WHERE scope = ? AND first > ? ORDER BY first LIMIT 1",
             )?,
             put: db.prepare(
-                "INSERT OR REPLACE INTO log_blocks (scope, first, last, size, success, entries)
-                 VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO log_blocks (scope, first, last, size, success, entries) VALUES (?, ?, ?, ?, ?, ?)",
             )?,
+            change: db
+                .prepare("UPDATE log_blocks SET last = ?, size = ?, success = ?, entries = ? WHERE id = ?")?,
             merged: Vec::new(),
         })
     }
@@ -230,11 +234,17 @@ impl<'t> Blocks<'t> {
             // In even parts, so that each has room for what comes late.
             rows = self.merged.len().div_ceil(self.merged.len().div_ceil(most));
         }
+        // What is added never stands before the block that it is added to.
+        let mut found = block.map(|block| block.id);
         for chunk in self.merged.chunks(rows) {
             if let ([first, ..], [.., last]) = (chunk, chunk) {
                 let bytes = encode(chunk, first.place);
-                let success = chunk.iter().filter(|entry| entry.success).count() as i64;
-                self.put.execute((scope, first.place, last.place, chunk.len() as i64, success, bytes))?;
+                let (size, success) =
+                    (chunk.len() as i64, chunk.iter().filter(|entry| entry.success).count() as i64);
+                match found.take() {
+                    Some(id) => self.change.execute((last.place, size, success, bytes, id))?,
+                    None => self.put.execute((scope, first.place, last.place, size, success, bytes))?,
+                };
             }
         }
         Ok(())
@@ -250,8 +260,8 @@ impl Found {
 fn found(statement: &mut Statement<'_>, of: impl rusqlite::Params) -> rusqlite::Result<Option<Found>> {
     statement
         .query_row(of, |row| {
-            let size = row.get::<_, u32>(2)? as usize;
-            Ok(Found { first: row.get(0)?, last: row.get(1)?, size, entries: row.get(3)? })
+            let size = row.get::<_, u32>(3)? as usize;
+            Ok(Found { id: row.get(0)?, first: row.get(1)?, last: row.get(2)?, size, entries: row.get(4)? })
         })
         .optional()
 }

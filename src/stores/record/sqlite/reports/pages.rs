@@ -175,11 +175,11 @@ pub(super) fn numbered(
     let Some(mut asked) = Asked::new(db, filter)? else { return Ok(nothing) };
     let first = page.saturating_sub(1).saturating_mul(size as u64);
     let wanted = first..first.saturating_add(size as u64);
-    // The entries are read only where they are looked at.
+    // From the index alone: the entries are read only where they are looked at.
     let mut blocks = db.prepare(
-        "SELECT first, last, entries, size, success FROM log_blocks WHERE scope = ? AND first < ?
-         ORDER BY first DESC",
+        "SELECT first, last, size, success, id FROM log_blocks WHERE scope = ? AND first < ? ORDER BY first DESC",
     )?;
+    let mut whole = db.prepare("SELECT first, last, entries FROM log_blocks WHERE id = ?")?;
     let mut blocks = blocks.query((asked.scope, asked.places.end))?;
     let (mut total, mut numbers, mut entries) = (0_u64, Vec::new(), Vec::new());
     let mut looked_at = 0;
@@ -191,7 +191,7 @@ pub(super) fn numbered(
             break;
         }
         let number = |column: usize| block.get::<_, i64>(column).map(|number| number.max(0) as u64);
-        if let Some(count) = asked.count(number(3)?, number(4)?)
+        if let Some(count) = asked.count(number(2)?, number(3)?)
             && asked.places.start <= first
             && last < asked.places.end
             && (total + count <= wanted.start || total >= wanted.end)
@@ -199,6 +199,8 @@ pub(super) fn numbered(
             total += count;
             continue;
         }
+        let mut block = whole.query([block.get::<_, i64>(4)?])?;
+        let Some(block) = block.next()? else { continue };
         read(block, &mut entries)?;
         if asked.count(0, 0).is_none() {
             looked_at += entries.len();

@@ -124,7 +124,7 @@ async fn numbers_go_on_where_every_row_was_dropped() {
     assert_eq!((shown().await, news.rows.len()), (300, 300));
 }
 
-/// Makes a file what the version before shapes left: rows of sheets written out, and blocks of the first form.
+/// Makes a file what the version before shapes left: rows of sheets written out, and blocks of the first form, by scope.
 fn without_shapes(path: &Path) {
     let mut db = rusqlite::Connection::open(path).unwrap();
     let tx = db.transaction().unwrap();
@@ -175,6 +175,17 @@ fn without_shapes(path: &Path) {
         let change = "UPDATE log_blocks SET entries = ? WHERE scope = ? AND first = ?";
         tx.execute(change, (out, scope, first)).unwrap();
     }
+    tx.execute_batch(
+        "CREATE TABLE blocks (
+             scope INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, size INTEGER NOT NULL,
+             success INTEGER NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (scope, first)
+         ) STRICT, WITHOUT ROWID;
+         INSERT INTO blocks SELECT scope, first, last, size, success, entries FROM log_blocks;
+         DROP TABLE log_blocks;
+         ALTER TABLE blocks RENAME TO log_blocks;
+         DELETE FROM _sqlx_migrations WHERE version >= 8;",
+    )
+    .unwrap();
     tx.commit().unwrap();
 }
 

@@ -60,7 +60,7 @@ fn rows(db: &Connection, keep: &Keep, pruned: &mut Pruned) -> rusqlite::Result<(
     let until = first_place(keep.rows_since).saturating_sub(1);
     let before = cutoff(db)?;
     let mut blocks = db.prepare(
-        "SELECT first, last, entries FROM log_blocks WHERE scope = ? AND first <= ? ORDER BY first LIMIT ?",
+        "SELECT first, last, entries, id FROM log_blocks WHERE scope = ? AND first <= ? ORDER BY first LIMIT ?",
     )?;
     let mut blocks = blocks.query((EVERYTHING, until, BLOCKS as i64))?;
     let (mut reached, mut whole, mut entries) = (before, Vec::new(), Vec::new());
@@ -74,12 +74,12 @@ fn rows(db: &Connection, keep: &Keep, pruned: &mut Pruned) -> rusqlite::Result<(
             reached = reached.max(entry.place);
         }
         if last <= until {
-            whole.push(first);
+            whole.push(block.get::<_, i64>(3)?);
         }
     }
     pruned.more |= whole.len() == BLOCKS;
-    for first in whole {
-        db.execute("DELETE FROM log_blocks WHERE scope = ? AND first = ?", (EVERYTHING, first))?;
+    for id in whole {
+        db.execute("DELETE FROM log_blocks WHERE id = ?", [id])?;
     }
     if reached > before {
         db.execute("UPDATE log_removed SET rows = ?", [reached])?;
@@ -114,8 +114,8 @@ fn scopes(db: &Connection, keep: &Keep, swept: u32, pruned: &mut Pruned) -> rusq
              SELECT cell FROM usage WHERE scope = ?1 AND width = 300 AND cell < ?2 ORDER BY cell LIMIT ?3)",
     )?;
     let mut blocks = db.prepare(
-        "DELETE FROM log_blocks WHERE scope = ?1 AND first IN (
-             SELECT first FROM log_blocks WHERE scope = ?1 AND first <= ?2 AND last <= ?2 ORDER BY first LIMIT ?3)",
+        "DELETE FROM log_blocks WHERE id IN (
+             SELECT id FROM log_blocks WHERE scope = ?1 AND first <= ?2 AND last <= ?2 ORDER BY first LIMIT ?3)",
     )?;
     let (mut last, mut full, mut blocks_dropped) = (0, false, 0);
     for scope in &scopes {

@@ -26,6 +26,12 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::frame;
 
+/// What the frames of nearly every admission or row stay below.
+#[cfg(target_arch = "x86_64")]
+const FETCHED_BYTES: usize = 128;
+#[cfg(target_arch = "x86_64")]
+const CACHE_LINE: usize = 64;
+
 /// The writing end of a mapped segment.
 #[derive(Debug)]
 pub(super) struct Mapping {
@@ -81,8 +87,25 @@ impl Mapping {
             std::ptr::copy_nonoverlapping(payload.as_ptr(), head.add(frame::HEAD_BYTES), payload.len());
             std::ptr::copy_nonoverlapping(checksum.to_le_bytes().as_ptr(), head.add(4), 4);
         }
-        self.store_length(at + frame::frame_bytes(payload.len()), 0);
+        let next = at + frame::frame_bytes(payload.len());
+        self.store_length(next, 0);
         self.store_length(at, payload.len() as u32);
+        self.fetch(next);
+    }
+
+    /// Has the processor fetch what a frame at `at` will most likely be written to. These lines were last touched some megabytes
+    /// ago. A store does not wait for its line, but the next locked instruction waits for every store before it: two for each
+    /// request, together a tenth of a microsecond.
+    fn fetch(&self, at: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for line in (at..at + FETCHED_BYTES).step_by(CACHE_LINE) {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            let line = self.raw.as_mut_ptr().wrapping_add(line);
+            // SAFETY: it is a hint that changes nothing and faults nowhere, also behind the end of the mapping.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
     }
 
     /// Writes the mark of a closed segment at byte `at`.

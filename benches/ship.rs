@@ -13,7 +13,7 @@ use tollgate::domain::cost::{Cost, CostSource, Outcome};
 use tollgate::domain::id::{KeyId, RequestId};
 use tollgate::domain::row::{Admission, Row};
 use tollgate::domain::time::Timestamp;
-use tollgate::logs::{Shipper, Spool};
+use tollgate::logs::{Shipper, Spool, SpoolWriter, Ticket};
 use tollgate::stores::record::sqlite::SqliteRecord;
 use uuid::{Builder, Uuid};
 
@@ -102,22 +102,29 @@ fn row<'a>(number: u64, organization: &'a str, project: &'a str, key: KeyId) -> 
 /// Writes `rows` requests down, each ended `in_flight` requests after it was admitted, give or take.
 fn fill(spool: &Arc<Spool>, rows: u64, in_flight: u64) {
     let mut writer = spool.writer(0).expect("a writer");
-    let finish = |writer: &mut tollgate::logs::SpoolWriter, number: u64| {
+    let finish = |writer: &mut SpoolWriter, (number, ticket): (u64, Option<Ticket>)| {
         let (key, organization, project) = owner(number);
-        writer.finished(&row(number, organization, &project, key).as_ref()).expect("room for a row");
+        let row = row(number, organization, &project, key);
+        writer.finished(ticket, &row.as_ref()).expect("room for a row");
     };
+    let mut open = Vec::new();
     for number in 0..rows {
         while !writer.has_room() {
             std::thread::yield_now();
         }
         let (key, organization, project) = owner(number);
-        writer.admitted(&admission(number, organization, &project, key)).expect("room for an admission");
+        let admission = admission(number, organization, &project, key);
+        open.push((number, Some(writer.admitted(&admission).expect("room for an admission"))));
         if number % in_flight == in_flight - 1 {
             // 37 and a power of two have no common divisor: each once, in some order.
-            (0..in_flight).for_each(|n| finish(&mut writer, number - (n * 37 + 11) % in_flight));
+            for n in 0..in_flight {
+                let (number, ticket) = &mut open[((n * 37 + 11) % in_flight) as usize];
+                finish(&mut writer, (*number, ticket.take()));
+            }
+            open.clear();
         }
     }
-    ((rows - rows % in_flight)..rows).for_each(|number| finish(&mut writer, number));
+    open.into_iter().for_each(|open| finish(&mut writer, open));
 }
 
 /// Processor time of every thread of this process, those that ended too: user and system, in clock ticks of

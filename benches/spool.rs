@@ -92,8 +92,8 @@ fn pair(c: &mut Criterion) {
                         break;
                     }
                     number += 1 << 70 | 0x9E37_79B9;
-                    let _ = black_box(writer.admitted(black_box(&admission(number))));
-                    let _ = black_box(writer.finished(black_box(&row(number).as_ref())));
+                    let ticket = black_box(writer.admitted(black_box(&admission(number))));
+                    let _ = black_box(writer.finished(ticket.ok(), black_box(&row(number).as_ref())));
                     left -= 1;
                 }
                 spent += began.elapsed();

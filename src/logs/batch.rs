@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::codec::{self, Dictionary, Entry};
+use super::codec::{self, Dictionary, Entry, Written};
 use super::frame::{self, Checksum, Step};
 use crate::domain::id::RequestId;
 use crate::domain::row::{Admission, Owner, Shape, Variables};
@@ -25,10 +24,17 @@ const _: () = assert!(READ_BYTES as usize >= frame::frame_bytes(codec::PAYLOAD_B
 pub(super) struct Room {
     /// What was read.
     pub bytes: Vec<u8>,
-    /// Where in it the payloads of rows stand.
-    rows: Vec<Range<u32>>,
-    /// The same of admissions whose rows were not met yet.
-    open: AHashMap<RequestId, Range<u32>>,
+    rows: Vec<RowAt>,
+    /// Where the payloads of admissions stand: first of those that were open before, then of those in the piece; 0 where the row
+    /// was met.
+    admissions: Vec<u32>,
+}
+
+/// Where in a piece the payload of a row stands, and that of its admission; 0 where it has none in its segment.
+#[derive(Clone, Copy, Debug)]
+struct RowAt {
+    row: u32,
+    admission: u32,
 }
 
 /// What stands in a piece of a segment.
@@ -86,46 +92,50 @@ impl Batch {
             next: offset,
             stop: Stop::Full,
         };
-        batch.stop = batch.fill(checksum, most);
-        let Piece { room, dictionary, .. } = &mut batch.rows;
-        for (_, payload) in room.open.drain() {
-            match codec::admission(payload_in(&room.bytes, &payload), dictionary) {
-                Some(admission) => batch.opened.push(admission),
-                None => {
-                    batch.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
-                }
-            }
-        }
+        let before = batch.rows.take_over_open();
+        batch.stop = batch.fill(checksum, most, before);
+        batch.match_by_id(before);
+        batch.leave_open(before);
         batch
     }
 
     /// Finds entries; why it ended.
-    fn fill(&mut self, checksum: Checksum, most: usize) -> Stop {
-        let Piece { room: Room { bytes, rows, open }, dictionary, .. } = &mut self.rows;
+    fn fill(&mut self, checksum: Checksum, most: usize, before: Before) -> Stop {
+        let Piece { room: Room { bytes, rows, admissions }, dictionary, .. } = &mut self.rows;
         rows.clear();
-        open.clear();
         let mut at = 0;
         while rows.len() < most {
-            let (entry, frame) = match frame::step(checksum, bytes.get(at..).unwrap_or_default()) {
-                Step::Entry(entry, frame) => (entry, frame),
+            let left = bytes.get(at..before.bytes).unwrap_or_default();
+            let (entry, payload, frame) = match frame::step(checksum, left) {
+                Step::Entry(entry, payload, frame) => (entry, payload, frame),
                 Step::Damaged(reason) => return Stop::Damaged(reason),
                 Step::End | Step::Closed => return Stop::End,
                 Step::Partial => return Stop::Cut,
             };
-            let from = at + frame::HEAD_BYTES;
-            let place = |payload: &[u8]| from as u32..(from + payload.len()) as u32;
+            let row = (at + frame::HEAD_BYTES) as u32;
             match entry {
-                Entry::Defined(payload) => {
+                Entry::Defined => {
                     if Arc::make_mut(dictionary).define(payload).is_none() {
                         return Stop::Damaged("an owner or a shape is not the next of its segment");
                     }
                 }
-                Entry::Admitted(id, payload) => drop(open.insert(id, place(payload))),
-                Entry::Finished(id, payload) => {
-                    if open.remove(&id).is_none() {
-                        self.ended.push(id);
+                Entry::Admitted(_) => admissions.push(row),
+                Entry::Finished(id) => {
+                    self.ended.push(id);
+                    rows.push(RowAt { row, admission: 0 });
+                }
+                Entry::Ended(back) => {
+                    let place = before.place(back, admissions.len(), dictionary);
+                    let open = place.and_then(|place| Some((place, admissions.get_mut(place)?)));
+                    let Some((place, open)) = open.filter(|(_, open)| **open != 0) else {
+                        return Stop::Damaged("a row names an admission that is not open");
+                    };
+                    let admission = std::mem::take(open);
+                    if place < before.admissions {
+                        self.ended
+                            .extend(Written { row: payload, admission: payload_at(bytes, admission) }.id());
                     }
-                    rows.push(place(payload));
+                    rows.push(RowAt { row, admission });
                 }
             }
             at += frame;
@@ -133,16 +143,102 @@ impl Batch {
         }
         Stop::Full
     }
+
+    /// Finds the admissions of rows that say their id: every one in segments of earlier versions, and none in those of this one,
+    /// where such rows have their admission in another segment, or have none.
+    fn match_by_id(&mut self, before: Before) {
+        let Piece { room: Room { bytes, admissions, .. }, .. } = &mut self.rows;
+        if self.ended.is_empty() {
+            return;
+        }
+        let id = |at: u32| match codec::read(payload_at(bytes, at)) {
+            Some(Entry::Admitted(id)) => Some(id),
+            _ => None,
+        };
+        let open = admissions.iter().enumerate().filter(|(_, at)| **at != 0);
+        let open: AHashMap<_, _> = open.filter_map(|(place, at)| Some((id(*at)?, place))).collect();
+        self.ended.retain(|id| {
+            let Some(place) = open.get(id) else { return true };
+            admissions[*place] = 0;
+            *place < before.admissions
+        });
+    }
+
+    /// Says which admissions have no row so far.
+    fn leave_open(&mut self, before: Before) {
+        let Piece { room: Room { bytes, admissions, .. }, dictionary, .. } = &mut self.rows;
+        let mut open = Vec::new();
+        for (place, at) in admissions.iter().enumerate().filter(|(_, at)| **at != 0) {
+            let payload = payload_at(bytes, *at);
+            if place < before.admissions {
+                open.extend(dictionary.open.get(place).cloned());
+                continue;
+            }
+            match codec::admission(payload, dictionary) {
+                Some(admission) => self.opened.push(admission),
+                None => {
+                    self.stop = Stop::Damaged("an admission is whole, but not one that this program wrote");
+                }
+            }
+            open.push((dictionary.admissions + (place - before.admissions) as u64, payload.into()));
+        }
+        if admissions.is_empty() {
+            return;
+        }
+        let dictionary = Arc::make_mut(dictionary);
+        dictionary.admissions += (admissions.len() - before.admissions) as u64;
+        dictionary.open = open;
+    }
+}
+
+/// What there is before a piece is read.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Bytes of the piece, behind which stand open admissions of earlier ones.
+    bytes: usize,
+    /// How many these are.
+    admissions: usize,
+}
+
+impl Before {
+    /// Where in [`Room::admissions`], which has `count`, that one stands behind which there are `back` others.
+    fn place(self, back: u64, count: usize, dictionary: &Dictionary) -> Option<usize> {
+        let new = (count - self.admissions) as u64;
+        if back < new {
+            return Some(count - 1 - back as usize);
+        }
+        let number = (dictionary.admissions + new).checked_sub(back + 1)?;
+        dictionary.open.binary_search_by_key(&number, |(number, _)| *number).ok()
+    }
 }
 
 impl Piece {
+    /// Puts the admissions that are open before the piece behind it, as frames, so that rows find theirs in one place.
+    fn take_over_open(&mut self) -> Before {
+        let Room { bytes, admissions, .. } = &mut self.room;
+        let before = Before { bytes: bytes.len(), admissions: self.dictionary.open.len() };
+        admissions.clear();
+        for (_, payload) in &self.dictionary.open {
+            bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+            admissions.push(bytes.len() as u32);
+            bytes.extend_from_slice(payload);
+        }
+        before
+    }
+
     /// How many of its rows end at or before an offset of the segment.
     pub fn count_to(&self, offset: u64) -> usize {
-        let end = |payload: &Range<u32>| {
-            let begin = payload.start as usize - frame::HEAD_BYTES;
-            self.offset + (begin + frame::frame_bytes(payload.len())) as u64
+        let end = |at: &RowAt| {
+            let begin = at.row as usize - frame::HEAD_BYTES;
+            self.offset + (begin + frame::frame_bytes(payload_at(&self.room.bytes, at.row).len())) as u64
         };
-        self.room.rows.partition_point(|payload| end(payload) <= offset)
+        self.room.rows.partition_point(|at| end(at) <= offset)
+    }
+
+    fn written(&self, at: usize) -> Option<Written<'_>> {
+        let RowAt { row, admission } = *self.room.rows.get(at)?;
+        let [row, admission] = [row, admission].map(|at| payload_at(&self.room.bytes, at));
+        Some(Written { row, admission })
     }
 
     /// Its memory, for another one.
@@ -157,24 +253,29 @@ impl RowSource for Piece {
     }
 
     fn id(&self, at: usize) -> Option<RequestId> {
-        codec::id(payload_in(&self.room.bytes, self.room.rows.get(at)?))
+        self.written(at)?.id()
     }
 
     fn variables(&self, at: usize) -> Option<(Variables<'_>, Numbers)> {
-        codec::variables(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
+        self.written(at)?.variables(&self.dictionary)
     }
 
     fn owner(&self, at: usize) -> Option<Owner<&str>> {
-        codec::owner(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
+        self.written(at)?.owner(&self.dictionary)
     }
 
     fn shape(&self, at: usize) -> Option<Shape<&str>> {
-        codec::shape(payload_in(&self.room.bytes, self.room.rows.get(at)?), &self.dictionary)
+        self.written(at)?.shape(&self.dictionary)
     }
 }
 
-fn payload_in<'b>(bytes: &'b [u8], payload: &Range<u32>) -> &'b [u8] {
-    bytes.get(payload.start as usize..payload.end as usize).unwrap_or_default()
+/// The payload that begins at `at`, behind its length and checksum; nothing where there is none.
+#[inline]
+fn payload_at(bytes: &[u8], at: u32) -> &[u8] {
+    let at = at as usize;
+    let length = at.checked_sub(frame::HEAD_BYTES).and_then(|head| bytes.get(head..)?.first_chunk());
+    let length = length.map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    bytes.get(at..at + length).unwrap_or_default()
 }
 
 /// Reads at most [`READ_BYTES`] of a file from `from`, and not beyond `to`, on a thread where a disk may be waited for.

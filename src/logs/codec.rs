@@ -9,6 +9,9 @@
 //! gives these numbers where it meets them first, and every later payload of it says the number (`dictionary.rs`). A segment
 //! still needs no other one to be read.
 //!
+//! **A row and its admission.** In the segment that has both, a row says how many admissions back its own is, and not what that has
+//! said. One whose admission is in an earlier segment, or that has none, says all itself.
+//!
 //! **Versions.** Segments that an earlier version of this program left have payloads of its form, which are still read
 //! (`earlier.rs`): kinds of their own, with every row written out.
 //!
@@ -35,6 +38,7 @@ const OWNER: u8 = 19;
 const SHAPE: u8 = 20;
 const ADMISSION: u8 = 21;
 const ROW: u8 = 22;
+const ENDED: u8 = 23;
 
 /// In the place of a number: what it would name is written out.
 const WRITTEN_OUT: u64 = 0;
@@ -82,13 +86,24 @@ const HAS_JOB: u8 = 1 << 2;
 
 /// What a payload is. Only as much of it is read as tells which admission belongs to which row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry<'a> {
+pub(super) enum Entry {
     /// Something has a number from here on; the payload is for [`Dictionary::define`].
-    Defined(&'a [u8]),
+    Defined,
     /// A request was admitted; the payload is for [`admission`] to read.
-    Admitted(RequestId, &'a [u8]),
-    /// A request ended; the payload is for [`variables`], [`owner`] and [`shape`] to read.
-    Finished(RequestId, &'a [u8]),
+    Admitted(RequestId),
+    /// A request ended, and its segment does not tell by a number that it began.
+    Finished(RequestId),
+    /// A request ended whose admission stands before so many others of its segment.
+    Ended(u64),
+}
+
+/// A row as its segment says it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<'a> {
+    /// Its payload.
+    pub row: &'a [u8],
+    /// That of its admission; empty where the row says all itself.
+    pub admission: &'a [u8],
 }
 
 /// How a payload says what many have in common.
@@ -107,7 +122,7 @@ pub(super) fn put_admission(out: &mut Vec<u8>, admission: &Admission<'_>, owner:
     put_cost(out, admission.estimate);
 }
 
-/// Appends the payload of a row to `out`, with its owner and shape as they are said.
+/// Appends the payload of a row that says all itself to `out`, with its owner and shape as they are said.
 #[inline]
 pub(super) fn put_row(
     out: &mut Vec<u8>,
@@ -116,13 +131,30 @@ pub(super) fn put_row(
     shape: Said<&Shape<&str>>,
 ) {
     put_head(out, ROW, row.id, row.at);
-    let flag = |bit, set| if set { bit } else { 0 };
-    out.push(
-        flag(IS_IPV6, row.address.is_ipv6())
-            | flag(HAS_DOMAIN, row.domain.is_some())
-            | flag(HAS_JOB, row.job.is_some()),
-    );
+    out.push(flags_of(row));
     put_said(out, owner, put_owner_fields);
+    put_rest(out, row, shape);
+}
+
+/// Appends the payload of a row to `out` whose admission stands before `back` others of its segment, and has its id, instant and
+/// owner.
+#[inline]
+pub(super) fn put_ended(out: &mut Vec<u8>, back: u32, row: &Variables<'_>, shape: Said<&Shape<&str>>) {
+    out.push(ENDED);
+    put_varint(out, back.into());
+    out.push(flags_of(row));
+    put_rest(out, row, shape);
+}
+
+fn flags_of(row: &Variables<'_>) -> u8 {
+    let flag = |bit, set| if set { bit } else { 0 };
+    flag(IS_IPV6, row.address.is_ipv6())
+        | flag(HAS_DOMAIN, row.domain.is_some())
+        | flag(HAS_JOB, row.job.is_some())
+}
+
+#[inline]
+fn put_rest(out: &mut Vec<u8>, row: &Variables<'_>, shape: Said<&Shape<&str>>) {
     put_said(out, shape, put_shape_fields);
     put_varint(out, row.first_byte_micros);
     put_varint(out, row.total_micros);
@@ -140,82 +172,113 @@ pub(super) fn put_row(
 
 /// What a payload is; `None` where it is of no kind that this program writes or wrote.
 #[inline]
-pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
+pub(super) fn read(payload: &[u8]) -> Option<Entry> {
     match payload {
-        [OWNER | SHAPE, ..] => Some(Entry::Defined(payload)),
-        [ROW, id @ ..] => Some(Entry::Finished(uuid_in(id)?, payload)),
-        [ADMISSION, id @ ..] => Some(Entry::Admitted(uuid_in(id)?, payload)),
+        [OWNER | SHAPE, ..] => Some(Entry::Defined),
+        [ENDED, back @ ..] => Some(Entry::Ended(Bytes { left: back }.varint()?)),
+        [ROW, id @ ..] => Some(Entry::Finished(uuid_in(id)?)),
+        [ADMISSION, id @ ..] => Some(Entry::Admitted(uuid_in(id)?)),
         _ => earlier::read(payload),
     }
 }
 
-/// Whose payload it is, of a row.
-#[inline]
-pub(super) fn id(payload: &[u8]) -> Option<RequestId> {
-    match read(payload)? {
-        Entry::Finished(id, _) => Some(id),
-        _ => None,
+impl<'a> Written<'a> {
+    /// Whose it is; `None` where it is no row.
+    #[inline]
+    pub fn id(self) -> Option<RequestId> {
+        match (read(self.row)?, self.admission) {
+            (Entry::Finished(id), _) => Some(id),
+            (Entry::Ended(_), [ADMISSION, id @ ..]) => uuid_in(id),
+            _ => None,
+        }
+    }
+
+    /// What it has alone, and the numbers that it says; `None` where it is no row, or what it names is not in `dictionary`.
+    #[inline]
+    pub fn variables(self, dictionary: &'a Dictionary) -> Option<(Variables<'a>, Numbers)> {
+        let Some(Head { id, at, mut owner, flags, mut rest }) = self.head() else {
+            return Some((earlier::row(self.row, dictionary)?.variables, Numbers::default()));
+        };
+        let owner = match owner.varint()? {
+            WRITTEN_OUT => None,
+            number => Some(dictionary.knows_owner(number)?),
+        };
+        let shape = match rest.varint()? {
+            WRITTEN_OUT => rest.shape_fields().map(|_| None)?,
+            number => Some(dictionary.knows_shape(number)?),
+        };
+        let (first_byte_micros, total_micros) = (rest.varint()?, rest.varint()?);
+        let address = rest.address(flags & IS_IPV6 != 0)?;
+        let (cost, bytes_in, bytes_out) = (rest.cost()?, rest.varint()?, rest.varint()?);
+        let domain = rest.optional(flags & HAS_DOMAIN != 0, Bytes::text)?;
+        let job = rest.optional(flags & HAS_JOB != 0, Bytes::text)?;
+        let row = Variables {
+            id,
+            at,
+            first_byte_micros,
+            total_micros,
+            address,
+            cost,
+            domain,
+            bytes_in,
+            bytes_out,
+            job,
+        };
+        rest.left.is_empty().then_some((row, Numbers { owner, shape }))
+    }
+
+    /// Whose it is; `None` as for [`variables`](Self::variables).
+    pub fn owner(self, dictionary: &'a Dictionary) -> Option<Owner<&'a str>> {
+        match self.head() {
+            Some(mut head) => head.owner.owner(dictionary),
+            None => Some(earlier::row(self.row, dictionary)?.owner),
+        }
+    }
+
+    /// Its shape; `None` as for [`variables`](Self::variables).
+    pub fn shape(self, dictionary: &'a Dictionary) -> Option<Shape<&'a str>> {
+        match self.head() {
+            Some(mut head) => head.rest.shape(dictionary),
+            None => Some(earlier::row(self.row, dictionary)?.shape),
+        }
+    }
+
+    /// `None` also where an earlier version wrote it.
+    #[inline]
+    fn head(self) -> Option<Head<'a>> {
+        let known = |flags: &u8| flags & !(IS_IPV6 | HAS_DOMAIN | HAS_JOB) == 0;
+        match (self.row, self.admission) {
+            ([ROW, left @ ..], _) => {
+                let mut rest = Bytes { left };
+                let (id, at) = rest.head()?;
+                let flags = rest.byte().filter(known)?;
+                let owner = Bytes { left: rest.left };
+                if rest.varint()? == WRITTEN_OUT {
+                    rest.owner_fields()?;
+                }
+                Some(Head { id, at, owner, flags, rest })
+            }
+            ([ENDED, left @ ..], [ADMISSION, began @ ..]) => {
+                let (mut owner, mut rest) = (Bytes { left: began }, Bytes { left });
+                let (id, at) = owner.head()?;
+                rest.varint()?;
+                let flags = rest.byte().filter(known)?;
+                Some(Head { id, at, owner, flags, rest })
+            }
+            _ => None,
+        }
     }
 }
 
-/// What the row in a payload has alone, and the numbers that it says; `None` where it is none, or what it names is not in
-/// `dictionary`.
-#[inline]
-pub(super) fn variables<'a>(
-    payload: &'a [u8],
-    dictionary: &'a Dictionary,
-) -> Option<(Variables<'a>, Numbers)> {
-    let [ROW, left @ ..] = payload else {
-        return Some((earlier::row(payload, dictionary)?.variables, Numbers::default()));
-    };
-    let mut bytes = Bytes { left };
-    let (id, at) = bytes.head()?;
-    let flags = bytes.byte().filter(|flags| flags & !(IS_IPV6 | HAS_DOMAIN | HAS_JOB) == 0)?;
-    let owner = match bytes.varint()? {
-        WRITTEN_OUT => bytes.owner_fields().map(|_| None)?,
-        number => Some(dictionary.knows_owner(number)?),
-    };
-    let shape = match bytes.varint()? {
-        WRITTEN_OUT => bytes.shape_fields().map(|_| None)?,
-        number => Some(dictionary.knows_shape(number)?),
-    };
-    let (first_byte_micros, total_micros) = (bytes.varint()?, bytes.varint()?);
-    let address = bytes.address(flags & IS_IPV6 != 0)?;
-    let (cost, bytes_in, bytes_out) = (bytes.cost()?, bytes.varint()?, bytes.varint()?);
-    let domain = bytes.optional(flags & HAS_DOMAIN != 0, Bytes::text)?;
-    let job = bytes.optional(flags & HAS_JOB != 0, Bytes::text)?;
-    let row = Variables {
-        id,
-        at,
-        first_byte_micros,
-        total_micros,
-        address,
-        cost,
-        domain,
-        bytes_in,
-        bytes_out,
-        job,
-    };
-    bytes.left.is_empty().then_some((row, Numbers { owner, shape }))
-}
-
-/// Whose the row in a payload is; `None` as for [`variables`].
-pub(super) fn owner<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<Owner<&'a str>> {
-    let [ROW, left @ ..] = payload else { return Some(earlier::row(payload, dictionary)?.owner) };
-    let mut bytes = Bytes { left };
-    bytes.head()?;
-    bytes.byte()?;
-    bytes.owner(dictionary)
-}
-
-/// The shape of the row in a payload; `None` as for [`variables`].
-pub(super) fn shape<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<Shape<&'a str>> {
-    let [ROW, left @ ..] = payload else { return Some(earlier::row(payload, dictionary)?.shape) };
-    let mut bytes = Bytes { left };
-    bytes.head()?;
-    bytes.byte()?;
-    bytes.owner(dictionary)?;
-    bytes.shape(dictionary)
+/// What a row says first, or its admission in its place.
+struct Head<'a> {
+    id: RequestId,
+    at: Timestamp,
+    /// Begins with the owner.
+    owner: Bytes<'a>,
+    flags: u8,
+    /// Begins with the shape.
+    rest: Bytes<'a>,
 }
 
 /// Reads the payload of an admission; `None` where it is none, or its owner is not in `dictionary`.

@@ -18,9 +18,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::codec::{self, Entry};
 
 /// The first bytes of a segment: the format and its version.
-const MAGIC: [u8; 8] = *b"TOLLSPL4";
-/// Those of earlier versions, still read and never written: in the first every payload says whose it is, in the first two the
-/// seed is zero, and rows of all of them are written out.
+const MAGIC: [u8; 8] = *b"TOLLSPL5";
+/// That of the version before, still read and never written: its rows do not say which admission is theirs.
+const FOURTH: [u8; 8] = *b"TOLLSPL4";
+/// Those of earlier versions: in the first every payload says whose it is, in the first two the seed is zero, and rows of all of
+/// them are written out.
 const EARLIER: [[u8; 8]; 3] = [*b"TOLLSPL1", *b"TOLLSPL2", *b"TOLLSPL3"];
 /// Where the first frame begins.
 pub(super) const FIRST: u64 = 16;
@@ -71,8 +73,8 @@ pub(super) const UNKNOWN: &str = "a frame is whole, but of a kind or version tha
 /// What stands at one place of a segment.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<'a> {
-    /// A whole frame of this many bytes.
-    Entry(Entry<'a>, usize),
+    /// A whole frame: what its payload is, that, and how many bytes the frame has.
+    Entry(Entry, &'a [u8], usize),
     /// Nothing was written here yet, or ever.
     End,
     /// The writer closed the segment here.
@@ -138,7 +140,7 @@ pub(super) fn step(checksum: Checksum, bytes: &[u8]) -> Step<'_> {
     if checksum.of(payload) != u32::from_le_bytes(*sum) {
         return Step::Damaged("the checksum of a frame does not match it");
     }
-    codec::read(payload).map_or(Step::Damaged(UNKNOWN), |entry| Step::Entry(entry, frame))
+    codec::read(payload).map_or(Step::Damaged(UNKNOWN), |entry| Step::Entry(entry, payload, frame))
 }
 
 /// How the checksums of a segment are made that begins with these [`FIRST`] bytes; `Ok(None)` where they were never written, or
@@ -151,7 +153,7 @@ pub(super) fn checksum_in(header: &[u8]) -> Result<Option<Checksum>, &'static st
     let whole = header.len() == FIRST as usize;
     let seed = header.get(8..12).and_then(<[u8]>::first_chunk).map(|seed| u32::from_le_bytes(*seed));
     let checksum = match seed.filter(|_| whole) {
-        Some(seed) if magic == MAGIC => Some(Checksum::Xxh3(seed)),
+        Some(seed) if magic == MAGIC || magic == FOURTH => Some(Checksum::Xxh3(seed)),
         Some(seed) if EARLIER.iter().any(|earlier| magic == earlier) => Some(Checksum::Crc32(seed)),
         _ => None,
     };

@@ -59,4 +59,4 @@ pub use line::Line;
 pub use recovery::{CRASHED_CODE, Recovered, RecoveryError, recover};
 pub use shipper::{Shipper, Undrained};
 pub use spool::{Counts, Spool};
-pub use writer::{SpoolFull, SpoolWriter};
+pub use writer::{SpoolFull, SpoolWriter, Ticket};

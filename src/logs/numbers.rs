@@ -4,7 +4,6 @@
 //! [`SHAPE_BYTES_MAX`] for each of them.
 
 use std::fmt;
-use std::hash::Hasher;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -103,26 +102,5 @@ impl fmt::Debug for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (owners, shapes) = (self.owners.numbers.len(), self.shapes.numbers.len());
         f.debug_struct("Numbers").field("owners", &owners).field("shapes", &shapes).finish()
-    }
-}
-
-/// Spreads ids of requests, which are our own and random in their lower half: no outsider can choose them.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-
-    fn write_u128(&mut self, id: u128) {
-        let mixed = (id as u64 ^ (id >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ (mixed >> 32);
     }
 }

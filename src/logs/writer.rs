@@ -9,19 +9,18 @@
 //! **Numbers** of owners and shapes hold in one segment (`numbers.rs`). What gives numbers to both and the row that says them take
 //! less, together, than the room that is kept for a row.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::codec::{self, Said};
 use super::frame::{self, ADMISSION_FRAMES_MAX, ROW_FRAME_MAX};
 use super::keeper::Slot;
-use super::numbers::{IdHasher, Number, Numbers};
+use super::numbers::{Number, Numbers};
 use super::segment::Blank;
 use super::spool::Spool;
-use crate::domain::row::{Admission, Owner, RowRef};
+use crate::domain::row::{Admission, Owner, RowRef, Shape};
 
 /// The spool has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +40,9 @@ pub struct SpoolWriter {
     /// Rows of any size that an empty segment holds.
     rows_per_segment: usize,
     /// Admitted requests whose rows are to come.
-    open: HashMap<u128, Admitted, BuildHasherDefault<IdHasher>>,
+    open: usize,
+    /// Admissions in the current segment.
+    admissions: u32,
     /// What has a number in the current segment.
     numbers: Numbers,
     /// Segments that were filled.
@@ -49,12 +50,14 @@ pub struct SpoolWriter {
     scratch: Vec<u8>,
 }
 
-/// What is known of a request that was admitted.
-struct Admitted {
+/// Says that a request was admitted, and that there is room for its row: to be given back with that, to the same writer.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "room is kept for its row until it is given back"]
+pub struct Ticket {
     /// Segments that were filled then.
     filled: u64,
-    /// Its owner as the segment said it.
-    owner: Number,
+    /// Admissions of its segment before it.
+    number: u32,
 }
 
 impl fmt::Debug for SpoolWriter {
@@ -62,7 +65,7 @@ impl fmt::Debug for SpoolWriter {
         f.debug_struct("SpoolWriter")
             .field("segment", &self.current.segment.name)
             .field("at", &self.at)
-            .field("open", &self.open.len())
+            .field("open", &self.open)
             .finish_non_exhaustive()
     }
 }
@@ -78,7 +81,8 @@ impl SpoolWriter {
             limit,
             spares: VecDeque::new(),
             rows_per_segment: (limit - frame::FIRST as usize) / ROW_FRAME_MAX,
-            open: HashMap::default(),
+            open: 0,
+            admissions: 0,
             numbers: Numbers::default(),
             filled: 0,
             scratch: Vec::with_capacity(codec::ROW_BYTES_MAX),
@@ -88,71 +92,63 @@ impl SpoolWriter {
     /// Whether the next admission and its row still fit. Where this says yes, the next call of
     /// [`admitted`](Self::admitted) and the [`finished`](Self::finished) that belongs to it succeed.
     pub fn has_room(&mut self) -> bool {
-        self.rows_left_after(ADMISSION_FRAMES_MAX).is_some_and(|rows| rows > self.open.len())
+        self.rows_left_after(ADMISSION_FRAMES_MAX).is_some_and(|rows| rows > self.open)
     }
 
     /// Admitted requests whose rows are still to come.
     pub fn open(&self) -> usize {
-        self.open.len()
+        self.open
     }
 
     /// Writes an admission down and keeps room for its row.
     ///
     /// # Errors
     /// [`SpoolFull`]: nothing was written, and [`finished`](Self::finished) may fail too.
-    pub fn admitted(&mut self, admission: &Admission<'_>) -> Result<(), SpoolFull> {
+    pub fn admitted(&mut self, admission: &Admission<'_>) -> Result<Ticket, SpoolFull> {
         let left = self.rows_left_after(ADMISSION_FRAMES_MAX);
-        let rows = left.filter(|rows| *rows > self.open.len()).ok_or(SpoolFull)?;
+        let rows = left.filter(|rows| *rows > self.open).ok_or(SpoolFull)?;
         // Both frames in one segment, as numbers hold there only.
         self.current_for(ADMISSION_FRAMES_MAX)?;
-        let owner = self.numbers.of_owner(admission.owner());
-        let said = self.say_owner(owner, admission.owner())?;
+        let owner = self.say_owner(admission.owner())?;
         self.scratch.clear();
-        codec::put_admission(&mut self.scratch, admission, said);
-        self.open.insert(admission.id.0.as_u128(), Admitted { filled: self.filled, owner });
+        codec::put_admission(&mut self.scratch, admission, owner);
+        let ticket = Ticket { filled: self.filled, number: self.admissions };
         self.append()?;
-        if rows < self.open.len() + self.rows_per_segment {
+        self.open += 1;
+        self.admissions += 1;
+        if rows < self.open + self.rows_per_segment {
             self.ask_for_spares();
         }
-        Ok(())
+        Ok(ticket)
     }
 
-    /// Writes a finished request down, which has the owner that its admission has; never fails for one whose admission was
-    /// written.
+    /// Writes a finished request down: with the ticket of its admission, whose id, instant and owner it has; never fails then.
     ///
     /// # Errors
     /// [`SpoolFull`], for a request that was not admitted here: the row is dropped and counted.
-    pub fn finished(&mut self, row: &RowRef<'_>) -> Result<(), SpoolFull> {
-        let admitted = self.open.remove(&row.id.0.as_u128());
-        let fits = admitted.is_some()
-            || self.rows_left_after(ROW_FRAME_MAX).is_some_and(|rows| rows >= self.open.len());
+    pub fn finished(&mut self, ticket: Option<Ticket>, row: &RowRef<'_>) -> Result<(), SpoolFull> {
+        self.open -= usize::from(ticket.is_some());
+        let fits =
+            ticket.is_some() || self.rows_left_after(ROW_FRAME_MAX).is_some_and(|rows| rows >= self.open);
         // Whatever it turns out to take, in one segment, as numbers hold there only.
         if !fits || self.current_for(ROW_FRAME_MAX).is_err() {
             add_one(&self.slot.dropped);
             return Err(SpoolFull);
         }
-        let owner = match admitted.filter(|admitted| admitted.filled == self.filled) {
-            Some(Admitted { owner: Number::Before(number) | Number::Now(number), .. }) => {
-                Said::Number(number)
-            }
-            _ => {
-                let given = self.numbers.of_owner(row.owner());
-                self.say_owner(given, row.owner())?
-            }
-        };
         let shape = row.shape();
-        let said = match self.numbers.of_shape(&shape) {
-            Number::Before(number) => Said::Number(number),
-            Number::None => Said::Out(&shape),
-            Number::Now(number) => {
+        let shape = self.say_shape(&shape)?;
+        match ticket.filter(|ticket| ticket.filled == self.filled) {
+            Some(ticket) => {
+                let back = self.admissions - ticket.number - 1;
                 self.scratch.clear();
-                codec::put_shape(&mut self.scratch, number, &shape);
-                self.append()?;
-                Said::Number(number)
+                codec::put_ended(&mut self.scratch, back, &row.variables(), shape);
             }
-        };
-        self.scratch.clear();
-        codec::put_row(&mut self.scratch, &row.variables(), owner, said);
+            None => {
+                let owner = self.say_owner(row.owner())?;
+                self.scratch.clear();
+                codec::put_row(&mut self.scratch, &row.variables(), owner, shape);
+            }
+        }
         // Counted before it can be seen, so that no more is ever shipped than written.
         add_one(&self.slot.rows);
         self.current.segment.count_row();
@@ -160,17 +156,27 @@ impl SpoolWriter {
     }
 
     /// How an owner is said, which is written down first where it has a number from now on.
-    fn say_owner<'o>(
-        &mut self,
-        given: Number,
-        owner: Owner<&'o str>,
-    ) -> Result<Said<Owner<&'o str>>, SpoolFull> {
-        Ok(match given {
+    fn say_owner<'o>(&mut self, owner: Owner<&'o str>) -> Result<Said<Owner<&'o str>>, SpoolFull> {
+        Ok(match self.numbers.of_owner(owner) {
             Number::Before(number) => Said::Number(number),
             Number::None => Said::Out(owner),
             Number::Now(number) => {
                 self.scratch.clear();
                 codec::put_owner(&mut self.scratch, number, owner);
+                self.append()?;
+                Said::Number(number)
+            }
+        })
+    }
+
+    /// The same of a shape.
+    fn say_shape<'s>(&mut self, shape: &'s Shape<&'s str>) -> Result<Said<&'s Shape<&'s str>>, SpoolFull> {
+        Ok(match self.numbers.of_shape(shape) {
+            Number::Before(number) => Said::Number(number),
+            Number::None => Said::Out(shape),
+            Number::Now(number) => {
+                self.scratch.clear();
+                codec::put_shape(&mut self.scratch, number, shape);
                 self.append()?;
                 Said::Number(number)
             }
@@ -200,6 +206,7 @@ impl SpoolWriter {
             done.segment.close();
             self.at = frame::FIRST as usize;
             self.numbers.clear();
+            self.admissions = 0;
             self.filled += 1;
             self.slot.began_spare();
             self.ask_for_spares();
@@ -222,7 +229,7 @@ impl SpoolWriter {
     /// Enough spares for the promised rows, and one more.
     #[cold]
     fn ask_for_spares(&mut self) {
-        if self.slot.want(1 + self.open.len().div_ceil(self.rows_per_segment)) {
+        if self.slot.want(1 + self.open.div_ceil(self.rows_per_segment)) {
             self.spool.wake_keeper();
         }
     }

@@ -14,12 +14,14 @@ use http::header::USER_AGENT;
 use http::{HeaderValue, Method, Request, Uri};
 
 use crate::clock;
+use crate::config::WhenFull;
 use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::RequestId;
 use crate::domain::refusal::Refusal;
 use crate::domain::row::{Admission, RowRef, bounded};
 use crate::domain::target;
 use crate::domain::time::Timestamp;
+use crate::logs::Ticket;
 use crate::pipeline::permit::{Caller, Hold, Known};
 use crate::pipeline::verdict::{Ending, Heard, Verdict};
 
@@ -44,6 +46,8 @@ pub struct Exchange {
     /// What is known of it.
     pub known: Known,
     claim: Option<Hold>,
+    /// That its admission is in the log.
+    ticket: Option<Ticket>,
     admitted: bool,
     /// What of the request body has gone upstream.
     pub uploaded: Rc<Uploaded>,
@@ -89,6 +93,7 @@ impl Exchange {
             user_agent: None,
             known,
             claim: None,
+            ticket: None,
             admitted: false,
             uploaded: Rc::default(),
             answer: Answer::default(),
@@ -112,10 +117,11 @@ impl Exchange {
             project: caller.map(|caller| Cow::Borrowed(caller.key.grant.project.as_str())),
             estimate: claim.claimed().estimate,
         };
-        let written = self.core.log().map_or(Ok(()), |mut log| log.admitted(&admission));
-        if written.is_err() && self.live.config.logs.when_full == crate::config::WhenFull::Refuse {
+        let written = self.core.log().map(|mut log| log.admitted(&admission)).transpose();
+        if written.is_err() && self.live.config.logs.when_full == WhenFull::Refuse {
             return Err(Refusal::Overloaded);
         }
+        self.ticket = written.unwrap_or_default();
         self.claim = Some(claim);
         self.admitted = true;
         self.core.shared.metrics.in_flight.inc();
@@ -255,7 +261,7 @@ impl Exchange {
             job: made.map(|(_, job)| job),
         };
         // A full spool counts the row as lost; the client's answer does not wait for it.
-        let _ = log.finished(&row);
+        let _ = log.finished(self.ticket.take(), &row);
     }
 
     /// The site that the request is about, by its query or else by its body. Nothing else of a target is kept.

@@ -1,6 +1,6 @@
-//! What payloads of one segment say by a number: owners and shapes.
+//! What payloads of one segment say by a number: owners and shapes, and admissions.
 //!
-//! Numbers of each are given in order, from one; what comes when all are given is written out in every payload.
+//! Numbers of owners and shapes are given in order, from one; what comes when all are given is written out in every payload.
 
 use std::sync::Arc;
 
@@ -31,11 +31,15 @@ const HAS_TARGET: u8 = 1 << 3;
 const HAS_USER_AGENT: u8 = 1 << 4;
 const SHAPE_FLAGS: u8 = (1 << 5) - 1;
 
-/// What a segment has numbers for, up to the place that is read: the first of each has number one.
+/// What a segment has numbers for, up to the place that is read: the first owner and the first shape have number one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::logs) struct Dictionary {
     owners: Vec<Arc<Owner<Box<str>>>>,
     shapes: Vec<Arc<Shape<Box<str>>>>,
+    /// Admissions so far.
+    pub admissions: u64,
+    /// Those of them that have no row so far, by how many were before them, with their payloads: as many as are in flight.
+    pub open: Vec<(u64, Arc<[u8]>)>,
 }
 
 /// Appends the payload that gives an owner its number, from 1 to [`OWNERS_MAX`].

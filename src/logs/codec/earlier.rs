@@ -38,15 +38,13 @@ pub(super) struct Whole<'a> {
     pub variables: Variables<'a>,
 }
 
-pub(super) fn read(payload: &[u8]) -> Option<Entry<'_>> {
+pub(super) fn read(payload: &[u8]) -> Option<Entry> {
     match payload {
-        [SECOND_OWNER, ..] => Some(Entry::Defined(payload)),
+        [SECOND_OWNER, ..] => Some(Entry::Defined),
         [FIRST_ADMISSION, FIRST_VERSION, id @ ..] | [SECOND_ADMISSION, id @ ..] => {
-            Some(Entry::Admitted(uuid_in(id)?, payload))
+            Some(Entry::Admitted(uuid_in(id)?))
         }
-        [FIRST_ROW, FIRST_VERSION, id @ ..] | [SECOND_ROW, id @ ..] => {
-            Some(Entry::Finished(uuid_in(id)?, payload))
-        }
+        [FIRST_ROW, FIRST_VERSION, id @ ..] | [SECOND_ROW, id @ ..] => Some(Entry::Finished(uuid_in(id)?)),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::cost::{Cost, CostSource, Outcome};
 use crate::domain::id::{KeyId, RequestId, SLUG_BYTES_MAX};
 use crate::domain::row::{Admission, Row, RowRef, TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
-use crate::logs::codec::{self, Dictionary, Entry, Said};
+use crate::logs::codec::{self, Dictionary, Entry, Said, Written};
 use crate::logs::frame::{self, Checksum, Step};
 use crate::stores::record::Numbers;
 
@@ -86,12 +86,16 @@ fn encoded(row: &Row<'_>) -> Vec<u8> {
 /// Reads the row in a payload of a segment in which nothing has a number.
 fn read(payload: &[u8]) -> Option<RowRef<'_>> {
     static NOTHING: LazyLock<Dictionary> = LazyLock::new(Dictionary::default);
-    read_with(payload, &NOTHING)
+    read_with(alone(payload), &NOTHING)
 }
 
-fn read_with<'a>(payload: &'a [u8], dictionary: &'a Dictionary) -> Option<RowRef<'a>> {
-    let (variables, _) = codec::variables(payload, dictionary)?;
-    Some(RowRef::of(codec::owner(payload, dictionary)?, codec::shape(payload, dictionary)?, variables))
+fn alone(row: &[u8]) -> Written<'_> {
+    Written { row, admission: &[] }
+}
+
+fn read_with<'a>(written: Written<'a>, dictionary: &'a Dictionary) -> Option<RowRef<'a>> {
+    let (variables, _) = written.variables(dictionary)?;
+    Some(RowRef::of(written.owner(dictionary)?, written.shape(dictionary)?, variables))
 }
 
 /// The payload that gives the shape of a row number `number`.
@@ -114,7 +118,7 @@ proptest! {
         let mut out = Vec::new();
         codec::put_admission(&mut out, &admission, Said::Out(admission.owner()));
         prop_assert!(out.len() <= codec::ADMISSION_BYTES_MAX);
-        prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(admission.id, &out)));
+        prop_assert_eq!(codec::read(&out), Some(Entry::Admitted(admission.id)));
         prop_assert_eq!(codec::admission(&out, &Dictionary::default()), Some(cut_admission(admission)));
     }
 
@@ -156,10 +160,10 @@ proptest! {
                 owner: said(matches!(of_owner, Said::Number(_)), number),
                 shape: said(matches!(of_shape, Said::Number(_)), 1),
             };
-            prop_assert_eq!(codec::variables(&out, &both).map(|(_, numbers)| numbers), Some(numbers));
-            prop_assert_eq!(read_with(&out, &both), Some(cut.as_ref()));
+            prop_assert_eq!(alone(&out).variables(&both).map(|(_, numbers)| numbers), Some(numbers));
+            prop_assert_eq!(read_with(alone(&out), &both), Some(cut.as_ref()));
             prop_assert_eq!(read(&out), None);
-            prop_assert!(numbers.shape.is_none() || read_with(&out, &owners).is_none());
+            prop_assert!(numbers.shape.is_none() || read_with(alone(&out), &owners).is_none());
         }
         prop_assert!(out.len() <= codec::NUMBERED_ROW_BYTES_MAX);
     }
@@ -168,10 +172,30 @@ proptest! {
     fn a_row_is_read_as_it_was_written(row in rows()) {
         let out = encoded(&row);
         prop_assert!(out.len() <= codec::ROW_BYTES_MAX);
-        prop_assert_eq!(codec::read(&out), Some(Entry::Finished(row.id, &out)));
-        prop_assert_eq!(codec::id(&out), Some(row.id));
+        prop_assert_eq!(codec::read(&out), Some(Entry::Finished(row.id)));
+        prop_assert_eq!(alone(&out).id(), Some(row.id));
         let row = cut_row(row);
         prop_assert_eq!(read(&out), Some(row.as_ref()));
+    }
+
+    #[test]
+    fn a_row_is_read_with_what_its_admission_said(row in rows(), back: u32, numbered: bool) {
+        let start = Admission { id: row.id, at: row.at, key: row.key, organization: row.organization.clone(),
+            project: row.project.clone(), estimate: row.cost };
+        let mut dictionary = Dictionary::default();
+        dictionary.define(&definition(&start, 1)).unwrap();
+        let owner = if numbered { Said::Number(1) } else { Said::Out(start.owner()) };
+        let (mut admission, mut out) = (Vec::new(), Vec::new());
+        codec::put_admission(&mut admission, &start, owner);
+        codec::put_ended(&mut out, back, &row.variables(), Said::Out(&row.shape()));
+        prop_assert!(out.len() <= codec::ROW_BYTES_MAX);
+        prop_assert_eq!(codec::read(&out), Some(Entry::Ended(back.into())));
+        let written = Written { row: &out, admission: &admission };
+        prop_assert_eq!(written.id(), Some(row.id));
+        prop_assert_eq!(written.variables(&dictionary).unwrap().1.owner, numbered.then_some(1));
+        let row = cut_row(row);
+        prop_assert_eq!(read_with(written, &dictionary), Some(row.as_ref()));
+        prop_assert_eq!((read(&out), alone(&out).id()), (None, None));
     }
 
     #[test]
@@ -188,7 +212,7 @@ proptest! {
         if let [first, second, ..] = bytes.as_mut_slice() {
             (*first, *second) = (kind, 1);
         }
-        let _ = (codec::read(&bytes), read(&bytes), codec::admission(&bytes, &Dictionary::default()), Dictionary::default().define(&bytes));
+        let _ = (codec::read(&bytes), read(&bytes), Written { row: &bytes, admission: &bytes }.variables(&Dictionary::default()), codec::admission(&bytes, &Dictionary::default()), Dictionary::default().define(&bytes));
     }
 
     #[test]
@@ -198,7 +222,7 @@ proptest! {
         bytes.extend_from_slice(&CHECKSUM.of(&payload).to_le_bytes());
         bytes.extend_from_slice(&payload);
         bytes.resize(frame::frame_bytes(payload.len()), 0);
-        prop_assert_eq!(frame::step(CHECKSUM, &bytes), Step::Entry(Entry::Finished(row.id, &payload), bytes.len()));
+        prop_assert_eq!(frame::step(CHECKSUM, &bytes), Step::Entry(Entry::Finished(row.id), &payload, bytes.len()));
         let at = at.index(frame::HEAD_BYTES + payload.len());
         bytes[at] ^= change;
         prop_assert!(!matches!(frame::step(CHECKSUM, &bytes), Step::Entry(..)), "byte {at}");
@@ -244,8 +268,12 @@ fn the_longest_row_and_admission_are_as_long_as_is_said() {
     assert_eq!(encoded(&row).len(), codec::ROW_BYTES_MAX);
     let mut out = Vec::new();
     let most = Said::Number(codec::OWNERS_MAX as u32);
-    codec::put_row(&mut out, &row.variables(), most, Said::Number(codec::SHAPES_MAX as u32));
+    let shape = Said::Number(codec::SHAPES_MAX as u32);
+    codec::put_row(&mut out, &row.variables(), most, shape);
     assert_eq!(out.len(), codec::NUMBERED_ROW_BYTES_MAX);
+    out.clear();
+    codec::put_ended(&mut out, u32::MAX, &row.variables(), shape);
+    assert!(out.len() < codec::NUMBERED_ROW_BYTES_MAX);
 }
 
 #[test]
@@ -276,7 +304,7 @@ fn numbers_of_owners_are_given_in_order_and_to_a_bound() {
 #[test]
 fn another_version_is_not_guessed_at() {
     let mut out = encoded(&row(id(1)));
-    out[0] = 23;
+    out[0] = 24;
     assert_eq!((codec::read(&out), read(&out)), (None, None));
     // Of the first version, in its second byte.
     assert_eq!((codec::read(&[2, 2]), read(&[2, 2])), (None, None));

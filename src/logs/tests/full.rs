@@ -39,23 +39,23 @@ fn whoever_was_admitted_has_room_for_the_longest_row() {
     let dir = tempfile::tempdir().unwrap();
     let spool = spool(&dir, 4);
     let mut writer = spool.writer(0).unwrap();
-    let mut admitted = 0;
+    let mut open = Vec::new();
     // Admit all that is allowed, then some: until the budget of four segments is promised away.
     until("the spool to be full", || {
         while writer.has_room() {
-            writer.admitted(&admission(id(admitted))).unwrap();
-            admitted += 1;
+            open.push(writer.admitted(&admission(id(open.len() as u128))).unwrap());
         }
         is_handed_out(&spool, 4) && !writer.has_room()
     });
+    let admitted = open.len() as u128;
     assert!(admitted >= 4 * 16, "{admitted}");
     assert_eq!(writer.admitted(&admission(id(admitted))), Err(SpoolFull));
     // A refused request has no claim to the room: its row may have what is left over, which is less than two.
     let refused = |number: u128| Row { admitted: false, ..longest(1 << 100 | number) };
-    let fit = (0..).take_while(|number| writer.finished(&refused(*number).as_ref()).is_ok()).count();
+    let fit = (0..).take_while(|number| writer.finished(None, &refused(*number).as_ref()).is_ok()).count();
     assert!(fit <= 1, "{fit}");
-    for number in 0..admitted {
-        writer.finished(&longest(number).as_ref()).unwrap();
+    for (ticket, number) in open.into_iter().zip(0..) {
+        writer.finished(Some(ticket), &longest(number).as_ref()).unwrap();
     }
     assert_eq!(writer.open(), 0);
     let counts = spool.counts();
@@ -92,19 +92,18 @@ fn a_thread_with_many_open_requests_does_not_starve_another() {
     let spool = spool(&dir, 8);
     let mut greedy = spool.writer(0).unwrap();
     let mut modest = spool.writer(1).unwrap();
-    let mut admitted = 0;
+    let mut open = Vec::new();
     until("the spool to be full", || {
         while greedy.has_room() {
-            greedy.admitted(&admission(id(admitted))).unwrap();
-            admitted += 1;
+            open.push(greedy.admitted(&admission(id(open.len() as u128))).unwrap());
         }
         is_handed_out(&spool, 8) && !greedy.has_room()
     });
     // Two segments are its own: some hundreds of rows.
     for number in 0..200 {
         assert!(modest.has_room(), "after {number} rows");
-        modest.admitted(&admission(id(1 << 64 | number))).unwrap();
-        modest.finished(&row(id(1 << 64 | number)).as_ref()).unwrap();
+        let ticket = modest.admitted(&admission(id(1 << 64 | number))).unwrap();
+        modest.finished(Some(ticket), &row(id(1 << 64 | number)).as_ref()).unwrap();
     }
 }
 
@@ -159,21 +158,21 @@ proptest! {
                 let room = writer.has_room();
                 let admitted = writer.admitted(&admission(id(number)));
                 prop_assert!(admitted.is_ok() || !room);
-                if admitted.is_ok() { open.push(number) }
+                open.extend(admitted.ok().map(|ticket| (ticket, number)));
             } else {
-                let number = open.swap_remove(which.index(open.len()));
+                let (ticket, number) = open.swap_remove(which.index(open.len()));
                 let row = if long { longest(number) } else { row(id(number)) };
-                prop_assert_eq!(writer.finished(&row.as_ref()), Ok(()));
+                prop_assert_eq!(writer.finished(Some(ticket), &row.as_ref()), Ok(()));
                 written += 1;
             }
             let refused = Row { admitted: false, ..row(id(1 << 100 | number)) };
             if long {
-                match writer.finished(&refused.as_ref()) { Ok(()) => written += 1, Err(SpoolFull) => dropped += 1 }
+                match writer.finished(None, &refused.as_ref()) { Ok(()) => written += 1, Err(SpoolFull) => dropped += 1 }
             }
             prop_assert_eq!(writer.open(), open.len());
         }
-        for number in open {
-            prop_assert_eq!(writer.finished(&longest(number).as_ref()), Ok(()));
+        for (ticket, number) in open {
+            prop_assert_eq!(writer.finished(Some(ticket), &longest(number).as_ref()), Ok(()));
             written += 1;
         }
         let counts = spool.counts();

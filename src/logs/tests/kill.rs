@@ -74,25 +74,25 @@ fn serve(spool: &Arc<Spool>, thread: usize, pipe: OwnedFd) {
         let request_id = id(request.as_u128());
         if number % 50 == 7 {
             let refused = Row { admitted: false, outcome: None, ..row(request_id) };
-            if writer.finished(&refused.as_ref()).is_ok() {
+            if writer.finished(None, &refused.as_ref()).is_ok() {
                 tell(REFUSED, request);
             }
             continue;
         }
-        writer.admitted(&admission(request_id)).unwrap();
+        let ticket = writer.admitted(&admission(request_id)).unwrap();
         tell(ADMITTED, request);
         match number {
             _ if number % 1000 == 3 => {}
-            _ if number % 100 == 5 => slow.push_back(request),
+            _ if number % 100 == 5 => slow.push_back((ticket, request)),
             _ => {
-                writer.finished(&row(request_id).as_ref()).unwrap();
+                writer.finished(Some(ticket), &row(request_id).as_ref()).unwrap();
                 tell(FINISHED, request);
             }
         }
         if slow.len() > 20
-            && let Some(request) = slow.pop_front()
+            && let Some((ticket, request)) = slow.pop_front()
         {
-            writer.finished(&row(id(request.as_u128())).as_ref()).unwrap();
+            writer.finished(Some(ticket), &row(id(request.as_u128())).as_ref()).unwrap();
             tell(FINISHED, request);
         }
     }

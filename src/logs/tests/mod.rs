@@ -1,5 +1,6 @@
 //! The spool from outside: what is written comes out once, whatever happens in between.
 
+mod batch;
 mod codec;
 mod export;
 mod full;
@@ -111,8 +112,8 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Writes admission and row, waiting for room.
 fn write_pair(writer: &mut SpoolWriter, number: u128) {
     until("room", || writer.has_room());
-    writer.admitted(&admission(id(number))).unwrap();
-    writer.finished(&row(id(number)).as_ref()).unwrap();
+    let ticket = writer.admitted(&admission(id(number))).unwrap();
+    writer.finished(Some(ticket), &row(id(number)).as_ref()).unwrap();
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {

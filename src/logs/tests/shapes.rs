@@ -69,13 +69,14 @@ fn admission<'r>(row: &Row<'r>) -> Admission<'r> {
 /// Writes rows down, each ended some requests after it was admitted.
 fn write(writer: &mut SpoolWriter, rows: &[Row<'_>]) {
     for some in rows.chunks(8) {
-        for row in some.iter().filter(|row| row.admitted) {
+        let mut begun: Vec<_> = some.iter().map(|row| (row, None)).collect();
+        for (row, ticket) in begun.iter_mut().filter(|(row, _)| row.admitted) {
             until("room", || writer.has_room());
-            writer.admitted(&admission(row)).unwrap();
+            *ticket = Some(writer.admitted(&admission(row)).unwrap());
         }
-        for row in some.iter().rev() {
+        for (row, ticket) in begun.into_iter().rev() {
             until("room", || row.admitted || writer.has_room());
-            writer.finished(&row.as_ref()).unwrap();
+            writer.finished(ticket, &row.as_ref()).unwrap();
         }
     }
 }

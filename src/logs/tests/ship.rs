@@ -83,8 +83,8 @@ async fn an_admission_outlives_its_segment() {
     let mut shipper = shipper(&spool, &record);
     let mut writer = spool.writer(0).unwrap();
     let (long, forever) = (id(1 << 100), id(1 << 101));
-    writer.admitted(&admission(long)).unwrap();
-    writer.admitted(&admission(forever)).unwrap();
+    let ticket = writer.admitted(&admission(long)).unwrap();
+    let _never = writer.admitted(&admission(forever)).unwrap();
     let first = files(dir.path())[0].clone();
     let mut number = 0;
     while first.exists() {
@@ -95,7 +95,7 @@ async fn an_admission_outlives_its_segment() {
         }
     }
     assert_eq!(record.state.lock().carried.len(), 2, "both are carried");
-    writer.finished(&row(long).as_ref()).unwrap();
+    writer.finished(Some(ticket), &row(long).as_ref()).unwrap();
     shipper.drain(LONG).await.unwrap();
     let carried: Vec<_> = record.state.lock().carried.keys().copied().collect();
     assert_eq!(carried, [forever.0], "the one that ended is no longer carried");
@@ -146,7 +146,7 @@ async fn a_batch_whose_fate_is_unknown_is_sent_again_and_counted_once() {
     let mut shipper = shipper(&spool, &record);
     let mut writer = spool.writer(0).unwrap();
     let long = id(1 << 100);
-    writer.admitted(&admission(long)).unwrap();
+    let ticket = writer.admitted(&admission(long)).unwrap();
     record.mood(Mood::Mute);
     for number in 0..600 {
         write_pair(&mut writer, number);
@@ -156,7 +156,7 @@ async fn a_batch_whose_fate_is_unknown_is_sent_again_and_counted_once() {
     assert!(record.rows() > 0, "though some were taken");
     record.mood(Mood::Up);
     shipper.drain(LONG).await.unwrap();
-    writer.finished(&row(long).as_ref()).unwrap();
+    writer.finished(Some(ticket), &row(long).as_ref()).unwrap();
     shipper.drain(LONG).await.unwrap();
     assert_eq!((record.rows(), spool.counts().shipped), (601, 601));
     assert!(record.state.lock().carried.is_empty());
@@ -169,13 +169,13 @@ async fn recovery_interrupted_anywhere_and_begun_again_ends_the_same() {
     let spool = spool(&dir, 16);
     let mut shipper = shipper(&spool, &before);
     let mut writer = spool.writer(0).unwrap();
-    writer.admitted(&admission(id(1 << 100))).unwrap();
+    let _never = writer.admitted(&admission(id(1 << 100))).unwrap();
     for number in 0..200 {
         write_pair(&mut writer, number);
     }
     shipper.drain(LONG).await.unwrap();
     assert_eq!(before.state.lock().carried.len(), 0);
-    writer.admitted(&admission(id(1 << 101))).unwrap();
+    let _never = writer.admitted(&admission(id(1 << 101))).unwrap();
     for number in 200..500 {
         write_pair(&mut writer, number);
     }

@@ -35,7 +35,7 @@ pub(super) fn batch_in(segment: &[u8]) -> Batch {
     Batch::read(room, checksum(header), frame::FIRST, 1_000, Arc::default())
 }
 
-fn checksum(header: &[u8]) -> Checksum {
+pub(super) fn checksum(header: &[u8]) -> Checksum {
     frame::checksum_in(&header[..frame::FIRST as usize]).unwrap().unwrap()
 }
 
@@ -44,7 +44,7 @@ fn checksum(header: &[u8]) -> Checksum {
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let mut at = frame::FIRST as usize;
     let mut ends = Vec::new();
-    while let frame::Step::Entry(_, bytes) = frame::step(checksum(bytes), &bytes[at..]) {
+    while let frame::Step::Entry(_, _, bytes) = frame::step(checksum(bytes), &bytes[at..]) {
         at += bytes;
         ends.push(at);
     }
@@ -185,6 +185,37 @@ async fn what_the_second_version_left_is_moved_over() {
         let found = recover(&spool(&dir, 4), &*record).await.unwrap();
         assert_eq!((found.segments, found.rows, found.crashed), (1, rows, crashed));
         assert_eq!((record.rows(), record.crashed()), (2, crashed as usize));
+    }
+}
+
+/// `fourth_version.spool` is what the version before tickets had left: three requests of one key and a refused one, which have
+/// their owner and shape in common with others.
+#[tokio::test]
+async fn what_the_fourth_version_left_is_moved_over() {
+    let left = include_bytes!("fourth_version.spool");
+    let batch = batch_in(left);
+    let rows: Vec<_> = (0..4).map(|at| batch.rows.row(at).unwrap()).collect();
+    let said: Vec<_> = rows.iter().map(|row| (row.status, row.code, row.path, row.domain)).collect();
+    let scrape = "/api/v1/scrape";
+    let expected = [
+        (200, "", scrape, Some("shop.example")),
+        (501, "", "/hang", None),
+        (200, "", scrape, Some("shop.example")),
+        (401, "invalid_api_key", scrape, None),
+    ];
+    assert_eq!(said, expected);
+    assert_eq!(
+        rows.iter().map(|row| row.organization).collect::<Vec<_>>(),
+        [Some("demo"), Some("demo"), Some("demo"), None]
+    );
+    // As if the process had been killed before the third row.
+    let all = ends(left);
+    for (bytes, rows, crashed) in [(&left[..], 4, 0), (&left[..all[all.len() - 5]], 2, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("x-000-000001.spool"), bytes).unwrap();
+        let record = MemoryRecord::new();
+        let found = recover(&spool(&dir, 4), &*record).await.unwrap();
+        assert_eq!((found.segments, found.rows, found.crashed), (1, rows, crashed));
     }
 }
 

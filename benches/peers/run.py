@@ -200,7 +200,7 @@ upstream = "scraper"
         return child.pid, int(ready["data_addr"].rsplit(":", 1)[1]), keys
 
     def wrk(self, port, path, seconds, keys, connections=64):
-        script = self.write("wrk.lua", f"""
+        script = self.write(f"wrk-{port}.lua", f"""
 local keys = {{ {', '.join(f'"{k}"' for k in keys)} }}
 local n = 0
 local requests = {{}}

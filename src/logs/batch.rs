@@ -207,7 +207,7 @@ impl Before {
         if back < new {
             return Some(count - 1 - back as usize);
         }
-        let number = (dictionary.admissions + new).checked_sub(back + 1)?;
+        let number = (dictionary.admissions + new).checked_sub(back)?.checked_sub(1)?;
         dictionary.open.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 }

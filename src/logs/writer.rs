@@ -20,7 +20,7 @@ use super::keeper::Slot;
 use super::numbers::{Number, Numbers};
 use super::segment::Blank;
 use super::spool::Spool;
-use crate::domain::row::{Admission, Owner, RowRef, Shape};
+use crate::domain::row::{Admission, RowRef};
 
 /// The spool has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,8 +109,8 @@ impl SpoolWriter {
         let rows = left.filter(|rows| *rows > self.open).ok_or(SpoolFull)?;
         // Both frames in one segment, as numbers hold there only.
         self.current_for(ADMISSION_FRAMES_MAX)?;
-        let owner = self.say_owner(admission.owner())?;
-        self.scratch.clear();
+        let given = self.numbers.of_owner(admission.owner());
+        let owner = self.say(given, admission.owner(), codec::put_owner)?;
         codec::put_admission(&mut self.scratch, admission, owner);
         let ticket = Ticket { filled: self.filled, number: self.admissions };
         self.append()?;
@@ -136,16 +136,16 @@ impl SpoolWriter {
             return Err(SpoolFull);
         }
         let shape = row.shape();
-        let shape = self.say_shape(&shape)?;
+        let given = self.numbers.of_shape(&shape);
+        let shape = self.say(given, &shape, codec::put_shape)?;
         match ticket.filter(|ticket| ticket.filled == self.filled) {
             Some(ticket) => {
                 let back = self.admissions - ticket.number - 1;
-                self.scratch.clear();
                 codec::put_ended(&mut self.scratch, back, &row.variables(), shape);
             }
             None => {
-                let owner = self.say_owner(row.owner())?;
-                self.scratch.clear();
+                let given = self.numbers.of_owner(row.owner());
+                let owner = self.say(given, row.owner(), codec::put_owner)?;
                 codec::put_row(&mut self.scratch, &row.variables(), owner, shape);
             }
         }
@@ -155,28 +155,18 @@ impl SpoolWriter {
         self.append()
     }
 
-    /// How an owner is said, which is written down first where it has a number from now on.
-    fn say_owner<'o>(&mut self, owner: Owner<&'o str>) -> Result<Said<Owner<&'o str>>, SpoolFull> {
-        Ok(match self.numbers.of_owner(owner) {
+    /// How an owner or a shape is said, which is written down first where it has a number from now on.
+    fn say<T>(
+        &mut self,
+        given: Number,
+        what: T,
+        put: impl FnOnce(&mut Vec<u8>, u32, T),
+    ) -> Result<Said<T>, SpoolFull> {
+        Ok(match given {
             Number::Before(number) => Said::Number(number),
-            Number::None => Said::Out(owner),
+            Number::None => Said::Out(what),
             Number::Now(number) => {
-                self.scratch.clear();
-                codec::put_owner(&mut self.scratch, number, owner);
-                self.append()?;
-                Said::Number(number)
-            }
-        })
-    }
-
-    /// The same of a shape.
-    fn say_shape<'s>(&mut self, shape: &'s Shape<&'s str>) -> Result<Said<&'s Shape<&'s str>>, SpoolFull> {
-        Ok(match self.numbers.of_shape(shape) {
-            Number::Before(number) => Said::Number(number),
-            Number::None => Said::Out(shape),
-            Number::Now(number) => {
-                self.scratch.clear();
-                codec::put_shape(&mut self.scratch, number, shape);
+                put(&mut self.scratch, number, what);
                 self.append()?;
                 Said::Number(number)
             }
@@ -215,7 +205,7 @@ impl SpoolWriter {
         Ok(&mut self.current)
     }
 
-    /// Writes what is in `scratch` as a frame.
+    /// Writes what is in `scratch` as a frame, and empties it.
     fn append(&mut self) -> Result<(), SpoolFull> {
         let frame = frame::frame_bytes(self.scratch.len());
         self.current_for(frame)?;
@@ -223,6 +213,7 @@ impl SpoolWriter {
         self.current.mapping.publish(self.at, checksum, &self.scratch);
         self.at += frame;
         self.current.segment.wrote(self.at as u64);
+        self.scratch.clear();
         Ok(())
     }
 

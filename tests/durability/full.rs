@@ -9,7 +9,7 @@ use super::{config, no_drift, start};
 /// The smallest spool there can be.
 const LOGS: &str = "segment_bytes = \"64KiB\"\nspool_bytes_max = \"128KiB\"\nship_every = \"50ms\"";
 /// More requests than it has room for.
-const MANY: usize = 2_000;
+const MANY: usize = 4_000;
 
 async fn ask(gateway: &Gateway, key: &str, times: usize) -> Vec<Reply> {
     let mut kept = Kept::new();

@@ -12,6 +12,7 @@ use crate::domain::id::RequestId;
 use crate::domain::row::Row;
 use crate::logs::Spool;
 use crate::logs::batch::{Batch, Room, Stop};
+use crate::logs::bytes::put_varint;
 use crate::logs::codec::{self, Said};
 use crate::logs::frame::{self, Checksum};
 use crate::stores::record::RowSource as _;
@@ -104,8 +105,11 @@ fn a_row_of_no_open_admission_is_damage() {
     codec::put_ended(&mut end, 0, &row.variables(), Said::Out(&row.shape()));
     frame(&begin);
     frame(&end);
-    // The only one has a row already; and there is none before it.
+    // The only one has a row already; and there is none before it, nor so far back.
     frame(&end);
+    let mut far = vec![end[0]];
+    put_varint(&mut far, u64::MAX);
+    frame(&far);
     let read = |from: usize| {
         let mut room = Room::default();
         room.bytes.extend_from_slice(&segment[from..]);
@@ -116,4 +120,6 @@ fn a_row_of_no_open_admission_is_damage() {
     assert_eq!((batch.rows.count(), batch.opened.len(), batch.stop), (1, 0, damage));
     let batch = read(frame::frame_bytes(begin.len()));
     assert_eq!((batch.rows.count(), batch.stop, batch.next), (0, damage, frame::FIRST));
+    let batch = read(frame::frame_bytes(begin.len()) + 2 * frame::frame_bytes(end.len()));
+    assert_eq!((batch.rows.count(), batch.stop), (0, damage));
 }

@@ -118,6 +118,8 @@ impl Writing {
         if !rows.is_empty() {
             let mut copy = tx.copy_in_raw("COPY pg_temp.shipping FROM STDIN (FORMAT BINARY)").await?;
             copy.send(log_copy::encode(&rows)).await?;
+            // Over TCP this takes some 40 ms until there is a release behind sqlx 0.9.0, which leaves Nagle's algorithm on:
+            // <https://github.com/transact-rs/sqlx/issues/4335>.
             copy.finish().await?;
         }
         turn(&mut tx).await?;

@@ -82,10 +82,7 @@ impl Stores {
 /// As [`logs::recover`]; begin it again.
 pub async fn recover(spool: &Spool, record: &SharedRecord) -> Result<Recovered, RecoveryError> {
     let noting = Noting::new(record.clone());
-    let recovered = logs::recover(spool, &noting).await?;
-    if recovered.segments > 0 {
-        tracing::info!(?recovered, "recovered the log of an earlier run");
-    }
+    logs::recover(spool, &noting).await?;
     Ok(noting.seen())
 }
 

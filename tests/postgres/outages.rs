@@ -91,6 +91,15 @@ async fn a_server_that_hangs_is_waited_for_by_nobody_whose_key_is_known() {
     let server = Postgres::start();
     let (gateway, id, key) = start(&server, upstream.address, "").await;
     let (_, unknown) = gateway.key("acme", "unknown", &[]).await;
+    // Once the last change is in force, nobody forgets the key for having been made.
+    let (disabled, last) = gateway.key("acme", "last", &[]).await;
+    let mut kept = Kept::new();
+    assert_eq!(kept.get(gateway.data, "/", &last).await.unwrap().status, 200);
+    gateway.cli(&["key", "disable", &disabled]).await;
+    wait_until("changes so far are followed", SOON, async || {
+        kept.get(gateway.data, "/", &last).await.unwrap().status == 401
+    })
+    .await;
     assert_eq!(Kept::new().get(gateway.data, "/", &key).await.unwrap().status, 200);
     let load = Load::every(Duration::from_millis(25), &[&gateway], &key);
     let asked = std::env::var("TOLLGATE_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
